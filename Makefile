@@ -1,0 +1,30 @@
+# `make run`: the default experiment, from an empty machine. `make test`: the tests. `make lint`: format, lint, types.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+.PHONY: run test lint clean
+
+run: $(VENV)/.core
+	$(BIN)/python -m experiments.run
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: sudo apt-get install -y python3.11 python3.11-venv (or make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))"; exit 2; }
+	@ldconfig -p | grep -q libEGL.so.1 || { echo "EGL is needed to draw without a screen: sudo apt-get install -y libegl1 libgl1"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[torch,dev]'
+	touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) outputs
