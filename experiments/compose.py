@@ -1,0 +1,205 @@
+"""From the words of a command line to a checked configuration: Hydra composes, this module makes mistakes readable."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.errors import UserError
+from experiments.plugins import is_reference
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+
+
+def store(group: str | None, name: str, schema: Any) -> None:
+    """Put a dataclass (the class, or an instance for other defaults) into Hydra's store as a choice of `group`.
+
+    OmegaConf makes the node of a frozen dataclass read-only; an override could then not change it, so it is opened.
+    """
+    try:
+        node = OmegaConf.structured(schema)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"{group}={name}: the fields must be plain (numbers, texts, lists): {_first_line(error)}"
+        ) from error
+    _open(node)
+    ConfigStore.instance().store(group=group, name=name, node=node)
+
+
+def store_command(name: str, schema: type, defaults: Sequence[dict[str, str]] = ()) -> None:
+    """Store the configuration of a command: its schema, its groups' default choices, and where Hydra may write."""
+    store(None, f"{name}_schema", schema)
+    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+    hydra = {"run": {"dir": "."}, "output_subdir": None, "sweep": {"dir": "outputs/multirun", "subdir": "."}}
+    node = {"defaults": [f"{name}_schema", *defaults, "_self_", *quiet], "hydra": hydra}
+    ConfigStore.instance().store(name=name, node=node)
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a group that have a name of their own."""
+    names = ConfigStore.instance().list(group)
+    return sorted(
+        n.removesuffix(".yaml")
+        for n in names
+        if n.endswith(".yaml") and not is_reference(n.removesuffix(".yaml"))
+    )
+
+
+def expand(arguments: Sequence[str]) -> list[list[str]]:
+    """All combinations of a sweep: `["method=bc,awr", "seed=0,1"]` gives four lists of simple overrides."""
+    alternatives = []
+    for override in _parse(arguments):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            alternatives.append([override.input_line or ""])
+    return [list(combination) for combination in itertools.product(*alternatives)]
+
+
+def composed(command: str, overrides: Sequence[str]) -> Any:
+    """The configuration object of a command under simple overrides.
+
+    Raises:
+        UserError: an override names an unknown setting or choice, has a value of the wrong type, or cannot be read.
+    """
+    parsed = _parse(overrides)
+    groups = [item for item in parsed if _is_group(item.key_or_group)]
+    for override in groups:
+        _check_choice(override)
+    known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
+    for override in parsed:
+        if override not in groups:
+            _check_key(override, known)
+    return to_object(_compose(command, overrides))
+
+
+def to_object(config: DictConfig) -> Any:
+    """The dataclass instances that a composed configuration stands for; lists become tuples."""
+    try:
+        return _with_tuples(OmegaConf.to_object(config))
+    except UserError:
+        raise
+    except (ValueError, OmegaConfBaseException) as error:
+        raise UserError(_first_line(error)) from error
+
+
+def _with_tuples(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: _with_tuples(getattr(value, f.name)) for f in fields(value) if f.init}
+        return replace(
+            value, **{name: item for name, item in changed.items() if item is not getattr(value, name)}
+        )
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    return value
+
+
+def _open(node: DictConfig) -> None:
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _open(node[key])
+
+
+def _parse(arguments: Iterable[str]) -> list[Override]:
+    parsed = []
+    for argument in arguments:
+        try:
+            [override] = OverridesParser.create().parse_overrides([argument])
+        except OverrideParseException as error:
+            if "=" not in argument:
+                raise UserError(
+                    f"{argument!r} is not a setting; write key=value, for instance seed=3"
+                ) from error
+            raise UserError(
+                f"{argument!r} cannot be read as key=value: {_first_line(error)}; quote special characters"
+            ) from error
+        if not override.key_or_group.startswith("hydra"):
+            if override.is_delete():
+                raise UserError(f"{argument!r}: settings cannot be removed, only changed (key=value)")
+            if override.is_add() or override.is_force_add():
+                raise UserError(
+                    f"{argument!r}: settings cannot be added, only changed (key=value, without +)"
+                )
+        parsed.append(override)
+    return parsed
+
+
+def _is_group(key: str) -> bool:
+    return ConfigStore.instance().get_type(key) == ObjectType.GROUP
+
+
+def _check_choice(override: Override) -> None:
+    group, value = override.key_or_group, str(override.value())
+    if group.startswith("hydra") or is_reference(value) or value in choices(group):
+        return
+    raise UserError(
+        f"unknown {group} {value!r}{_nearest(value, choices(group))}; the choices are {', '.join(choices(group))}"
+    )
+
+
+def _check_key(override: Override, known: set[str]) -> None:
+    key = override.key_or_group
+    if key.startswith("hydra.") or key in known:
+        return
+    raise UserError(f"unknown setting {key!r}{_nearest(key, known)}; `--cfg job` lists all settings")
+
+
+def _nearest(word: str, candidates: Iterable[str]) -> str:
+    """`; did you mean '…'?` for the nearest candidate, judged by the whole and by the part after the last dot."""
+    candidates = sorted(candidates)
+    near = get_close_matches(word, candidates, n=1)
+    if not near:
+        tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(candidates)}
+        near = [tails[tail] for tail in get_close_matches(word.rsplit(".", 1)[-1], tails, n=1)]
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
+    for key in config:
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
+            yield from _flat_keys(config[key], f"{name}.")
+
+
+def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize(version_base=None, config_path=None):
+        try:
+            return compose(command, overrides=list(overrides))
+        except ConfigCompositionException as error:
+            raise UserError(_wrong_value(error)) from error
+        except HydraException as error:
+            raise UserError(_first_line(error)) from error
+
+
+def _wrong_value(error: ConfigCompositionException) -> str:
+    """One line for a value of the wrong type, or Hydra's own first line."""
+    cause = str(error.__cause__ or "")
+    override = re.search(r"Error merging override (.*)", str(error))
+    wanted = re.search(r"could not be converted to (\w+)", cause)
+    if override and wanted:
+        return f"{override[1]}: the value must be {KINDS.get(wanted[1], wanted[1])}"
+    if override:
+        return f"{override[1]}: {_first_line(cause)}"
+    return _first_line(error)
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,43 @@
+"""Every random draw of the project has a range of seeds of its own, so that no episode is used for two purposes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from envs.errors import UserError
+
+Purpose = Literal[
+    "policy_data", "critic_data", "held_out", "evaluation", "rollouts", "pretraining", "pretraining_check"
+]
+
+RANGE = 400_000_000  # of the 2^32 seeds that numpy takes
+RUN_RANGE = 400_000  # seeds of one run within a purpose's range
+STARTS: dict[Purpose, int] = {
+    "policy_data": 0 * RANGE,
+    "critic_data": 1 * RANGE,
+    "held_out": 2 * RANGE,
+    "evaluation": 3 * RANGE,
+    "rollouts": 4 * RANGE,
+    "pretraining": 5 * RANGE,
+    "pretraining_check": 6 * RANGE,
+}
+
+
+def first_seed(purpose: Purpose, run_seed: int) -> int:
+    """The first seed of a run's range of `RUN_RANGE` seeds for this purpose.
+
+    Raises:
+        UserError: the run's seed is negative or 1000 and above.
+    """
+    if not 0 <= run_seed < RANGE // RUN_RANGE:
+        raise UserError(f"seed={run_seed} is out of range; seeds go from 0 to {RANGE // RUN_RANGE - 1}")
+    return STARTS[purpose] + run_seed * RUN_RANGE
+
+
+def seeds(purpose: Purpose, run_seed: int, count: int) -> np.ndarray:
+    """The first `count` seeds of a run's range for this purpose: int64 [count]."""
+    if count > RUN_RANGE:
+        raise UserError(f"{count} episodes are more than one run has seeds for ({RUN_RANGE})")
+    return first_seed(purpose, run_seed) + np.arange(count, dtype=np.int64)
