@@ -19,14 +19,18 @@ _EXPENSIVE = (
 class Camera:
     """Draws fixed cameras of one model as square pictures of `size` pixels.
 
-    `plain` leaves out shadows, reflections and the skybox; the off-screen buffer of the model must be of the
-    camera's size already (see `envs.scene`), as it is allocated here.
+    `plain` leaves out shadows, reflections, the skybox and multisampling. The model's off-screen buffer is set to the
+    size of the pictures.
 
     Raises:
         UserError: there is no EGL to draw with.
     """
 
     def __init__(self, model: mujoco.MjModel, size: int, plain: bool = True):
+        buffer = getattr(model.vis, "global_")
+        buffer.offwidth = buffer.offheight = size
+        if plain:
+            model.vis.quality.offsamples = 0
         try:
             self._gl = mujoco.GLContext(size, size)  # type: ignore[attr-defined]
             self._gl.make_current()

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Dict
 
 from envs.camera import Camera
 from envs.errors import UserError
-from envs.scene import WORKSPACE, build_model
+from envs.scene import WORKSPACE, load_model
 from envs.tasks import ROBOTS, check_choice, task_spec
 
 logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
@@ -80,7 +80,7 @@ class RobosuiteEnv(gymnasium.Env):
         self.fast = fast
         self.render_mode = "rgb_array"
         self.metadata = {**self.metadata, "render_fps": control_freq}
-        self.robosuite = _make(self.spec_of_task, robot, image_size, control_freq, fast)
+        self.robosuite = _make(self.spec_of_task, robot, control_freq, fast)
         self.model: mujoco.MjModel = self.robosuite.sim.model._model
         self.data: mujoco.MjData = self.robosuite.sim.data._data
         self._camera_names = self._check_cameras(self.cameras)
@@ -217,7 +217,7 @@ def _numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(before)
 
 
-def _make(spec, robot: str, image_size: int, control_freq: int, fast: bool):
+def _make(spec, robot: str, control_freq: int, fast: bool):
     base = robosuite_base.REGISTERED_ENVS[spec.env_name]
 
     class Scene(base):
@@ -225,7 +225,7 @@ def _make(spec, robot: str, image_size: int, control_freq: int, fast: bool):
 
         def _initialize_sim(self, xml_string=None):
             xml = self.edit_model_xml(xml_string or self.model.get_xml())
-            self.sim = MjSim(build_model(xml, spec.camera, image_size, fast))
+            self.sim = MjSim(load_model(xml, spec.camera, fast))
             self.sim.forward()
             self.initialize_time(self.control_freq)
 

@@ -1,26 +1,102 @@
-"""The MuJoCo model of a task: robosuite's own, with our camera in it."""
+"""The MuJoCo model of a task: robosuite's own, with our camera in it and visual meshes that are cheap to draw.
+
+Simplified models are compiled once and kept under `$XDG_CACHE_HOME/policy-extraction/scenes` (default `~/.cache`).
+Physics is untouched: only meshes that collide with nothing are simplified, and inertias are those of the original.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
+import fast_simplification
 import mujoco
 import numpy as np
 
+from envs.files import atomic_file
 from envs.tasks import CameraPose
 
 WORKSPACE = "workspace"
+KEPT_FACES = 0.05
+FEWEST_FACES = 100
+_INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_subtreemass", "body_invweight0", "dof_invweight0")
+_FORMAT = 1  # of the cache: raise it when the simplification changes
 
 
-def build_model(xml: str, camera: CameraPose, image_size: int, fast: bool) -> mujoco.MjModel:
-    """Compile robosuite's scene with the workspace camera and an off-screen buffer of the pictures' size."""
+def load_model(xml: str, camera: CameraPose, fast: bool) -> mujoco.MjModel:
+    """Compile robosuite's scene with the workspace camera in it; `fast`: simplified, from the cache where it is there."""
+    if not fast:
+        return _with_camera(xml, camera).compile()
+    key = f"{_FORMAT} {mujoco.__version__} {KEPT_FACES} {FEWEST_FACES} {camera} {xml}"
+    cached = _cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.mjb"
+    if not cached.is_file():
+        with atomic_file(cached) as temporary:
+            mujoco.mj_saveModel(_simplified(xml, camera), str(temporary), None)
+    return mujoco.MjModel.from_binary_path(str(cached))
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "policy-extraction" / "scenes"
+
+
+def _with_camera(xml: str, camera: CameraPose) -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_string(xml)
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, camera.rotation().ravel())
     spec.worldbody.add_camera(name=WORKSPACE, pos=camera.position, quat=quaternion, fovy=camera.fovy)
-    visual = getattr(spec.visual, "global_")
-    visual.offwidth = visual.offheight = image_size
-    if fast:
-        spec.visual.quality.offsamples = 0
-    for mesh in spec.meshes:  # newer MuJoCo refuses thin visual meshes whose volume it cannot tell (Sawyer's head)
-        if "_head_" in mesh.name:
+    for mesh in spec.meshes:
+        if "_head_" in mesh.name:  # MuJoCo refuses the volume of some thin visual meshes of Sawyer's head
             mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
-    return spec.compile()
+    return spec
+
+
+def _simplified(xml: str, camera: CameraPose) -> mujoco.MjModel:
+    original = _with_camera(xml, camera).compile()
+    spec = _with_camera(xml, camera)  # anew: a compiled one holds on to the normals of its meshes
+    for index in _simplifiable(original):
+        vertices, faces = _decimate(*_mesh(original, index))
+        mesh = spec.mesh(original.mesh(index).name)
+        mesh.file = ""
+        mesh.scale, mesh.refpos, mesh.refquat = [1, 1, 1], [0, 0, 0], [1, 0, 0, 0]
+        mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+        mesh.uservert, mesh.userface = vertices.ravel(), faces.ravel()
+    model = spec.compile()
+    for name in _INERTIA:
+        getattr(model, name)[:] = getattr(original, name)
+    return model
+
+
+def _simplifiable(model: mujoco.MjModel) -> list[int]:
+    """Meshes that only untextured geoms which collide with nothing use."""
+    is_mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+    collides = (model.geom_contype | model.geom_conaffinity) != 0
+    texture = np.append(model.mat_texid.max(axis=1), -1)[model.geom_matid]
+    kept = set(model.geom_dataid[is_mesh & (collides | (texture >= 0))])
+    drawn = set(model.geom_dataid[is_mesh])
+    return sorted(int(index) for index in drawn - kept if model.mesh_facenum[index] > FEWEST_FACES)
+
+
+def _mesh(model: mujoco.MjModel, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices float64 [V, 3], in the frame that its geoms place, and faces int32 [F, 3] of a mesh."""
+    first, count = model.mesh_vertadr[index], model.mesh_vertnum[index]
+    first_face, faces = model.mesh_faceadr[index], model.mesh_facenum[index]
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, model.mesh_quat[index])
+    vertices = model.mesh_vert[first : first + count] @ rotation.reshape(3, 3).T + model.mesh_pos[index]
+    return vertices, model.mesh_face[first_face : first_face + faces]
+
+
+def _decimate(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weld vertices that coincide (split by normals), then collapse edges until few faces are left."""
+    vertices, weld = np.unique(np.round(vertices, 6), axis=0, return_inverse=True)
+    faces = weld.ravel()[faces]
+    distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    faces = faces[distinct]
+    target = max(int(KEPT_FACES * len(faces)), FEWEST_FACES)
+    if target >= len(faces):
+        return vertices, faces.astype(np.int32)
+    vertices, faces = fast_simplification.simplify(
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=target
+    )
+    return vertices.astype(np.float64), faces.astype(np.int32)
