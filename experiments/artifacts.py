@@ -1,4 +1,4 @@
-"""Stage artifacts: named by what they were made from, whole or absent, made once, resumed where they were stopped.
+"""Stage artifacts: named by what they were made from, whole or absent, made once, resumed where stopped.
 
 <root>/<stage>-<digest>/           the files of a finished stage, and artifact.json that lists them
 <root>/.<stage>-<digest>.partial/  the same while it is being made; checkpoints are in its folder `scratch`
@@ -28,7 +28,7 @@ SCRATCH = "scratch"
 
 
 def canonical(value: Any) -> Any:
-    """`value` as plain JSON data in which equal configurations look equal: dataclasses carry their class's name."""
+    """`value` as plain JSON data: equal configurations look equal, dataclasses carry their class's name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": f"{type(value).__module__}:{type(value).__qualname__}", **fields}
@@ -97,8 +97,8 @@ class Artifacts:
             version: raised whenever the stage's code starts to give other results.
             config: everything that the result depends on: dataclasses, mappings, sequences, scalars.
             inputs: {role: digest} of the artifacts or files that `build` reads.
-            build: writes the files into the folder that it is given. After a kill it is called again with the same
-                folder and finds there what it wrote before; its folder `scratch` is dropped at the end.
+            build: writes the files into the folder that it is given. After a kill it is called again with the
+                same folder and finds there what it wrote before; its folder `scratch` is dropped at the end.
         """
         recipe = {"stage": stage, "version": version, "config": canonical(config), "inputs": dict(inputs)}
         key = digest(recipe)
@@ -119,7 +119,7 @@ class Artifacts:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What is written in a finished artifact's manifest; None if it is absent or any of its files is missing or cut."""
+    """A finished artifact's manifest; None if it is absent or any of its files is missing or cut."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""How every command line of the project begins and ends: mistakes are one line and exit status 2, never a traceback."""
+"""How every command line begins and ends: mistakes are one line and exit status 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -26,21 +26,19 @@ def explain(error: BaseException) -> str | None:
     for cause in causes(error):
         if isinstance(cause, UserError):
             return " ".join(str(cause).split())
-        if (
-            (isinstance(cause, OSError)
-            and cause.errno in DISK_FULL)
-            or any(t in str(cause) for t in DISK_FULL_TEXTS)
+        if (isinstance(cause, OSError) and cause.errno in DISK_FULL) or any(
+            t in str(cause) for t in DISK_FULL_TEXTS
         ):
             place = f" ({cause.filename})" if isinstance(cause, OSError) and cause.filename else ""
-            return f"the disk is full{place}; free some space and run the same command again: finished work is kept"
+            return f"the disk is full{place}; free some space and repeat the command: finished work is kept"
     return None
 
 
 def command(main: Callable[[], object]) -> Callable[[], None]:
     """Wrap the main function of a command line.
 
-    A `UserError` (also as the cause of another error) and a full disk are printed as one line with exit status 2;
-    Ctrl-C leaves with 130. Everything else is a defect of the program and keeps its traceback.
+    A `UserError` (also as the cause of another error) and a full disk are printed as one line, with exit
+    status 2; Ctrl-C leaves with 130. Everything else is a defect of the program and keeps its traceback.
     """
 
     @functools.wraps(main)

@@ -1,4 +1,4 @@
-"""From the words of a command line to a checked configuration: Hydra composes, this module makes mistakes readable."""
+"""From the words of a command line to a checked configuration: Hydra composes, mistakes become readable."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 
 
 def store(group: str | None, name: str, schema: Any) -> None:
-    """Put a dataclass (the class, or an instance for other defaults) into Hydra's store as a choice of `group`.
+    """Put a dataclass (a class, or an instance for other defaults) into Hydra's store as a choice of `group`.
 
-    OmegaConf makes the node of a frozen dataclass read-only; an override could then not change it, so it is opened.
+    OmegaConf makes the node of a frozen dataclass read-only; it is opened, for overrides to change it.
     """
     try:
         node = OmegaConf.structured(schema)
@@ -41,7 +41,7 @@ def store(group: str | None, name: str, schema: Any) -> None:
 
 
 def store_command(name: str, schema: type, defaults: Sequence[dict[str, str]] = ()) -> None:
-    """Store the configuration of a command: its schema, its groups' default choices, and where Hydra may write."""
+    """Store a command's configuration: its schema, its groups' default choices, and where Hydra may write."""
     store(None, f"{name}_schema", schema)
     quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
     hydra = {"run": {"dir": "."}, "output_subdir": None, "sweep": {"dir": "outputs/multirun", "subdir": "."}}
@@ -75,7 +75,7 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     """The configuration object of a command under simple overrides.
 
     Raises:
-        UserError: an override names an unknown setting or choice, has a value of the wrong type, or cannot be read.
+        UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
     """
     parsed = _parse(overrides)
     groups = [item for item in parsed if _is_group(item.key_or_group)]
@@ -149,7 +149,7 @@ def _check_choice(override: Override) -> None:
     if group.startswith("hydra") or is_reference(value) or value in choices(group):
         return
     raise UserError(
-        f"unknown {group} {value!r}{_nearest(value, choices(group))}; the choices are {', '.join(choices(group))}"
+        f"unknown {group} {value!r}{_nearest(value, choices(group))}; choices: {', '.join(choices(group))}"
     )
 
 
@@ -161,7 +161,7 @@ def _check_key(override: Override, known: set[str]) -> None:
 
 
 def _nearest(word: str, candidates: Iterable[str]) -> str:
-    """`; did you mean '…'?` for the nearest candidate, judged by the whole and by the part after the last dot."""
+    """`; did you mean '…'?` for the nearest candidate, by the whole and by the part after the last dot."""
     candidates = sorted(candidates)
     near = get_close_matches(word, candidates, n=1)
     if not near:

@@ -34,7 +34,7 @@ def resolve(reference: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UserError(
-                f"no module {module_name!r} for {reference!r}: run from the folder that holds it, or put that folder on PYTHONPATH"
+                f"no module {module_name!r} for {reference!r}: run from its folder, or put that on PYTHONPATH"
             ) from None
         raise UserError(f"{reference!r} needs {error.name!r}, which is not installed") from error
     except (SyntaxError, ImportError, NameError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Every random draw of the project has a range of seeds of its own, so that no episode is used for two purposes."""
+"""Every purpose has a range of seeds of its own, so that no episode is used for two of them."""
 
 from __future__ import annotations
 

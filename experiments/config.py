@@ -1,0 +1,179 @@
+"""The schema of every command's configuration: frozen dataclasses, whose fields are the settings.
+
+A field of type Any is a Hydra group; its choices are stored in `experiments.groups`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from envs.errors import UserError
+from envs.tasks import ROBOTS, check_choice
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a `UserError` with `message` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What the robot shall do, with which arm, and what it sees."""
+
+    name: str = MISSING
+    robot: str = "Panda"
+    image_size: int = 64  # pixels, square; cameras are "workspace" and "wrist"
+
+    def __post_init__(self) -> None:
+        check_choice("robot", self.robot, ROBOTS)
+        require(32 <= self.image_size <= 512, f"task.image_size={self.image_size} must be between 32 and 512")
+
+
+@dataclass(frozen=True)
+class MixtureData:
+    """Demonstrations by the scripted experts: how many episodes of each style."""
+
+    clean: int = 40
+    noisy: int = 0
+    slow: int = 0
+    hesitation: int = 40
+    retry: int = 40
+    detour: int = 40
+    failure: int = 40
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(min(self.styles.values(), default=1) > 0, "data: numbers of episodes must not be negative")
+        require(bool(self.styles), "data: at least one style must have episodes, for instance data.clean=40")
+
+    @property
+    def styles(self) -> dict[str, int]:
+        """{style: number of episodes} of the styles that occur."""
+        names = ("clean", "noisy", "slow", "hesitation", "retry", "detour", "failure")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+@dataclass(frozen=True)
+class StoreData:
+    """A LeRobot v3 data set of the user's own."""
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.path), "data=store needs the folder of a LeRobot v3 data set: data.path=/path/to/it"
+        )
+
+
+@dataclass(frozen=True)
+class OracleCritic:
+    """True progress from the simulator's state: the upper bound of what a critic can give."""
+
+
+@dataclass(frozen=True)
+class TimeIndexCritic:
+    """Frame number over episode length: what a critic is worth that sees nothing."""
+
+
+@dataclass(frozen=True)
+class SidecarCritic:
+    """Values that another tool wrote: a progress file in LeRobot's format (`sarm_progress.parquet`)."""
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.path),
+            "critic=sidecar needs a progress file: critic.path=/path/to/sarm_progress.parquet",
+        )
+
+
+@dataclass(frozen=True)
+class HeldOutConfig:
+    """Episodes that only measure the critic; their seeds are used for nothing else."""
+
+    clean: int = 10
+    hesitation: int = 10
+    retry: int = 10
+
+    def __post_init__(self) -> None:
+        smallest = min(self.clean, self.hesitation, self.retry)
+        require(smallest >= 1, "held_out: each style needs at least one episode")
+
+    @property
+    def styles(self) -> dict[str, int]:
+        """{style: number of episodes}."""
+        return {"clean": self.clean, "hesitation": self.hesitation, "retry": self.retry}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and on how much the method trains the policy."""
+
+    updates: int = 1500  # gradient steps, the same for every method
+    batch_size: int = 256
+    variants: int = 4  # versions of every picture, each shifted by up to 3 pixels, encoded once
+    chunk: int = 50  # updates in one dispatch
+    checkpoint_seconds: float = 20.0  # a killed run loses no more than this
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "variants", "chunk"):
+            require(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
+        require(self.checkpoint_seconds >= 0, "train.checkpoint_seconds must not be negative")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How success is measured."""
+
+    episodes: int = 50
+    horizon: int = 0  # control steps (20 a second); 0: the task's own
+    stretch: float = 1.0  # roll on to this multiple of the horizon: who gets there late?
+    execute: int = 8  # actions of every chunk that are executed before the policy looks again
+    workers: int = 0  # simulator processes; 0: one per core
+    videos: int = 2  # episodes to keep as a film
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, f"evaluate.episodes={self.episodes} must be at least 1")
+        require(
+            self.horizon >= 0, f"evaluate.horizon={self.horizon} must be positive, or 0 for the task's own"
+        )
+        require(self.stretch >= 1, f"evaluate.stretch={self.stretch} must be at least 1")
+        require(self.execute >= 1, f"evaluate.execute={self.execute} must be at least 1")
+        require(self.workers >= 0, f"evaluate.workers={self.workers} must not be negative")
+        require(self.videos >= 0, f"evaluate.videos={self.videos} must not be negative")
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """Weights & Biases. `auto`: online if this machine is logged in, else offline."""
+
+    mode: str = "auto"
+    project: str = "policy-extraction"
+
+    def __post_init__(self) -> None:
+        modes = ("auto", "online", "offline", "disabled")
+        require(self.mode in modes, f"wandb.mode={self.mode} must be one of {', '.join(modes)}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One experiment: data, critic, advantages, method, policy, evaluation."""
+
+    task: TaskConfig = MISSING
+    data: Any = MISSING
+    critic: Any = MISSING
+    advantage: Any = MISSING
+    method: Any = MISSING
+    policy: Any = MISSING
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    seed: int = 0  # of the training and of the evaluation; the data have their own (data.seed)
+    name: str = ""  # of the run's folder; empty: made from the choices
+    outputs: str = "outputs"
