@@ -1,58 +1,180 @@
 """What passes between data, methods and policies. No framework is imported here.
 
-Dimension letters: N samples of a data set, U updates, B batch, H action horizon, A action, P proprioception.
+Dimension letters: N samples of a data set, U updates, B batch, H action horizon, A action, P proprioception,
+K action tokens of a chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-Batch = Mapping[str, Any]
-"""What a method's loss sees. Arrays of the policy's framework, all with leading axis B:
+from envs.errors import UserError
+from envs.text import BUCKETS, MAX_WORDS
+from envs.types import Observation
 
+if TYPE_CHECKING:
+    from policy_extraction.dataset import Dataset
+
+Batch = Mapping[str, Any]
+"""What a policy is updated on and a method's loss sees. Arrays with leading axis B (in `Policy.update`: [U, B]):
+
+    observation        {name: [B, ...]}, what `Policy.preprocess` makes; a mapping of its own
+    action             [B, H, A] float32
     advantage          [B] float32
-    weight             [B] float32, set by `Method.select`
-    behavior_log_prob  [B] or [B, K] float32, log-probability of the action under the policy that acted (online methods)
+    weight             [B] float32, set by `Method.select`, 1 where it sets none
+    behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted (online methods only)
+    seed               [B] uint32, names the noise that old and new log_prob share (online methods only)
 """
 
 
+@runtime_checkable
 class Method(Protocol):
-    """How advantages become a better policy. A frozen dataclass whose fields are its configuration."""
+    """How advantages become a better policy: a frozen dataclass whose fields are its configuration."""
 
-    def select(self, dataset: Any) -> Any:
-        """numpy: keep, weigh, relabel or normalise samples of a `policy_extraction.dataset.Dataset`."""
+    def select(self, dataset: Dataset) -> Dataset:
+        """numpy: keep, weigh, relabel or normalise samples."""
         ...
 
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
-        """Per-sample loss [B] from the policy's log_prob [B] (or [B, K], K action tokens); pure; xp is numpy, jax.numpy or torch."""
+        """Per-sample loss [B]; the policy descends its mean. Pure; xp is numpy, jax.numpy or torch.
+
+        `log_prob` has the shape of batch["behavior_log_prob"] when there is one, else [B]: where a policy has K
+        tokens a chunk, their mean.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What an online method needs from the simulator at every iteration.
+
+    Defaults are World-Gymnast's (arXiv 2602.02454), but for the number of groups (published: 20) and of iterations.
+    """
+
+    groups: int = 8  # kept groups an iteration; others are drawn in place of those that the filter rejects
+    group_size: int = 8  # rollouts from the same seed
+    iterations: int = 10
+    updates: int = 8  # gradient steps an iteration
+    execute: int = 5  # control steps of a chunk that are executed
+    temperature: float = 1.6
+    reward: str = "success"  # of a whole rollout: "success" (the environment's) or "critic" (its last value)
+
+    def __post_init__(self) -> None:
+        if self.reward not in ("success", "critic"):
+            raise UserError(f"online.reward is {self.reward!r}; use 'success' or 'critic'")
+        if self.group_size < 2:
+            raise UserError(f"online.group_size is {self.group_size}; a group needs at least 2 rollouts")
+
+
+@runtime_checkable
+class OnlineMethod(Protocol):
+    """A method that learns from rollouts of the policy itself."""
+
+    @property
+    def online(self) -> Rollouts: ...
+
+
+@runtime_checkable
+class PromptedMethod(Protocol):
+    """A method that changes the prompt under which the trained policy acts; guidance 1 is none."""
+
+    @property
+    def guidance(self) -> float: ...
+
+    def act_instruction(self, instruction: str) -> str: ...
+
+
+def online_rollouts(method: Method) -> Rollouts | None:
+    """What `method` needs from the simulator; None for a method that learns from the data set alone."""
+    return method.online if isinstance(method, OnlineMethod) else None
+
+
+def act_instruction(method: Method, instruction: str) -> str:
+    """The prompt under which a policy trained by `method` acts."""
+    return method.act_instruction(instruction) if isinstance(method, PromptedMethod) else instruction
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy is made for; the only argument, beside randomness, of a user's module."""
+
+    cameras: tuple[str, ...] = ("workspace", "wrist")
+    image_size: int = 64
+    proprio_dim: int = 8
+    action_dim: int = 7
+    action_horizon: int = 10
+    max_words: int = MAX_WORDS
+    word_buckets: int = BUCKETS
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw actions. A module that honours more than the defaults lists the fields in `sampling_options`.
+
+    temperature: of action tokens; guidance: weight of classifier-free guidance, away from the same observation
+    under the instructions `reference` (one a row) and 1 for none.
+    """
+
+    temperature: float = 1.0
+    guidance: float = 1.0
+    reference: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a policy's parameters move. The learning rate warms up linearly, then stays or falls along a cosine."""
+
+    learning_rate: float = 1e-3
+    warmup: int = 50  # updates
+    updates: int = 2000  # at which the cosine ends
+    final_fraction: float = 0.1  # of the learning rate, at the end of the cosine; 1 keeps it constant
+    weight_decay: float = 1e-6
+    clip: float = 1.0  # global norm of the gradient
+    ema: float = 0.998  # decay of the averaged weights that act; 0 for none
 
 
 class Policy(Protocol):
     """A trainable policy, behind an adapter of any framework."""
 
-    action_horizon: int
+    spec: PolicySpec
 
-    def act(self, observation: Any, seeds: np.ndarray) -> np.ndarray:
-        """Action chunks float32 [B, H, A] for an `envs.types.Observation` of length B; row b is drawn with seeds[b]."""
+    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = ...) -> np.ndarray:
+        """Action chunks float32 [B, H, A] of the averaged weights; row b is drawn with seeds[b] and from nothing else."""
         ...
 
-    def preprocess(self, observation: Any) -> dict[str, np.ndarray]:
-        """The arrays, leading axis B, that the policy's network reads: used by `act` and for training alike."""
+    def preprocess(self, observation: Observation) -> dict[str, np.ndarray]:
+        """The arrays, leading axis B, that the network reads: used by `act` and for training alike."""
         ...
 
-    def update(self, batches: Mapping[str, Any], method: Method) -> dict[str, float]:
-        """U gradient steps; `batches` has leading axes [U, B]. Returns the mean metrics (at least `loss`)."""
+    def update(self, batches: Batch, method: Method) -> dict[str, float]:
+        """U gradient steps; `batches` has leading axes [U, B]. Returns mean metrics: `loss`, `log_prob`, `grad_norm`.
+
+        Raises:
+            UserError: the loss was not finite; the policy is as it was before the call.
+        """
         ...
 
-    def log_prob(self, batch: Mapping[str, Any]) -> np.ndarray:
-        """Log-probability of batch["action"]: [B] or [B, K] float32."""
+    def log_prob(self, batch: Batch) -> np.ndarray:
+        """Of batch["action"] under the weights in training: float32 [B] or, where chunks are K tokens, [B, K].
+
+        Policies without a likelihood (flow, diffusion) return minus their per-sample training loss, with the noise
+        that batch["seed"] names.
+        """
         ...
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Write the whole training state, atomically; what is trained after `restore` is bit-identical."""
+        ...
 
-    def restore(self, folder: Path) -> None: ...
+    def restore(self, folder: Path) -> None:
+        """Go back to what `save` wrote.
+
+        Raises:
+            UserError: it is missing, damaged or of another policy.
+        """
+        ...

@@ -1,0 +1,158 @@
+"""Advantages of the actions of recorded episodes, from a critic's values.
+
+A critic's value is progress towards the end of the task, so an episode pays once: its outcome (1 solved, 0 not) at its
+last frame. Then V(t) estimates what it will pay, and a perfect critic gives a perfect episode advantages near 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Track:
+    """What an estimator sees of one episode: values float32 [T], rewards float32 [T].
+
+    terminated: nothing is earned after the last frame; else the last value stands for what would have followed.
+    group: episodes with the same number are attempts at the same thing.
+    """
+
+    values: np.ndarray
+    rewards: np.ndarray
+    terminated: bool = True
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.rewards.shape or self.values.ndim != 1 or not len(self.values):
+            raise UserError(
+                f"an episode has {self.values.shape} values and {self.rewards.shape} rewards; give one of each a frame"
+            )
+
+    @property
+    def bootstrap(self) -> float:
+        """The value of what follows the last frame."""
+        return 0.0 if self.terminated else float(self.values[-1])
+
+
+class Advantage(Protocol):
+    """Advantages float32 [T] of every episode; `horizon` is the policy's action horizon H."""
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]: ...
+
+
+def chunk_difference(values: np.ndarray, horizon: int) -> np.ndarray:
+    """Δ_t = V(min(t+H−1, T−1)) − V(t): what an action chunk of length H gained.
+
+    World Value Models, arXiv 2606.24742, section 5.2.
+    """
+    ends = np.minimum(np.arange(len(values)) + horizon - 1, len(values) - 1)
+    return (values[ends] - values).astype(np.float32)
+
+
+def discounted_return(rewards: np.ndarray, bootstrap: float, discount: float) -> np.ndarray:
+    """G_t = r_t + γ G_{t+1}, with G_T = bootstrap."""
+    returns = np.zeros(len(rewards))
+    following = bootstrap
+    for t in reversed(range(len(rewards))):
+        following = returns[t] = rewards[t] + discount * following
+    return returns.astype(np.float32)
+
+
+def n_step_advantage(track: Track, steps: int, discount: float) -> np.ndarray:
+    """A_t = Σ_{k<n} γ^k r_{t+k} + γ^n V(t+n) − V(t), with n cut at the end of the episode."""
+    length = len(track.values)
+    values = np.append(track.values, track.bootstrap)
+    advantages = np.empty(length)
+    for t in range(length):
+        n = min(steps, length - t)
+        advantages[t] = (
+            discount ** np.arange(n) @ track.rewards[t : t + n] + discount**n * values[t + n] - values[t]
+        )
+    return advantages.astype(np.float32)
+
+
+def generalized_advantage(track: Track, discount: float, decay: float) -> np.ndarray:
+    """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V(t+1) − V(t). Schulman et al. 2016, arXiv 1506.02438."""
+    following_values = np.append(track.values[1:], track.bootstrap)
+    errors = track.rewards + discount * following_values - track.values
+    return discounted_return(errors, 0.0, discount * decay)
+
+
+def group_relative(returns: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
+    """(r − mean) / (std + ε) over one group's returns [G], with the sample standard deviation.
+
+    A group of one has no spread to compare with: 0. World-Gymnast, arXiv 2602.02454.
+    """
+    if len(returns) < 2:
+        return np.zeros(len(returns), np.float32)
+    centred = returns.astype(np.float64) - np.mean(returns, dtype=np.float64)
+    return (centred / (np.std(returns, ddof=1, dtype=np.float64) + epsilon)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ChunkDifference:
+    """WVM's: what the values gained over an action chunk. See `chunk_difference`."""
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        return [chunk_difference(track.values, horizon) for track in tracks]
+
+
+@dataclass(frozen=True)
+class NStepTD:
+    """Temporal difference over n control steps. See `n_step_advantage`."""
+
+    steps: int = 10
+    discount: float = 1.0
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        return [n_step_advantage(track, self.steps, self.discount) for track in tracks]
+
+
+@dataclass(frozen=True)
+class GAE:
+    """Generalised advantage estimation. See `generalized_advantage`."""
+
+    discount: float = 1.0
+    decay: float = 0.95  # λ
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        return [generalized_advantage(track, self.discount, self.decay) for track in tracks]
+
+
+@dataclass(frozen=True)
+class MonteCarlo:
+    """The return to the end of the episode, less the value (baseline) unless told otherwise."""
+
+    discount: float = 1.0
+    baseline: bool = True
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        return [
+            discounted_return(track.rewards, track.bootstrap, self.discount)
+            - (track.values if self.baseline else np.float32(0))
+            for track in tracks
+        ]
+
+
+@dataclass(frozen=True)
+class GroupRelative:
+    """An episode's return against its group's, the same at every frame. See `group_relative`."""
+
+    epsilon: float = 1e-6
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        returns = np.array([track.rewards.sum() for track in tracks], np.float32)
+        groups = np.array([track.group for track in tracks])
+        advantages = np.zeros(len(tracks), np.float32)
+        for group in np.unique(groups):
+            advantages[groups == group] = group_relative(returns[groups == group], self.epsilon)
+        return [
+            np.full(len(track.values), value, np.float32)
+            for track, value in zip(tracks, advantages, strict=True)
+        ]

@@ -1,0 +1,156 @@
+"""Experience as rows: one action chunk each, with what the critic says of it. numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from envs.errors import UserError
+from policy_extraction.advantages import Advantage, Track
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N action chunks and where they come from.
+
+    episode, frame: int64 [N], the chunk starts at that frame of that episode; action: float32 [N, H, A], past the end
+    of the episode its last action; instruction: str [N]; value, advantage: float32 [N]; weight: float32 [N];
+    outcome: float32 [N], what the whole episode earned; group: int64 [N], attempts at the same thing;
+    behavior_log_prob: float32 [N] or [N, K] and seed: uint32 [N], for chunks that the policy itself drew.
+    """
+
+    episode: np.ndarray
+    frame: np.ndarray
+    action: np.ndarray
+    instruction: np.ndarray
+    value: np.ndarray
+    advantage: np.ndarray
+    weight: np.ndarray
+    outcome: np.ndarray
+    group: np.ndarray
+    behavior_log_prob: np.ndarray | None = None
+    seed: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            column = getattr(self, field.name)
+            if column is not None and len(column) != len(self.action):
+                raise UserError(
+                    f"the data set has {len(self.action)} chunks but {len(column)} of {field.name}"
+                )
+
+    def rows(self, index: np.ndarray) -> Dataset:
+        """The rows at `index`: bool [N] or int [M]."""
+        columns: dict[str, Any] = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+        return Dataset(
+            **{name: None if column is None else column[index] for name, column in columns.items()}
+        )
+
+
+class Trajectory(Protocol):
+    """The part of `envs.types.Episode` that is read here."""
+
+    @property
+    def actions(self) -> np.ndarray: ...
+    @property
+    def success(self) -> bool: ...
+    @property
+    def instruction(self) -> str: ...
+
+
+def action_chunks(actions: np.ndarray, horizon: int) -> np.ndarray:
+    """The chunk that starts at every frame: [T, A] -> [T, H, A]; past the end the last action is repeated."""
+    ends = np.minimum(np.arange(len(actions))[:, None] + np.arange(horizon), len(actions) - 1)
+    return actions[ends]
+
+
+def build_dataset(
+    episodes: Iterable[Trajectory], values: Sequence[np.ndarray], advantage: Advantage, horizon: int
+) -> Dataset:
+    """One row for every frame of every episode.
+
+    Args:
+        episodes: read once, in order; images are not looked at.
+        values: the critic's, float32 [T] an episode.
+        advantage: an estimator of `policy_extraction.advantages`; episodes of one instruction form a group.
+        horizon: length H of the action chunks.
+
+    Raises:
+        UserError: there is no episode, or an episode and its values differ in length.
+    """
+    actions, instructions, tracks, group_of = [], [], [], {}
+    for number, (episode, curve) in enumerate(zip(episodes, values, strict=True)):
+        if len(curve) != len(episode.actions):
+            raise UserError(
+                f"episode {number} has {len(episode.actions)} frames but {len(curve)} values; label it again"
+            )
+        rewards = np.zeros(len(curve), np.float32)
+        rewards[-1] = episode.success
+        group = group_of.setdefault(episode.instruction, len(group_of))
+        tracks.append(Track(np.asarray(curve, np.float32), rewards, group=group))
+        actions.append(action_chunks(episode.actions.astype(np.float32), horizon))
+        instructions.append(episode.instruction)
+    if not tracks:
+        raise UserError("there is no episode to learn from; collect some first")
+    lengths = [len(track.values) for track in tracks]
+    return Dataset(
+        episode=np.repeat(np.arange(len(tracks)), lengths),
+        frame=np.concatenate([np.arange(length) for length in lengths]),
+        action=np.concatenate(actions),
+        instruction=np.repeat(np.array(instructions), lengths),
+        value=np.concatenate([track.values for track in tracks]),
+        advantage=np.concatenate(advantage.estimate(tracks, horizon)),
+        weight=np.ones(sum(lengths), np.float32),
+        outcome=np.repeat(np.array([track.rewards.sum() for track in tracks], np.float32), lengths),
+        group=np.repeat(np.array([track.group for track in tracks]), lengths),
+    )
+
+
+def batch_rows(size: int, batch: int, update: int, seed: int) -> np.ndarray:
+    """The rows of batch number `update`, int64 [B]: passes over all rows, each shuffled by (seed, pass)."""
+    positions = np.arange(update * batch, (update + 1) * batch)
+    rows = np.empty(batch, np.int64)
+    for number in np.unique(positions // size):
+        inside = positions // size == number
+        rows[inside] = np.random.default_rng((seed, int(number))).permutation(size)[positions[inside] % size]
+    return rows
+
+
+def sample_batches(
+    dataset: Dataset, inputs: Mapping[str, np.ndarray], *, first: int, updates: int, batch: int, seed: int
+) -> dict[str, Any]:
+    """Batches number first … first+U−1 for `Policy.update`, leading axes [U, B].
+
+    A function of its arguments alone: training that stops after any update goes on with the very same batches.
+
+    Args:
+        inputs: {name: [V, N, ...]}, what `Policy.preprocess` made of V differently shifted copies of the pictures.
+    """
+    if not len(dataset):
+        raise UserError("no sample is left to learn from; loosen the method's selection")
+    rows = np.stack(
+        [batch_rows(len(dataset), batch, update, seed) for update in range(first, first + updates)]
+    )
+    variants = len(next(iter(inputs.values())))
+    variant = np.stack(
+        [
+            np.random.default_rng((seed, update, 1)).integers(variants, size=batch)
+            for update in range(first, first + updates)
+        ]
+    )
+    optional = {"behavior_log_prob": dataset.behavior_log_prob, "seed": dataset.seed}
+    return {
+        "observation": {name: array[variant, rows] for name, array in inputs.items()},
+        "action": dataset.action[rows],
+        "advantage": dataset.advantage[rows],
+        "weight": dataset.weight[rows],
+    } | {name: column[rows] for name, column in optional.items() if column is not None}

@@ -1,0 +1,83 @@
+"""What a policy's module reads, made from an observation: the same for acting and for training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.errors import UserError
+from envs.text import word_ids
+from envs.types import Observation
+from policy_extraction.types import PolicySpec, Sampling
+
+
+def words_of(instructions: Sequence[str], spec: PolicySpec) -> np.ndarray:
+    """Word ids int32 [B, max_words]."""
+    known = {text: word_ids(text, spec.max_words, spec.word_buckets) for text in set(instructions)}
+    return np.stack([known[text] for text in instructions])
+
+
+def check_observation(observation: Observation, spec: PolicySpec) -> None:
+    """Raises UserError if the observation is not what the policy was made for."""
+    missing = [camera for camera in spec.cameras if camera not in observation.images]
+    if missing:
+        raise UserError(
+            f"the policy looks through {list(spec.cameras)} but the observation has no camera {missing[0]!r}; "
+            f"it has {sorted(observation.images)}"
+        )
+    size = spec.image_size
+    for camera in spec.cameras:
+        shape = observation.images[camera].shape
+        if shape[1:] != (size, size, 3):
+            raise UserError(
+                f"images of {camera!r} have shape {shape[1:]}, the policy reads {(size, size, 3)}"
+            )
+    if observation.proprio.shape[1:] != (spec.proprio_dim,):
+        raise UserError(
+            f"proprio has {observation.proprio.shape[1:]} numbers, the policy reads {spec.proprio_dim}"
+        )
+
+
+def raw_inputs(observation: Observation, spec: PolicySpec) -> dict[str, np.ndarray]:
+    """{"images.<camera>": uint8 [B, H, W, 3], "proprio": float32 [B, P], "words": int32 [B, max_words]}."""
+    check_observation(observation, spec)
+    images = {f"images.{camera}": observation.images[camera] for camera in spec.cameras}
+    words = words_of(observation.instruction, spec)
+    return images | {"proprio": observation.proprio.astype(np.float32), "words": words}
+
+
+def sampling_inputs(
+    sampling: Sampling, options: Sequence[str], count: int, spec: PolicySpec
+) -> dict[str, np.ndarray]:
+    """More inputs, only where `sampling` is not the default: "temperature" [B]; "guidance" [B] and "reference_words".
+
+    Args:
+        options: what the policy's module honours.
+
+    Raises:
+        UserError: the module does not honour what is asked for.
+    """
+    extra = {}
+    if sampling.temperature != 1.0:
+        _require("temperature", options)
+        extra["temperature"] = np.full(count, sampling.temperature, np.float32)
+    if sampling.guidance != 1.0:
+        _require("guidance", options)
+        extra["guidance"] = np.full(count, sampling.guidance, np.float32)
+        extra["reference_words"] = words_of(sampling.reference, spec)
+    return extra
+
+
+def takes_key(module: type) -> bool:
+    """Whether `log_prob(observation, action, key)` of a module's class draws noise."""
+    return len(inspect.signature(module.log_prob).parameters) > 3  # ty: ignore
+
+
+def _require(option: str, options: Sequence[str]) -> None:
+    if option not in options:
+        raise UserError(
+            f"this policy has no {option}: leave it at 1, use another policy, or let its module read "
+            f"observation[{option!r}] and list it in sampling_options"
+        )
