@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write named arrays as one safetensors file, atomically."""
     with atomic_file(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, dict(metadata or {}))
+        save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary, dict(metadata or {}))
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
