@@ -26,6 +26,8 @@ import robosuite.environments.base as robosuite_base  # noqa: E402
 from robosuite.models.robots.robot_model import RobotModel  # noqa: E402
 from robosuite.utils.binding_utils import MjSim  # noqa: E402
 
+from envs.controller import HandController  # noqa: E402
+
 import robosuite  # noqa: E402, F401  (registers its environments)
 
 WRIST = "wrist"
@@ -80,11 +82,13 @@ class RobosuiteEnv(gymnasium.Env):
         self.fast = fast
         self.render_mode = "rgb_array"
         self.metadata = {**self.metadata, "render_fps": control_freq}
-        self.robosuite = _make(self.spec_of_task, robot, control_freq, fast)
+        with _numpy_seed(0):  # sizes of objects are drawn when they are made
+            self.robosuite = _make(self.spec_of_task, robot, control_freq, fast)
         self.model: mujoco.MjModel = self.robosuite.sim.model._model
         self.data: mujoco.MjData = self.robosuite.sim.data._data
         self._camera_names = self._check_cameras(self.cameras)
         self._camera = Camera(self.model, image_size, plain=fast) if self.cameras else None
+        self._controller: HandController | None = None
         self._steps = 0
         picture = Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.observation_space = Dict(
@@ -112,6 +116,7 @@ class RobosuiteEnv(gymnasium.Env):
         episode_seed = int(self.np_random.integers(2**31)) if seed is None else seed
         with _numpy_seed(episode_seed):
             self.robosuite.reset()
+        self._controller = HandController(self.robosuite) if self.fast else None
         self._steps = 0
         return self.observe(), {"success": False, "instruction": self.instruction}
 
@@ -129,7 +134,10 @@ class RobosuiteEnv(gymnasium.Env):
     def advance(self, action: np.ndarray) -> tuple[float, bool]:
         """Execute one action without looking: (reward, success)."""
         self._steps += 1
-        self.robosuite.step(action)
+        if self._controller:
+            self._controller.step(action)
+        else:
+            self.robosuite.step(action)
         success = bool(self.robosuite._check_success())
         mujoco.mj_kinematics(self.model, self.data)  # a step leaves poses one substep behind the state
         mujoco.mj_camlight(self.model, self.data)
