@@ -1,17 +1,17 @@
 """Operational-space control of the hand without robosuite's overhead: the same torques at every physics step.
 
-robosuite runs its controller in Python at each of the 25 physics steps of a control step, through name look-ups, copies
-and three pseudo-inverses. Here the same formula is one compiled function on arrays that are looked up once.
+robosuite runs its controller in Python at each of the 25 physics steps of a control step, with look-ups
+by name, copies and pseudo-inverses. Here the same formula is one compiled function on arrays looked up once.
 """
 
 from __future__ import annotations
 
 from typing import Any, no_type_check
 
-import mujoco
 import numba
 import numpy as np
-from robosuite.utils.transform_utils import axisangle2quat, quat2mat
+
+from envs.headless import mujoco
 
 _NULLSPACE_STIFFNESS = 10.0  # robosuite's: it pulls the arm's redundant joint back to where it was at reset
 
@@ -43,18 +43,26 @@ def _solve(matrix, right):
 
 
 class HandController:
-    """robosuite's OSC_POSE (delta, in the base frame) and its gripper, for the episode that `world` was just reset to.
+    """robosuite's OSC_POSE (delta, in the base frame) and its gripper, for the episode that `world` was reset to.
 
-    F = kp (x_goal - x) - kd ẋ, in metres and radians; τ = Jᵀ [Λ_pos F_pos; Λ_rot F_rot] + bias + Nᵀ M (posture), with
-    Λ = (J M⁻¹ Jᵀ)⁻¹ for position and rotation apart, and N the null space of J (Khatib 1987). All gains, limits and
-    goals are read from robosuite's own controller, so its configuration files hold here.
+    F = kp (x_goal - x) - kd ẋ, in metres and radians; τ = Jᵀ [Λ_pos F_pos; Λ_rot F_rot] + bias + Nᵀ M a, with
+    Λ = (J M⁻¹ Jᵀ)⁻¹ for position and rotation apart, N the null space of J, and a the acceleration towards
+    the posture at reset (Khatib 1987). Gains, limits and goals are read from robosuite's own controller.
     """
 
     def __init__(self, world: Any):
+        from robosuite.utils.transform_utils import (
+            axisangle2quat,
+            quat2mat,
+        )  # not at the top: it logs while imported
+
+        self._to_rotation = lambda turn: quat2mat(axisangle2quat(turn))
         robot = world.robots[0]
         arm, gripper = robot.part_controllers["right"], robot.part_controllers["right_gripper"]
         assert arm.impedance_mode == "fixed" and arm.input_type == "delta" and arm.input_ref_frame == "base"
-        assert arm.uncoupling and arm.use_ori and arm.interpolator_pos is None and arm.interpolator_ori is None
+        assert (
+            arm.uncoupling and arm.use_ori and arm.interpolator_pos is None and arm.interpolator_ori is None
+        )
         self._model, self._data = world.sim.model._model, world.sim.data._data
         self._substeps = int(world.control_timestep / world.model_timestep)
         self._arm, self._grip, self._fingers = arm, gripper, robot.gripper["right"]
@@ -73,8 +81,8 @@ class HandController:
         self._mass = np.zeros((self._model.nv, self._model.nv))
         data = self._data
         self._arrays = (
-            data.ctrl, self._arm_actuators, self._limits, self._jacobian, self._mass, data.qpos, data.qvel, data.qfrc_bias,
-            self._qpos, self._qvel, data.site_xpos[self._site], data.site_xmat[self._site],
+            data.ctrl, self._arm_actuators, self._limits, self._jacobian, self._mass, data.qpos, data.qvel,
+            data.qfrc_bias, self._qpos, self._qvel, data.site_xpos[self._site], data.site_xmat[self._site],
         )  # fmt: skip  # views of the state: looked up once
 
     def step(self, action: np.ndarray) -> None:
@@ -88,7 +96,9 @@ class HandController:
                 mujoco.mj_step1(model, data)
             mujoco.mj_jacSite(model, data, self._jacobian[:3], self._jacobian[3:], self._site)
             mujoco.mj_fullM(model, self._mass, data.qM)
-            if self._first:  # robosuite's first torque knows the mass matrix of before the fingers were put in place
+            if (
+                self._first
+            ):  # robosuite's first torque knows the mass matrix of before the fingers were put in place
                 self._mass[np.ix_(self._qvel, self._qvel)] = self._arm.mass_matrix
                 self._first = False
             _apply_torques(*self._arrays, position, rotation, self._gains, self._posture)
@@ -99,7 +109,7 @@ class HandController:
         delta = self._arm.scale_action(action)
         base = self._base_rotation
         position = base.T @ (self._data.site_xpos[self._site] - self._base_position) + delta[:3]
-        rotation = quat2mat(axisangle2quat(delta[3:])) @ (base.T @ self._data.site_xmat[self._site].reshape(3, 3))
+        rotation = self._to_rotation(delta[3:]) @ (base.T @ self._data.site_xmat[self._site].reshape(3, 3))
         return self._base_position + base @ position, base @ rotation
 
     def _grip_command(self, action: np.ndarray) -> np.ndarray:
@@ -114,7 +124,7 @@ def _apply_torques(
     ctrl, actuators, limits, jacobian_all, mass_all, qpos_all, qvel_all, bias, qpos_index, qvel_index,
     position, rotation, goal_position, goal_rotation, gains, posture,
 ):  # fmt: skip
-    """Write the arm's torques to `ctrl`. Loops instead of array operations: they compile and run faster at this size."""
+    """Write the arm's torques to `ctrl`. Loops compile and run faster than array operations at this size."""
     joints = qvel_index.size
     jacobian, mass = np.empty((6, joints)), np.empty((joints, joints))
     velocity, pull = np.zeros(6), np.zeros((joints, 1))
@@ -147,7 +157,7 @@ def _apply_torques(
             task_pull[row, 0] += solved[joint, row] * pull[joint, 0]
             for column in range(6):
                 mobility[row, column] += jacobian[row, joint] * solved[joint, column]
-    # the wrench of position and rotation apart, less what the posture's pull does to the hand: Nᵀ = I - Jᵀ Λ J M⁻¹
+    # the wrench, position and rotation apart, less what the posture does to the hand: Nᵀ = I - Jᵀ Λ J M⁻¹
     wrench[:3] = _solve(mobility[:3, :3].copy(), wrench[:3])
     wrench[3:] = _solve(mobility[3:, 3:].copy(), wrench[3:])
     wrench -= _solve(mobility, task_pull)

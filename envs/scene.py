@@ -1,7 +1,9 @@
-"""The MuJoCo model of a task: robosuite's own, with our camera in it and visual meshes that are cheap to draw.
+"""The MuJoCo model of a task: robosuite's own, with our camera and visual meshes that are cheap to draw.
 
-Simplified models are compiled once and kept under `$XDG_CACHE_HOME/policy-extraction/scenes` (default `~/.cache`).
-Physics is untouched: only meshes that collide with nothing are simplified, and inertias are those of the original.
+Simplified models are compiled once and kept under `$XDG_CACHE_HOME/policy-extraction/scenes` (default
+`~/.cache`).
+Physics is untouched: only meshes that collide with nothing are simplified, and inertias are those of the
+original.
 """
 
 from __future__ import annotations
@@ -11,21 +13,29 @@ import os
 from pathlib import Path
 
 import fast_simplification
-import mujoco
 import numpy as np
 
 from envs.files import atomic_file
+from envs.headless import mujoco
 from envs.tasks import CameraPose
 
 WORKSPACE = "workspace"
 KEPT_FACES = 0.05
 FEWEST_FACES = 100
-_INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_subtreemass", "body_invweight0", "dof_invweight0")
+_INERTIA = (
+    "body_mass",
+    "body_inertia",
+    "body_ipos",
+    "body_iquat",
+    "body_subtreemass",
+    "body_invweight0",
+    "dof_invweight0",
+)
 _FORMAT = 1  # of the cache: raise it when the simplification changes
 
 
 def load_model(xml: str, camera: CameraPose, fast: bool) -> mujoco.MjModel:
-    """Compile robosuite's scene with the workspace camera in it; `fast`: simplified, from the cache where it is there."""
+    """robosuite's scene with the workspace camera in it; `fast`: simplified, and cached."""
     if not fast:
         return _with_camera(xml, camera).compile()
     key = f"{_FORMAT} {mujoco.__version__} {KEPT_FACES} {FEWEST_FACES} {camera} {xml}"

@@ -16,14 +16,14 @@ ROBOTS = ("Panda", "Sawyer", "UR5e")
 
 @dataclass(frozen=True)
 class CameraPose:
-    """A camera at `position` that looks at `target` (world, metres), up being +z; `fovy` is its vertical angle in degrees."""
+    """A camera at `position` looking at `target` (world, metres), +z up; `fovy`: its vertical angle in degrees."""
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
     fovy: float
 
     def rotation(self) -> np.ndarray:
-        """World rotation [3, 3] of the camera: columns are its right, up and backward axes (it looks along -z)."""
+        """World rotation [3, 3] of the camera: its right, up and backward axes as columns (it looks along -z)."""
         backward = np.subtract(self.position, self.target)
         backward = backward / np.linalg.norm(backward)
         right = np.cross([0.0, 0.0, 1.0], backward)
@@ -35,8 +35,9 @@ class CameraPose:
 class TaskSpec:
     """What makes a robosuite environment a task here.
 
-    instructions: paraphrases, the first is canonical; horizon: control steps of an evaluation episode at 20 Hz;
-    camera: the "workspace" view; objects: what `environment_state` tells the position of, (object, target).
+    instructions: paraphrases, the first is canonical; horizon: control steps of an evaluation episode at 20
+    Hz; camera: the "workspace" view; objects: what `environment_state` tells the position of, (object,
+    target).
     """
 
     name: str

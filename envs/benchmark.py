@@ -1,0 +1,76 @@
+"""How much faster our environment steps than stock robosuite: same task, camera, picture size and actions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from envs.errors import UserError
+from envs.headless import mujoco
+from envs.robosuite_env import RobosuiteEnv
+from envs.robosuite_world import quiet_robosuite
+from envs.scene import WORKSPACE
+from envs.tasks import TaskSpec, task_spec
+
+_BLOCK = 10  # steps of one before it is the other's turn, so that a busy machine slows both
+_STOCK_CAMERA = "agentview"  # moved to where our workspace camera stands
+
+
+def measure_rollout(
+    task: str = "stack", robot: str = "Panda", image_size: int = 64, steps: int = 100
+) -> dict[str, float]:
+    """Frames a second with one camera, of stock robosuite and of ours, in one process, and their ratio.
+
+    Each frame is a control step under a random action and its picture; resets are left out.
+
+    Raises:
+        UserError: unknown task or robot, too few steps, or a robot that stock robosuite cannot build.
+    """
+    if steps < _BLOCK:
+        raise UserError(f"steps is {steps}; measure at least {_BLOCK}")
+    ours = RobosuiteEnv(task, robot, (WORKSPACE,), image_size, terminate_on_success=False)
+    stock = _stock(task_spec(task), robot, image_size)
+    ours.reset(seed=0)
+    stock.reset()
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 7)).astype(np.float32)
+    seconds = {"stock": 0.0, "ours": 0.0}
+    for first in range(-_BLOCK, steps, _BLOCK):  # the first block warms both up
+        block = actions[max(first, 0) :][:_BLOCK]
+        stock.sim._render_context_offscreen.gl_ctx.make_current()
+        for name, step in (("stock", stock.step), ("ours", ours.step)):
+            start = time.perf_counter()
+            for action in block:
+                step(action)
+            seconds[name] += (time.perf_counter() - start) * (first >= 0)
+    ours.close()
+    stock.close()
+    fps = {name: steps / spent for name, spent in seconds.items()}
+    return {"stock_fps": fps["stock"], "fps": fps["ours"], "ratio": fps["ours"] / fps["stock"]}
+
+
+def _stock(spec: TaskSpec, robot: str, image_size: int) -> Any:
+    """robosuite as it is, its own camera moved to our workspace view."""
+    robosuite = quiet_robosuite()
+    try:
+        world = robosuite.make(
+            spec.env_name,
+            robots=robot,
+            has_renderer=False,
+            use_camera_obs=True,
+            camera_names=_STOCK_CAMERA,
+            camera_heights=image_size,
+            camera_widths=image_size,
+            hard_reset=False,
+            ignore_done=True,
+            **spec.env_kwargs,
+        )
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"stock robosuite cannot build {robot} ({reason}); measure another robot") from error
+    model, camera = world.sim.model, world.sim.model.camera_name2id(_STOCK_CAMERA)
+    mujoco.mju_mat2Quat(model.cam_quat[camera], spec.camera.rotation().ravel())
+    model.cam_pos[camera] = spec.camera.position
+    model.cam_fovy[camera] = spec.camera.fovy
+    return world
