@@ -1,7 +1,8 @@
 """Advantages of the actions of recorded episodes, from a critic's values.
 
-A critic's value is progress towards the end of the task, so an episode pays once: its outcome (1 solved, 0 not) at its
-last frame. Then V(t) estimates what it will pay, and a perfect critic gives a perfect episode advantages near 0.
+A critic's value is progress towards the end of the task, so an episode pays once: its outcome (1 solved, 0
+not) at its last frame. Then V(t) estimates what it will pay, and a perfect critic gives a perfect episode
+advantages near 0.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from envs.errors import UserError
 class Track:
     """What an estimator sees of one episode: values float32 [T], rewards float32 [T].
 
-    terminated: nothing is earned after the last frame; else the last value stands for what would have followed.
-    group: episodes with the same number are attempts at the same thing.
+    terminated: nothing is earned after the last frame; else the last value stands for what would have
+    followed. group: episodes with the same number are attempts at the same thing.
     """
 
     values: np.ndarray
@@ -31,7 +32,8 @@ class Track:
     def __post_init__(self) -> None:
         if self.values.shape != self.rewards.shape or self.values.ndim != 1 or not len(self.values):
             raise UserError(
-                f"an episode has {self.values.shape} values and {self.rewards.shape} rewards; give one of each a frame"
+                f"an episode has {self.values.shape} values and {self.rewards.shape} rewards; "
+                "give one of each a frame"
             )
 
     @property
@@ -156,3 +158,12 @@ class GroupRelative:
             np.full(len(track.values), value, np.float32)
             for track, value in zip(tracks, advantages, strict=True)
         ]
+
+
+ADVANTAGES: dict[str, type] = {
+    "chunk_difference": ChunkDifference,
+    "n_step_td": NStepTD,
+    "gae": GAE,
+    "monte_carlo": MonteCarlo,
+    "group_relative": GroupRelative,
+}

@@ -17,10 +17,11 @@ from policy_extraction.advantages import Advantage, Track
 class Dataset:
     """N action chunks and where they come from.
 
-    episode, frame: int64 [N], the chunk starts at that frame of that episode; action: float32 [N, H, A], past the end
-    of the episode its last action; instruction: str [N]; value, advantage: float32 [N]; weight: float32 [N];
-    outcome: float32 [N], what the whole episode earned; group: int64 [N], attempts at the same thing;
-    behavior_log_prob: float32 [N] or [N, K] and seed: uint32 [N], for chunks that the policy itself drew.
+    episode, frame: int64 [N], the chunk starts at that frame of that episode; action: float32 [N, H, A],
+    past the end of the episode its last action; instruction: str [N]; value, advantage: float32 [N];
+    weight: float32 [N]; outcome: float32 [N], what the whole episode earned; group: int64 [N], attempts at
+    the same thing; behavior_log_prob: float32 [N] or [N, K] and seed: uint32 [N], for chunks that the
+    policy itself drew.
     """
 
     episode: np.ndarray
@@ -48,12 +49,9 @@ class Dataset:
 
     def rows(self, index: np.ndarray) -> Dataset:
         """The rows at `index`: bool [N] or int [M]."""
-        columns: dict[str, Any] = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-        }
-        return Dataset(
-            **{name: None if column is None else column[index] for name, column in columns.items()}
-        )
+        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        given = {name: column for name, column in columns.items() if column is not None}
+        return dataclasses.replace(self, **{name: column[index] for name, column in given.items()})
 
 
 class Trajectory(Protocol):
@@ -68,7 +66,9 @@ class Trajectory(Protocol):
 
 
 def action_chunks(actions: np.ndarray, horizon: int) -> np.ndarray:
-    """The chunk that starts at every frame: [T, A] -> [T, H, A]; past the end the last action is repeated."""
+    """The chunk that starts at every frame: [T, A] -> [T, H, A]; past the end the last action is
+    repeated.
+    """
     ends = np.minimum(np.arange(len(actions))[:, None] + np.arange(horizon), len(actions) - 1)
     return actions[ends]
 
@@ -130,10 +130,12 @@ def sample_batches(
 ) -> dict[str, Any]:
     """Batches number first … first+U−1 for `Policy.update`, leading axes [U, B].
 
-    A function of its arguments alone: training that stops after any update goes on with the very same batches.
+    A function of its arguments alone: training that stops after any update goes on with the very same
+    batches.
 
     Args:
-        inputs: {name: [V, N, ...]}, what `Policy.preprocess` made of V differently shifted copies of the pictures.
+        inputs: {name: [V, N, ...]}, what `Policy.preprocess` made of V differently shifted copies of the
+        pictures.
     """
     if not len(dataset):
         raise UserError("no sample is left to learn from; loosen the method's selection")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from envs.errors import UserError
 from envs.text import word_ids
 from envs.types import Observation
 from policy_extraction.types import PolicySpec, Sampling
+
+Preprocess = Callable[[Observation], dict[str, np.ndarray]]
 
 
 def words_of(instructions: Sequence[str], spec: PolicySpec) -> np.ndarray:
@@ -24,8 +26,8 @@ def check_observation(observation: Observation, spec: PolicySpec) -> None:
     missing = [camera for camera in spec.cameras if camera not in observation.images]
     if missing:
         raise UserError(
-            f"the policy looks through {list(spec.cameras)} but the observation has no camera {missing[0]!r}; "
-            f"it has {sorted(observation.images)}"
+            f"the policy looks through {list(spec.cameras)}, but the observation has no camera "
+            f"{missing[0]!r}; it has {sorted(observation.images)}"
         )
     size = spec.image_size
     for camera in spec.cameras:
@@ -51,7 +53,8 @@ def raw_inputs(observation: Observation, spec: PolicySpec) -> dict[str, np.ndarr
 def sampling_inputs(
     sampling: Sampling, options: Sequence[str], count: int, spec: PolicySpec
 ) -> dict[str, np.ndarray]:
-    """More inputs, only where `sampling` is not the default: "temperature" [B]; "guidance" [B] and "reference_words".
+    """More inputs, only where `sampling` is not the default: "temperature" [B]; "guidance" [B] and
+    "reference_words".
 
     Args:
         options: what the policy's module honours.
@@ -73,6 +76,32 @@ def sampling_inputs(
 def takes_key(module: type) -> bool:
     """Whether `log_prob(observation, action, key)` of a module's class draws noise."""
     return len(inspect.signature(module.log_prob).parameters) > 3  # ty: ignore
+
+
+def check_log_prob(shape: tuple[int, ...], count: int) -> None:
+    """Raises UserError unless a module's log_prob has one number, or one row of numbers, a sample."""
+    if len(shape) not in (1, 2) or shape[0] != count:
+        raise UserError(
+            f"log_prob gave shape {tuple(shape)} for {count} samples; it must give one number a sample, "
+            f"({count},), or one a token, ({count}, K): do not average over the batch"
+        )
+
+
+def check_chunks(shape: tuple[int, ...], count: int, spec: PolicySpec) -> None:
+    """Raises UserError unless a module's sample is one action chunk a row."""
+    wanted = (count, spec.action_horizon, spec.action_dim)
+    if tuple(shape) != wanted:
+        raise UserError(
+            f"sample gave shape {tuple(shape)}; it must be {wanted}: rows, action horizon, action"
+        )
+
+
+def not_finite(update: int, last: int) -> UserError:
+    """The error that ends a training whose loss or gradient is not finite."""
+    return UserError(
+        f"the loss or its gradient is not finite at update {update}; the policy stays as it was at update "
+        f"{last}: lower the learning rate, or look for extreme values in the data"
+    )
 
 
 def _require(option: str, options: Sequence[str]) -> None:

@@ -5,13 +5,13 @@ The module, of the user's own, needs two methods, and a constructor that takes a
     log_prob(observation, action[, key]) -> [B] or [B, K]
     sample(observation, key) -> [B, H, A]
 
-`observation` is a dict of arrays with leading axis B, what `preprocess` gave (by default `inputs.raw_inputs`). With a
-key each row is called alone, with a key of its own, so that a row's noise does not depend on its neighbours.
+`observation` is a dict of arrays with leading axis B, what `preprocess` gave (by default
+`inputs.raw_inputs`). With a key each row is called alone, with a key of its own, so that a row's noise
+does not depend on its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,18 @@ from flax import nnx
 from envs.errors import UserError
 from envs.files import load_arrays, save_arrays
 from envs.types import Observation
-from policy_extraction.inputs import raw_inputs, sampling_inputs, takes_key
+from policy_extraction.inputs import (
+    Preprocess,
+    check_chunks,
+    check_log_prob,
+    not_finite,
+    raw_inputs,
+    sampling_inputs,
+    takes_key,
+)
+from policy_extraction.schedule import ema_decay, learning_rate
 from policy_extraction.tree import named_leaves, tree_like
-from policy_extraction.types import Batch, Method, PolicySpec, Sampling, Training
-
-STATE_FILE = "policy.safetensors"
-Preprocess = Callable[[Observation], dict[str, np.ndarray]]
+from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec, Sampling, Training
 
 
 class JaxPolicy:
@@ -49,7 +55,13 @@ class JaxPolicy:
         self.seed = seed
         self.preprocess = preprocess or partial(raw_inputs, spec=spec)
         self._options = tuple(getattr(module, "sampling_options", ()))
-        self._graph, params, self._rest = nnx.split(module, nnx.Param, ...)
+        kinds = (nnx.Param, (nnx.RngState, nnx.BatchStat), ...)
+        self._graph, params, changing, self._rest = nnx.split(module, *kinds)
+        if jax.tree.leaves(changing):
+            raise UserError(
+                "the policy's module keeps random state or batch statistics (nnx.Dropout, nnx.BatchNorm); "
+                "draw from the key of log_prob and normalise by layer instead"
+            )
         params = nnx.to_pure_dict(params)
         self._state = {
             "params": params,
@@ -68,33 +80,27 @@ class JaxPolicy:
         """A copy of the module with the averaged weights."""
         return _module(self._graph, self._state["ema"], self._rest)
 
-    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008
-        inputs = self.preprocess(observation) | sampling_inputs(
-            sampling, self._options, len(seeds), self.spec
-        )
-        actions = _sample(self._graph, self._state["ema"], self._rest, inputs, _uint32(seeds))
+    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
+        extra = sampling_inputs(sampling, self._options, len(seeds), self.spec)
+        inputs = self.preprocess(observation) | extra
+        actions = _sample(self._graph, self.spec, self._state["ema"], self._rest, inputs, _uint32(seeds))
         return np.asarray(actions, np.float32)
 
     def update(self, batches: Batch, method: Method) -> dict[str, float]:
-        state, metrics = _updates(
-            self._graph, self.training, method, self._state, self._rest, batches, self.seed
-        )
+        static = (self._graph, self.training, method)
+        state, metrics = _updates(*static, self._state, self._rest, batches, np.uint32(self.seed % 2**32))
         metrics = jax.device_get(metrics)
         if not all(np.isfinite(values).all() for values in metrics.values()):
-            bad = self.step + int(np.argmin(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"])))
-            raise UserError(
-                f"the loss or its gradient is not finite at update {bad}; the policy stays as it was at update "
-                f"{self.step}: lower training.learning_rate or look for extreme values in the data"
-            )
+            finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"])
+            raise not_finite(self.step + int(np.argmin(finite)), self.step)
         self._state = state
         return {name: float(values.mean()) for name, values in metrics.items()}
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         seeds = batch.get("seed", np.arange(len(batch["action"])))
-        keys = _keys(_uint32(seeds))
-        return np.asarray(
-            _jit_log_prob(self._graph, self._state["params"], self._rest, dict(batch), keys), np.float32
-        )
+        inputs = {"observation": batch["observation"], "action": batch["action"]}
+        log_prob = _log_probs(self._graph, self._state["params"], self._rest, inputs, _uint32(seeds))
+        return np.asarray(log_prob, np.float32)
 
     def save(self, folder: Path) -> None:
         save_arrays(folder / STATE_FILE, named_leaves(self._state), {"framework": "jax"})
@@ -106,21 +112,13 @@ class JaxPolicy:
 
 def make_optimizer(training: Training) -> optax.GradientTransformation:
     """AdamW after clipping the gradient's global norm; linear warm-up, then a cosine."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=training.learning_rate / (training.warmup + 1),
-        peak_value=training.learning_rate,
-        warmup_steps=training.warmup,
-        decay_steps=max(training.updates, training.warmup + 1),
-        end_value=training.learning_rate * training.final_fraction,
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(training.clip), optax.adamw(schedule, weight_decay=training.weight_decay)
-    )
+    schedule = partial(learning_rate, jnp, training)
+    adam = optax.adamw(schedule, weight_decay=training.weight_decay)
+    return optax.chain(optax.clip_by_global_norm(training.clip), adam)
 
 
 def _module(graph: Any, params: Any, rest: Any) -> Any:
-    state = nnx.State(params)
-    return nnx.merge(graph, state, rest)
+    return nnx.merge(graph, nnx.State(params), rest)
 
 
 def _uint32(seeds: np.ndarray) -> np.ndarray:
@@ -133,25 +131,38 @@ def _keys(seeds: Any) -> Any:
     return jax.vmap(lambda words: jax.random.fold_in(jax.random.key(words[0]), words[1]))(seeds)
 
 
-@partial(jax.jit, static_argnums=0)
-def _sample(graph: Any, params: Any, rest: Any, inputs: Any, seeds: Any) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def _sample(graph: Any, spec: PolicySpec, params: Any, rest: Any, inputs: Any, seeds: Any) -> Any:
     module = _module(graph, params, rest)
-    return jax.vmap(lambda row, key: module.sample(_one(row), key)[0])(inputs, _keys(seeds))
+
+    def one(row: Any, key: Any) -> Any:
+        chunk = module.sample(_batch_of_one(row), key)
+        check_chunks(chunk.shape, 1, spec)
+        return chunk[0]
+
+    return jax.vmap(one)(inputs, _keys(seeds))
 
 
 def _log_prob(module: Any, batch: Batch, keys: Any) -> Any:
     if not takes_key(type(module)):
-        return module.log_prob(batch["observation"], batch["action"])
-    one = lambda row, action, key: module.log_prob(_one(row), action[None], key)[0]  # noqa: E731
+        log_prob = module.log_prob(batch["observation"], batch["action"])
+        check_log_prob(log_prob.shape, len(batch["action"]))
+        return log_prob
+
+    def one(row: Any, action: Any, key: Any) -> Any:
+        log_prob = module.log_prob(_batch_of_one(row), action[None], key)
+        check_log_prob(log_prob.shape, 1)
+        return log_prob[0]
+
     return jax.vmap(one)(batch["observation"], batch["action"], keys)
 
 
 @partial(jax.jit, static_argnums=0)
-def _jit_log_prob(graph: Any, params: Any, rest: Any, batch: Any, keys: Any) -> Any:
-    return _log_prob(_module(graph, params, rest), batch, keys)
+def _log_probs(graph: Any, params: Any, rest: Any, batch: Any, seeds: Any) -> Any:
+    return _log_prob(_module(graph, params, rest), batch, _keys(seeds))
 
 
-def _one(row: Any) -> Any:
+def _batch_of_one(row: Any) -> Any:
     return jax.tree.map(lambda array: array[None], row)
 
 
@@ -176,7 +187,7 @@ def _updates(
         (loss, log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state["params"], batch, keys)
         moves, optimizer_state = optimizer.update(gradient, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], moves)
-        decay = jnp.minimum(training.ema, (1.0 + step) / (10.0 + step))
+        decay = ema_decay(jnp, training, step)
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state["ema"], params)
         metrics = {"loss": loss, "log_prob": log_prob, "grad_norm": optax.global_norm(gradient)}
         return {"params": params, "ema": ema, "optimizer": optimizer_state, "step": step + 1}, metrics

@@ -1,7 +1,7 @@
 """What passes between data, methods and policies. No framework is imported here.
 
-Dimension letters: N samples of a data set, U updates, B batch, H action horizon, A action, P proprioception,
-K action tokens of a chunk.
+Dimension letters: N samples of a data set, U updates, B batch, H action horizon, A action, P
+proprioception, K action tokens of a chunk.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from policy_extraction.dataset import Dataset
 
 Batch = Mapping[str, Any]
-"""What a policy is updated on and a method's loss sees. Arrays with leading axis B (in `Policy.update`: [U, B]):
+"""What a policy is updated on and a method's loss sees; leading axis B, in `Policy.update` [U, B].
 
     observation        {name: [B, ...]}, what `Policy.preprocess` makes; a mapping of its own
     action             [B, H, A] float32
     advantage          [B] float32
     weight             [B] float32, set by `Method.select`, 1 where it sets none
-    behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted (online methods only)
-    seed               [B] uint32, names the noise that old and new log_prob share (online methods only)
+    behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted; online methods only
+    seed               [B] uint32, names the noise that old and new log_prob share; online methods only
 """
 
 
@@ -43,8 +43,8 @@ class Method(Protocol):
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
         """Per-sample loss [B]; the policy descends its mean. Pure; xp is numpy, jax.numpy or torch.
 
-        `log_prob` has the shape of batch["behavior_log_prob"] when there is one, else [B]: where a policy has K
-        tokens a chunk, their mean.
+        `log_prob` has the shape of batch["behavior_log_prob"] when there is one, else [B]: where a policy
+        has K tokens a chunk, their mean.
         """
         ...
 
@@ -53,7 +53,8 @@ class Method(Protocol):
 class Rollouts:
     """What an online method needs from the simulator at every iteration.
 
-    Defaults are World-Gymnast's (arXiv 2602.02454), but for the number of groups (published: 20) and of iterations.
+    Defaults are World-Gymnast's (arXiv 2602.02454), but for the number of groups (published: 20) and of
+    iterations.
     """
 
     groups: int = 8  # kept groups an iteration; others are drawn in place of those that the filter rejects
@@ -62,7 +63,7 @@ class Rollouts:
     updates: int = 8  # gradient steps an iteration
     execute: int = 5  # control steps of a chunk that are executed
     temperature: float = 1.6
-    reward: str = "success"  # of a whole rollout: "success" (the environment's) or "critic" (its last value)
+    reward: str = "success"  # of a whole rollout: the environment's, or "critic": its value of the last frame
 
     def __post_init__(self) -> None:
         if self.reward not in ("success", "critic"):
@@ -81,7 +82,9 @@ class OnlineMethod(Protocol):
 
 @runtime_checkable
 class PromptedMethod(Protocol):
-    """A method that changes the prompt under which the trained policy acts; guidance 1 is none."""
+    """A method that changes the prompt under which the policy acts (`acting.ActingPolicy`); guidance 1 is
+    none.
+    """
 
     @property
     def guidance(self) -> float: ...
@@ -92,11 +95,6 @@ class PromptedMethod(Protocol):
 def online_rollouts(method: Method) -> Rollouts | None:
     """What `method` needs from the simulator; None for a method that learns from the data set alone."""
     return method.online if isinstance(method, OnlineMethod) else None
-
-
-def act_instruction(method: Method, instruction: str) -> str:
-    """The prompt under which a policy trained by `method` acts."""
-    return method.act_instruction(instruction) if isinstance(method, PromptedMethod) else instruction
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,11 @@ class PolicySpec:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw actions. A module that honours more than the defaults lists the fields in `sampling_options`.
+    """How to draw actions. A module that honours more than the defaults lists the fields in
+    `sampling_options`.
 
-    temperature: of action tokens; guidance: weight of classifier-free guidance, away from the same observation
-    under the instructions `reference` (one a row) and 1 for none.
+    temperature: of action tokens; guidance: weight of classifier-free guidance, away from the same
+    observation under the instructions `reference` (one a row) and 1 for none.
     """
 
     temperature: float = 1.0
@@ -125,9 +124,15 @@ class Sampling:
     reference: tuple[str, ...] = ()
 
 
+PLAIN = Sampling()
+STATE_FILE = "policy.safetensors"  # in the folder of `Policy.save`
+
+
 @dataclass(frozen=True)
 class Training:
-    """How a policy's parameters move. The learning rate warms up linearly, then stays or falls along a cosine."""
+    """How a policy's parameters move. The learning rate warms up linearly, then stays or falls along a
+    cosine.
+    """
 
     learning_rate: float = 1e-3
     warmup: int = 50  # updates
@@ -143,27 +148,31 @@ class Policy(Protocol):
 
     spec: PolicySpec
 
-    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = ...) -> np.ndarray:
-        """Action chunks float32 [B, H, A] of the averaged weights; row b is drawn with seeds[b] and from nothing else."""
+    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
+        """Action chunks float32 [B, H, A] of the averaged weights; row b is drawn with seeds[b] and from
+        nothing else.
+        """
         ...
 
-    def preprocess(self, observation: Observation) -> dict[str, np.ndarray]:
+    def preprocess(self, observation: Observation, /) -> dict[str, np.ndarray]:
         """The arrays, leading axis B, that the network reads: used by `act` and for training alike."""
         ...
 
     def update(self, batches: Batch, method: Method) -> dict[str, float]:
-        """U gradient steps; `batches` has leading axes [U, B]. Returns mean metrics: `loss`, `log_prob`, `grad_norm`.
+        """U gradient steps; `batches` has leading axes [U, B]. Returns mean metrics: `loss`, `log_prob`,
+        `grad_norm`.
 
         Raises:
-            UserError: the loss was not finite; the policy is as it was before the call.
+            UserError: a loss or gradient was not finite; such an update never reaches the policy.
         """
         ...
 
     def log_prob(self, batch: Batch) -> np.ndarray:
-        """Of batch["action"] under the weights in training: float32 [B] or, where chunks are K tokens, [B, K].
+        """Of batch["action"] under the weights in training: float32 [B] or, where chunks are K tokens, [B,
+        K].
 
-        Policies without a likelihood (flow, diffusion) return minus their per-sample training loss, with the noise
-        that batch["seed"] names.
+        Policies without a likelihood (flow, diffusion) return minus their per-sample training loss, with
+        the noise that batch["seed"] names.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The built-in small VLA: cameras, instruction and proprioception to an action chunk, in JAX (flax NNX).
 
-One encoder and two heads. Extraction keeps the pretrained encoder frozen, so that its features are computed once and a
-method trains a head on them; or trains both from the pictures (`train_encoder`).
+One encoder and two heads. Extraction keeps the pretrained encoder frozen, so that its features are
+computed once and a method trains a head on them; or trains both from the pictures (`train_encoder`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from flax import nnx
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
 from envs.types import Observation
-from policy_extraction.inputs import raw_inputs
+from policy_extraction.inputs import raw_inputs, takes_key
 from policy_extraction.jax_policy import JaxPolicy
 from policy_extraction.tree import named_leaves, tree_like
 from policy_extraction.types import PolicySpec, Training
 from policy_extraction.vla_encoder import Encoder, VLAConfig
-from policy_extraction.vla_heads import FlowHead
+from policy_extraction.vla_heads import FlowHead, TokenHead
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -39,7 +39,7 @@ class VLA(nnx.Module):
     def __init__(self, config: VLAConfig, rngs: nnx.Rngs) -> None:
         self.config = config
         self.encoder = Encoder(config, rngs)
-        self.heads = nnx.Dict({"flow": FlowHead(config, rngs)})
+        self.heads = nnx.Dict({"flow": FlowHead(config, rngs), "token": TokenHead(config, rngs)})
 
 
 class EndToEnd(nnx.Module):
@@ -54,15 +54,17 @@ class EndToEnd(nnx.Module):
     def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any) -> Any:
         shift_key, head_key = jax.random.split(key)
         features = self.encoder(random_shift(observation, shift_key, self.shift))
-        inputs = {**observation, "features": features}
-        return self.head.log_prob(inputs, action, head_key)
+        noise = (head_key,) if takes_key(type(self.head)) else ()
+        return self.head.log_prob({**observation, "features": features}, action, *noise)
 
     def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
         return self.head.sample({**observation, "features": self.encoder(observation)}, key)
 
 
 class EncodedInputs:
-    """`preprocess` through a frozen encoder: {"features": float32 [B, F], "words": int32 [B, max_words]}."""
+    """`preprocess` through a frozen encoder: {"features": float32 [B, F], "words": int32 [B,
+    max_words]}.
+    """
 
     def __init__(self, encoder: Encoder, spec: PolicySpec) -> None:
         self.spec = spec

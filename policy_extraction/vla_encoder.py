@@ -88,8 +88,8 @@ class Eye(nnx.Module):
 class Encoder(nnx.Module):
     """One eye a camera (weights not shared), words and proprioception.
 
-    Features [B, F]: keypoints, normalised proprioception, and the normalised prediction of the simulator's state
-    (object positions), which only pretraining supervises.
+    Features [B, F]: keypoints, normalised proprioception, and the normalised prediction of the simulator's
+    state (object positions), which only pretraining supervises.
     """
 
     def __init__(self, config: VLAConfig, rngs: nnx.Rngs) -> None:

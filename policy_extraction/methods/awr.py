@@ -14,7 +14,8 @@ from policy_extraction.types import Batch
 class AWR:
     """Advantage-weighted regression: w = min(exp(τA), cap), batch mean 1; ℓ = −w log π(a | o).
 
-    Peng et al. 2019, arXiv 1910.00177; with the cap and the batch mean of World Value Models, arXiv 2606.24742.
+    Peng et al. 2019, arXiv 1910.00177, with the cap and the batch mean of World Value Models,
+    arXiv 2606.24742.
     """
 
     temperature: float = 10.0  # τ; published: 10 for H = 10, 2 for H = 50

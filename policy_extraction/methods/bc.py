@@ -1,4 +1,4 @@
-"""Behaviour cloning: every sample counts the same."""
+"""Behaviour cloning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from policy_extraction.types import Batch
 
 @dataclass(frozen=True)
 class BC:
-    """Behaviour cloning, the baseline: ℓ = −log π(a | o)."""
+    """Behaviour cloning, the baseline: ℓ = −log π(a | o), every sample alike."""
 
     def select(self, dataset: Dataset) -> Dataset:
         return dataset

@@ -1,0 +1,180 @@
+"""Checks that tell the author of a policy or a method, in plain words, what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.errors import UserError
+from envs.types import Observation
+from policy_extraction.dataset import Dataset
+from policy_extraction.types import Batch, Method, Policy, PolicySpec
+
+ROWS = 4
+SEEDS = np.arange(ROWS)
+
+
+def check_policy(policy: Policy) -> None:
+    """Try all that training and rollouts need, on invented observations; the policy is left as it was.
+
+    A policy that acts the same for every seed is only warned about.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    observation = example_observation(policy.spec)
+    _check_act(policy, observation)
+    inputs = policy.preprocess(observation)
+    for name, array in inputs.items():
+        if len(array) != ROWS:
+            raise UserError(f"preprocess gave {name!r} of shape {array.shape} for {ROWS} observations")
+    spec = policy.spec
+    shape = (ROWS, spec.action_horizon, spec.action_dim)
+    action = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    batch = {"observation": inputs, "action": action, "seed": SEEDS.astype(np.uint32)}
+    _check_log_prob(policy, batch)
+    _check_training(policy, batch)
+
+
+def example_observation(spec: PolicySpec, rows: int = ROWS) -> Observation:
+    """Random pictures and numbers of the right shapes."""
+    rng = np.random.default_rng(0)
+    size = (rows, spec.image_size, spec.image_size, 3)
+    images = {camera: rng.integers(0, 256, size, np.uint8) for camera in spec.cameras}
+    proprio = rng.normal(size=(rows, spec.proprio_dim)).astype(np.float32)
+    return Observation(images, proprio, ("pick up the cube",) * rows)
+
+
+def _check_act(policy: Policy, observation: Observation) -> None:
+    actions = policy.act(observation, SEEDS)
+    if not np.isfinite(actions).all():
+        raise UserError(
+            "sample gave actions that are not finite; look for a division by zero or a logarithm of 0"
+        )
+    if not np.array_equal(actions, policy.act(observation, SEEDS)):
+        raise UserError("sample gave other actions for the same seeds; take all randomness from its key")
+    among_others = policy.act(observation[np.array([0, 1, 1, 1])], SEEDS)
+    if not np.allclose(among_others[0], actions[0], atol=1e-3):
+        raise UserError("sample gave other actions for a row among other rows; keep rows apart")
+    same = policy.act(observation[np.zeros(ROWS, np.int64)], SEEDS)
+    if np.ptp(same, axis=0).max() == 0:
+        warnings.warn("sample ignores its key: every rollout of a group will be the same", stacklevel=3)
+
+
+def _check_log_prob(policy: Policy, batch: Batch) -> None:
+    log_prob = policy.log_prob(batch)
+    if not np.isfinite(log_prob).all():
+        raise UserError(
+            "log_prob is not finite for actions in [-1, 1]; bound scales and probabilities away from 0"
+        )
+    backwards = policy.log_prob(_take(batch, np.arange(ROWS)[::-1]))
+    if not np.allclose(backwards[::-1], log_prob, rtol=1e-3, atol=1e-3):
+        raise UserError(
+            "log_prob of a sample depends on the others in its batch; do not average over the batch"
+        )
+    if ROWS > 1 and np.ptp(log_prob, axis=0).max() == 0:
+        raise UserError("log_prob is the same for every sample; it must depend on observation and action")
+
+
+def _check_training(policy: Policy, batch: Batch) -> None:
+    before = policy.log_prob(batch)
+    ones = {"advantage": np.ones(ROWS, np.float32), "weight": np.ones(ROWS, np.float32)}
+    one_update = _take({"observation": batch["observation"], "action": batch["action"]} | ones, None)
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save(Path(folder))
+        metrics = policy.update(one_update, _Clone())
+        policy.restore(Path(folder))
+    if metrics["grad_norm"] == 0:
+        raise UserError("the loss has no gradient: compute log_prob from the module's parameters, undetached")
+    if not np.array_equal(policy.log_prob(batch), before):
+        raise UserError(
+            "log_prob differs after save, update and restore; keep all state in the module's variables"
+        )
+
+
+@dataclass(frozen=True)
+class _Clone:
+    """Behaviour cloning, to see whether the policy can learn at all."""
+
+    def select(self, dataset: Dataset) -> Dataset:
+        return dataset
+
+    def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
+        return -log_prob
+
+
+def _take(arrays: Any, index: np.ndarray | None) -> Any:
+    """The rows at `index` of every array, however nested; for None, all rows under one more leading axis."""
+    if isinstance(arrays, dict):
+        return {name: _take(array, index) for name, array in arrays.items()}
+    return arrays[index]
+
+
+def check_method(method: Method) -> None:
+    """Try a method on invented data, with numpy and under JAX's tracing.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    name = type(method).__name__
+    for function in ("select", "loss"):
+        if not callable(getattr(method, function, None)):
+            raise UserError(f"the method {name} has no {function}(); see policy_extraction/methods/awr.py")
+    if not (dataclasses.is_dataclass(method) and type(method).__hash__):
+        raise UserError(f"the method {name} must be a frozen dataclass: put @dataclass(frozen=True) above it")
+    selected = method.select(_example_dataset())
+    if not isinstance(selected, Dataset):
+        raise UserError(f"{name}.select must return a Dataset, not {type(selected).__name__}")
+    _check_loss(method, name)
+
+
+def _example_dataset() -> Dataset:
+    """Two groups of two episodes, one solved in each, of two chunks each."""
+    rng = np.random.default_rng(0)
+    advantage = rng.normal(size=8).astype(np.float32)
+    return Dataset(
+        episode=np.arange(8) // 2,
+        frame=np.arange(8) % 2,
+        action=rng.uniform(-1, 1, (8, 10, 7)).astype(np.float32),
+        instruction=np.array(["pick up the cube"] * 8),
+        value=rng.uniform(size=8).astype(np.float32),
+        advantage=advantage,
+        weight=np.ones(8, np.float32),
+        outcome=np.array([1, 1, 0, 0] * 2, np.float32),
+        group=np.arange(8) // 4,
+    )
+
+
+def _check_loss(method: Method, name: str) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    data = _example_dataset()
+    log_prob = np.linspace(-2, -1, len(data), dtype=np.float32)
+    batch = {
+        "action": data.action,
+        "advantage": data.advantage,
+        "weight": data.weight,
+        "behavior_log_prob": log_prob,
+    }
+    by_numpy = np.asarray(method.loss(np, log_prob, batch))
+    if by_numpy.shape != (len(data),):
+        raise UserError(
+            f"{name}.loss gave shape {by_numpy.shape}; it must give one number a sample, {(len(data),)}"
+        )
+    if not np.isfinite(by_numpy).all():
+        raise UserError(f"{name}.loss is not finite for advantages around 0 and log-probabilities around -1")
+    try:
+        by_jax = jax.jit(lambda log_prob, batch: method.loss(jnp, log_prob, batch))(log_prob, batch)
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise UserError(f"{name}.loss must use xp's functions alone: no numpy, no `if` on arrays") from error
+    if not np.allclose(by_jax, by_numpy, rtol=1e-4, atol=1e-5):
+        raise UserError(
+            f"{name}.loss differs between numpy and JAX; it must be a pure function of its arguments"
+        )

@@ -1,0 +1,54 @@
+"""Group-relative policy optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from policy_extraction.advantages import group_relative
+from policy_extraction.dataset import Dataset
+from policy_extraction.types import Batch, Rollouts
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """GRPO on groups of rollouts from the same seed, with a clipped ratio ρ = π(a | o) / π_old(a | o) a
+    token:
+
+        ℓ = −mean_k min(ρ_k A, clip(ρ_k, 1 − low, 1 + high) A),   A = (r − mean r) / (std r + 1e-6)
+
+    Groups whose mean reward is outside [0.1, 0.9] are left out; clip-higher; neither KL nor entropy term.
+    Shao et al. 2024, arXiv 2402.03300, as set in World-Gymnast, arXiv 2602.02454. With a policy without
+    tokens ρ is the whole chunk's; with flow matching, FPO's (arXiv 2507.21053).
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    min_reward: float = 0.1  # mean of a group
+    max_reward: float = 0.9
+    online: Rollouts = field(default_factory=Rollouts)
+
+    def select(self, dataset: Dataset) -> Dataset:
+        """Keep the groups that tell good from bad, with every chunk's advantage that of its rollout."""
+        kept = np.zeros(len(dataset), bool)
+        advantage = np.zeros(len(dataset), np.float32)
+        for group in np.unique(dataset.group):
+            members, first, rollout = np.unique(
+                dataset.episode[dataset.group == group], return_index=True, return_inverse=True
+            )
+            rewards = dataset.outcome[dataset.group == group][first]
+            kept[dataset.group == group] = (
+                len(members) > 1 and self.min_reward <= rewards.mean() <= self.max_reward
+            )
+            advantage[dataset.group == group] = group_relative(rewards)[rollout]
+        return replace(dataset, advantage=advantage).rows(kept)
+
+    def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
+        ratio = xp.exp(log_prob - batch["behavior_log_prob"])
+        tokens = log_prob.ndim == 2
+        advantage = batch["advantage"][:, None] if tokens else batch["advantage"]
+        clipped = xp.clip(ratio, 1 - self.clip_low, 1 + self.clip_high)
+        gain = xp.minimum(ratio * advantage, clipped * advantage)
+        return -xp.mean(gain, axis=1) if tokens else -gain
