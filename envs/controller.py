@@ -43,7 +43,7 @@ def _solve(matrix, right):
 
 
 class HandController:
-    """robosuite's OSC_POSE (delta, in the base frame) and its gripper, for the episode that `world` was reset to.
+    """robosuite's OSC_POSE (delta, in the base frame) and its gripper, for the episode that begins.
 
     F = kp (x_goal - x) - kd ẋ, in metres and radians; τ = Jᵀ [Λ_pos F_pos; Λ_rot F_rot] + bias + Nᵀ M a, with
     Λ = (J M⁻¹ Jᵀ)⁻¹ for position and rotation apart, N the null space of J, and a the acceleration towards

@@ -15,7 +15,7 @@ from envs.tasks import TaskSpec
 
 
 def quiet_robosuite() -> ModuleType:
-    """robosuite, imported without its lines about private macros and the like; its errors are still logged."""
+    """robosuite, imported without its notices about macros and options; its errors are still logged."""
     logging.getLogger("robosuite_logs").addFilter(_is_error)
     import robosuite
 

@@ -16,14 +16,14 @@ ROBOTS = ("Panda", "Sawyer", "UR5e")
 
 @dataclass(frozen=True)
 class CameraPose:
-    """A camera at `position` looking at `target` (world, metres), +z up; `fovy`: its vertical angle in degrees."""
+    """A camera at `position` looking at `target` (world, metres), +z up; `fovy`: vertical angle, degrees."""
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
     fovy: float
 
     def rotation(self) -> np.ndarray:
-        """World rotation [3, 3] of the camera: its right, up and backward axes as columns (it looks along -z)."""
+        """World rotation [3, 3] of the camera: columns are its right, up and backward axes."""
         backward = np.subtract(self.position, self.target)
         backward = backward / np.linalg.norm(backward)
         right = np.cross([0.0, 0.0, 1.0], backward)
@@ -49,8 +49,11 @@ class TaskSpec:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-def _pick_place(name: str, env_name: str, things: tuple[str, str]) -> TaskSpec:
-    thing, other = things
+_BOTH_BINS = CameraPose((0.451, -0.632, 1.646), (0.13, -0.075, 0.88), 47.0)
+_NEAR_COMPARTMENTS = CameraPose((0.431, -0.747, 1.646), (0.11, -0.19, 0.88), 36.0)
+
+
+def _pick_place(name: str, env_name: str, thing: str, other: str, camera: CameraPose) -> TaskSpec:
     return TaskSpec(
         name=name,
         env_name=env_name,
@@ -61,7 +64,7 @@ def _pick_place(name: str, env_name: str, things: tuple[str, str]) -> TaskSpec:
             f"take the {other} and drop it into the right compartment",
         ),
         horizon=200,
-        camera=CameraPose((0.75, 0.02, 1.55), (0.06, 0.02, 0.84), 40.0),
+        camera=camera,
         objects=(thing, "bin"),
     )
 
@@ -93,10 +96,10 @@ _SPECS = (
         camera=CameraPose((0.5, 0.0, 1.35), (0.0, 0.0, 0.86), 26.0),
         objects=("red cube", "green cube"),
     ),
-    _pick_place("can", "PickPlaceCan", ("can", "red can")),
-    _pick_place("bread", "PickPlaceBread", ("bread", "loaf of bread")),
-    _pick_place("cereal", "PickPlaceCereal", ("cereal box", "box of cereal")),
-    _pick_place("milk", "PickPlaceMilk", ("milk carton", "carton of milk")),
+    _pick_place("can", "PickPlaceCan", "can", "red can", _BOTH_BINS),
+    _pick_place("bread", "PickPlaceBread", "bread", "loaf of bread", _NEAR_COMPARTMENTS),
+    _pick_place("cereal", "PickPlaceCereal", "cereal box", "box of cereal", _BOTH_BINS),
+    _pick_place("milk", "PickPlaceMilk", "milk carton", "carton of milk", _NEAR_COMPARTMENTS),
     TaskSpec(
         name="door",
         env_name="Door",
@@ -107,7 +110,7 @@ _SPECS = (
             "grasp the door handle and swing the door open",
         ),
         horizon=200,
-        camera=CameraPose((0.45, 0.35, 1.55), (-0.2, -0.15, 1.05), 45.0),
+        camera=CameraPose((0.45, 0.3, 1.5), (-0.17, -0.2, 1.06), 38.0),
         objects=("door handle", "handle of the opened door"),
     ),
     TaskSpec(
@@ -120,7 +123,7 @@ _SPECS = (
             "slide the square nut down the square peg",
         ),
         horizon=250,
-        camera=CameraPose((0.75, 0.0, 1.45), (0.06, 0.0, 0.86), 32.0),
+        camera=CameraPose((0.62, 0.11, 1.45), (0.06, 0.12, 0.88), 32.0),
         objects=("square nut", "square peg"),
     ),
 )
