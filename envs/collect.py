@@ -1,0 +1,177 @@
+"""Many demonstrations into one store: experts in parallel processes, one writer, the same data for any number of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from envs.errors import UserError
+from envs.experts import demonstrate, fits_intent
+from envs.robosuite_env import RobosuiteEnv
+from envs.store import StoreWriter
+from envs.tasks import ROBOTS, check_choice, task_spec
+from envs.types import STYLES, Episode, Style
+
+ATTEMPTS = 20  # seeds of a slot that are tried before the expert counts as unfit for the task
+EPISODES_AHEAD = (
+    2  # demonstrations in flight per worker, so that memory stays flat when writing is the slower part
+)
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What was collected.
+
+    episodes: written episodes by style; redraws: demonstrations by style that did not end as their style means them
+    to and were left out; frames: written frames; seconds: wall clock.
+    """
+
+    episodes: dict[str, int]
+    redraws: dict[str, int]
+    frames: int
+    seconds: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Written frames a second."""
+        return self.frames / self.seconds
+
+
+@dataclass(frozen=True)
+class _World:
+    task: str
+    robot: str
+    cameras: tuple[str, ...]
+    image_size: int
+
+
+def collect(
+    folder: Path,
+    task: str,
+    robot: str = "Panda",
+    *,
+    styles: Mapping[Style, int],
+    seed: int,
+    workers: int | None = None,
+    cameras: Sequence[str] = ("workspace", "wrist"),
+    image_size: int = 64,
+    progress: Callable[[int], object] | None = None,
+) -> CollectReport:
+    """Write `styles[style]` demonstrations of each style into a new store, the styles evenly interleaved.
+
+    Of N episodes, number i is the demonstration with the first of the seeds seed + i, seed + i + N, seed + i + 2N, …
+    that ends as its style means it to; the others are counted and left out. The store is the same for any number of
+    workers. It appears when it is whole; an interrupted collection leaves nothing that opens, and starts over.
+
+    Args:
+        folder: does not exist yet, or is empty.
+        workers: processes, by default one for each core.
+        progress: called with 1 for each episode written.
+
+    Raises:
+        UserError: unknown task, robot, style or camera, no episodes asked for, the folder is taken, no EGL, the
+            expert cannot do it, a worker process died, the disk is full.
+    """
+    task_spec(task)
+    check_choice("robot", robot, ROBOTS)
+    slots = interleave(styles)
+    count = workers or min(os.cpu_count() or 1, len(slots))
+    world = _World(task, robot, tuple(cameras), image_size)
+    started, frames = time.monotonic(), 0
+    redraws: Counter[str] = Counter()
+    with StoreWriter(folder) as writer, _workers(count) as pool:
+        for episode, rejected in _in_order(pool, world, slots, seed, EPISODES_AHEAD * count):
+            writer.add(episode)
+            frames += len(episode)
+            redraws[episode.style] += rejected
+            if progress is not None:
+                progress(1)
+    return CollectReport(dict(Counter(slots)), dict(redraws), frames, time.monotonic() - started)
+
+
+def interleave(styles: Mapping[Style, int]) -> list[Style]:
+    """The style of each episode: every style as often as asked for, spread evenly, independent of their order.
+
+    Raises:
+        UserError: an unknown style, a negative count, or nothing to collect.
+    """
+    for style, count in styles.items():
+        check_choice("style", style, STYLES)
+        if count < 0:
+            raise UserError(f"{count} episodes of style {style!r} were asked for; give 0 or more")
+    places = [
+        ((k + 0.5) / count, STYLES.index(style)) for style, count in styles.items() for k in range(count)
+    ]
+    if not places:
+        raise UserError("no episodes were asked for; give at least one style a count of 1 or more")
+    return [STYLES[style] for _, style in sorted(places)]
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, world: _World, slots: list[Style], seed: int, ahead: int
+) -> Iterator[tuple[Episode, int]]:
+    """The episode of every slot and how often it was redrawn, with at most `ahead` of them in flight."""
+    waiting: deque[Future[tuple[Episode, int]]] = deque()
+    for slot, style in enumerate(slots):
+        seeds = range(seed + slot, seed + slot + ATTEMPTS * len(slots), len(slots))
+        waiting.append(pool.submit(_draw, world, style, seeds))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _draw(world: _World, style: Style, seeds: range) -> tuple[Episode, int]:
+    """In a worker: the first demonstration among `seeds` that fits its style, and how many did not."""
+    env = _environment(world)
+    for rejected, seed in enumerate(seeds):
+        episode = demonstrate(env, style, seed)
+        if fits_intent(episode):
+            return episode, rejected
+    raise UserError(
+        f"no {style} demonstration of {world.task} with {world.robot} ended as meant in {len(seeds)} attempts "
+        f"(seeds {seeds.start} to {seeds[-1]}); choose another robot, style or seed"
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment(world: _World) -> RobosuiteEnv:
+    return RobosuiteEnv(world.task, world.robot, cameras=world.cameras, image_size=world.image_size)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with this block, or with this process; a dead one is the user's to know about."""
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process died while collecting (out of memory?); nothing was written, try again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _live_with_parent() -> None:
+    """In a worker: leave interrupts to the parent, and die when it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,43 @@
+"""One demonstration: reset the environment with a seed, carry out a plan of the style, hand back the episode."""
+
+from __future__ import annotations
+
+from envs.experts.arm import Arm
+from envs.experts.pick import pick_and_place
+from envs.experts.plan import draw_plan
+from envs.experts.scene import pick_scene
+from envs.robosuite_env import RobosuiteEnv
+from envs.tasks import check_choice
+from envs.types import STYLES, Episode, Style
+
+MISTAKES = ("give_up", "drop", "off_target")
+
+
+def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
+    """Demonstrate the task of `env` in a style, from the episode of `seed`; the same again for the same arguments.
+
+    The experts see the simulator's state. Actions are recorded as executed, noise included. An expert that succeeds
+    lingers for a few frames; one that fails draws back and idles for about as long as others take. The outcome is
+    what happened, not what was meant: `fits_intent` says whether the two agree.
+
+    Raises:
+        UserError: unknown style.
+    """
+    check_choice("style", style, STYLES)
+    legs = ("approach",) if env.task == "lift" else ("approach", "carry")
+    waypoints = (
+        ("start", "hover", "grasp") if env.task == "lift" else ("start", "hover", "grasp", "lifted", "place")
+    )
+    plan, rng = draw_plan(style, seed, waypoints, legs, MISTAKES)
+    arm = Arm(env, seed, rng, plan.speed, plan.noise)
+    pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
+    return arm.episode(style)
+
+
+def fits_intent(episode: Episode) -> bool:
+    """Whether a demonstration ended as its style means it to: a failure never solved, any other solved at the end."""
+    if episode.style == "failure":
+        return not episode.rewards.any()
+    segments_inside = all(0 < segment.start < segment.end < len(episode) - 1 for segment in episode.segments)
+    expected = episode.style in ("hesitation", "retry")
+    return bool(episode.success) and segments_inside and (len(episode.segments) == 1) == expected

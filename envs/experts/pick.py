@@ -1,0 +1,142 @@
+"""Pick an object up and put it where it belongs: hover, descend, close, lift, carry, lower, open, retreat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.experts.arm import CLOSE, OPEN, Arm, wrap
+from envs.experts.habits import detour, hesitate, idle, linger
+from envs.experts.plan import Failure, Miss, Plan, Waypoint
+from envs.experts.scene import Scene
+from envs.types import Segment
+
+UP = np.array([0.0, 0.0, 1.0])
+HOVER = 0.06  # metres above the object's top
+MISS_HEIGHT = 0.025  # of a missed grasp, metres above the object's top
+CLOSE_STEPS, OPEN_STEPS = 8, 6
+
+
+def pick_and_place(arm: Arm, scene: Scene, plan: Plan) -> None:
+    """Carry out the plan on a pick-and-place task.
+
+    The segment of a retry runs from the first frame in which the hand closes on nothing to the last frame of its way
+    back up above the object: the stretch that undoes the descent, which the next descent makes good.
+    """
+    hand = _Hand(arm, scene, plan)
+    if plan.failure is not None:
+        hand.fail(plan.failure)
+        idle(arm, OPEN, round(plan.length * scene.nominal))
+        return
+    hand.approach()
+    if plan.miss is not None:
+        hand.miss(plan.miss)
+    hand.grasp()
+    if scene.goal is None:
+        linger(arm, CLOSE, plan.linger)
+        return
+    hand.lift()
+    hand.carry(scene.goal())
+    hand.release(scene.goal())
+    linger(arm, OPEN, plan.linger)
+
+
+class _Hand:
+    """The steps of a pick-and-place; `yaw` is the turn of the hand that the next step keeps."""
+
+    def __init__(self, arm: Arm, scene: Scene, plan: Plan):
+        self.arm, self.scene, self.plan = arm, scene, plan
+        period = scene.grip.period
+        turn = scene.yaw() + scene.grip.angle - arm.finger_angle
+        self.yaw = 0.0 if period is None else wrap(turn, period)
+
+    def hover_point(self) -> np.ndarray:
+        return self.scene.grip_point() + (self.scene.grip.top + HOVER) * UP
+
+    def pause(self, where: Waypoint, gripper: float) -> bool:
+        """Hesitate if this is where the plan says so; whether it was."""
+        hesitation = self.plan.hesitation
+        if hesitation is None or hesitation.where != where:
+            return False
+        hesitate(self.arm, hesitation, gripper)
+        return True
+
+    def approach(self) -> None:
+        if self.plan.hesitation is not None and self.plan.hesitation.where == "start":
+            self.arm.reach(self.hover_point, self.yaw, OPEN, 0.012, max_steps=3)
+            self.pause("start", OPEN)
+        if self.plan.detour is not None and self.plan.detour.leg == "approach":
+            detour(self.arm, self.plan.detour.sideways, self.hover_point(), self.yaw, OPEN)
+        self.arm.reach(self.hover_point, self.yaw, OPEN, 0.012)
+        self.pause("hover", OPEN)
+
+    def miss(self, miss: Miss) -> None:
+        beside = np.array([*miss.offset, self.scene.grip.top + MISS_HEIGHT])
+        self.arm.reach(lambda: self.scene.grip_point() + beside, self.yaw, OPEN, 0.01, 30)
+        start = len(self.arm)
+        self.arm.hold(miss.close_steps, CLOSE, self.arm.position, self.yaw)
+        self.arm.reach(lambda: self.hover_point() + miss.retreat * UP, self.yaw, OPEN, 0.012, 30)
+        self.arm.segments.append(Segment("retry", start, len(self.arm) - 1))
+
+    def grasp(self) -> None:
+        self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007)
+        if self.pause("grasp", OPEN):
+            self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007)
+        self.arm.hold(CLOSE_STEPS, CLOSE, self.arm.position, self.yaw)
+
+    def lift(self) -> None:
+        rise = max(self.scene.carry_height - self.scene.position()[2], 0.0)
+        self.arm.reach(self.arm.position + rise * UP, self.yaw, CLOSE, 0.02, 30)
+        self.pause("lifted", CLOSE)
+
+    def in_hand(self) -> np.ndarray:
+        """Where the hand is, seen from the object's origin."""
+        return self.arm.position - self.scene.position()
+
+    def carry(self, goal: np.ndarray) -> None:
+        above = np.array([goal[0], goal[1], self.scene.carry_height])
+        if self.scene.goal_period is not None:
+            self.yaw = wrap(self.arm.yaw - self.scene.yaw(), self.scene.goal_period)
+        if self.plan.detour is not None and self.plan.detour.leg == "carry":
+            detour(self.arm, self.plan.detour.sideways, above + self.in_hand(), self.yaw, CLOSE)
+        self.arm.reach(lambda: above + self.in_hand(), self.yaw, CLOSE, 0.01)
+        self.pause("place", CLOSE)
+
+    def release(self, goal: np.ndarray) -> None:
+        self.arm.reach(lambda: goal + self.in_hand(), self.yaw, CLOSE, 0.006, 40)
+        self.arm.hold(OPEN_STEPS, OPEN, self.arm.position, self.yaw)
+
+    def fail(self, failure: Failure) -> None:
+        self.approach()
+        if failure.mistake == "give_up":
+            low, high = self.scene.grip_point() + self.scene.grip.top * UP, self.hover_point()
+            self.arm.reach(low + failure.fraction * (high - low), self.yaw, OPEN, 0.012, 20)
+            return
+        if self.scene.goal is None:
+            self.fumble(failure)
+            return
+        self.grasp()
+        self.lift()
+        goal = self.scene.goal()
+        if failure.mistake == "drop":
+            above = np.array([goal[0], goal[1], self.scene.carry_height])
+            start = self.scene.position()
+            self.arm.reach(start + failure.fraction * (above - start) + self.in_hand(), self.yaw, CLOSE, 0.02)
+            self.arm.hold(OPEN_STEPS, OPEN)
+        else:
+            astray = goal + self.scene.astray(failure.direction, failure.distance)
+            self.carry(astray)
+            self.release(astray)
+
+    def fumble(self, failure: Failure) -> None:
+        """Where lifting is all: let the object slip at once, or close beside it."""
+        if failure.mistake == "drop":
+            self.grasp()
+            self.arm.reach(self.arm.position + 0.04 * failure.fraction * UP, self.yaw, CLOSE, 0.004, 5)
+            self.arm.hold(OPEN_STEPS, OPEN)
+            return
+        beside = (
+            0.4 * failure.distance * np.array([np.cos(failure.direction), np.sin(failure.direction), 0.0])
+        )
+        height = (self.scene.grip.top + MISS_HEIGHT) * UP
+        self.arm.reach(self.scene.grip_point() + beside + height, self.yaw, OPEN, 0.01, 30)
+        self.arm.hold(CLOSE_STEPS, CLOSE)

@@ -1,0 +1,157 @@
+"""What a pick-and-place expert knows of its task: the object, how to grip it and where it belongs (privileged)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.experts.plan import Waypoint
+
+BIN_FLOOR = 0.02  # above the bin's own height
+BIN_WALL = 0.10
+
+
+@dataclass(frozen=True)
+class Grip:
+    """How to take an object, in its own frame.
+
+    point: where the fingers meet, metres [3]; top: how far the object reaches above that point, bottom: how far below
+    its origin; angle: direction in which the fingers close, radians; period: turns after which the grip is the same,
+    None when every turn is.
+    """
+
+    top: float
+    bottom: float
+    point: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    angle: float = 0.0
+    period: float | None = np.pi / 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One task seen by the expert; positions in the world frame, metres.
+
+    pose: the object's origin [3] and rotation [3, 3] now; goal: where its origin should be released [3], None when
+    lifting it is all; carry_height: height of its origin on the way; astray: from the goal to where a careless
+    release ends, given a direction (radians) and a distance; goal_period: turns about the vertical after which the
+    placed object fits again, None when any does; nominal: usual frames of a clean episode.
+    """
+
+    grip: Grip
+    pose: Callable[[], tuple[np.ndarray, np.ndarray]]
+    goal: Callable[[], np.ndarray] | None
+    carry_height: float
+    nominal: int
+    astray: Callable[[float, float], np.ndarray]
+    goal_period: float | None = None
+
+    @property
+    def waypoints(self) -> tuple[Waypoint, ...]:
+        """Where this task can hesitate."""
+        before: tuple[Waypoint, ...] = ("start", "hover", "grasp")
+        return before if self.goal is None else (*before, "lifted", "place")
+
+    def position(self) -> np.ndarray:
+        """The object's origin now."""
+        return self.pose()[0]
+
+    def yaw(self) -> float:
+        """The object's turn about the vertical now."""
+        rotation = self.pose()[1]
+        return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+    def grip_point(self) -> np.ndarray:
+        """Where the fingers should meet now."""
+        position, rotation = self.pose()
+        return position + rotation @ np.array(self.grip.point)
+
+
+CUBE = Grip(top=0.02, bottom=0.02)
+GRIPS = {
+    "can": Grip(top=0.03, bottom=0.0403, point=(0, 0, 0.01), period=None),
+    "bread": Grip(top=0.02, bottom=0.0233, point=(0, 0, 0.004), angle=np.pi / 2, period=np.pi),
+    "cereal": Grip(top=0.04, bottom=0.075, point=(0, 0, 0.035), angle=np.pi / 2, period=np.pi),
+    "milk": Grip(top=0.053, bottom=0.061, point=(0, 0, 0.03)),
+}
+NUT = Grip(top=0.01, bottom=0.01, point=(0.054, 0, 0), angle=np.pi / 2, period=np.pi)
+
+
+def pick_scene(task: str, simulation: Any) -> Scene:
+    """The scene of a pick-and-place task; `simulation` is the robosuite environment."""
+    return _BUILDERS[task](simulation)
+
+
+def _pose_of(simulation: Any, body: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    number = simulation.sim.model.body_name2id(body)
+
+    def pose() -> tuple[np.ndarray, np.ndarray]:
+        data = simulation.sim.data
+        return np.array(data.body_xpos[number]), np.array(data.body_xmat[number]).reshape(3, 3)
+
+    return pose
+
+
+def _beside(direction: float, distance: float) -> np.ndarray:
+    return distance * np.array([np.cos(direction), np.sin(direction), 0.0])
+
+
+def _lift(simulation: Any) -> Scene:
+    return Scene(CUBE, _pose_of(simulation, simulation.cube.root_body), None, 0.92, 45, _beside)
+
+
+def _stack(simulation: Any) -> Scene:
+    base = _pose_of(simulation, simulation.cubeB.root_body)
+    return Scene(
+        grip=CUBE,
+        pose=_pose_of(simulation, simulation.cubeA.root_body),
+        goal=lambda: base()[0] + np.array([0.0, 0.0, 0.046]),
+        carry_height=0.93,
+        nominal=85,
+        astray=_beside,
+    )
+
+
+def _bins(simulation: Any) -> Scene:
+    thing = simulation.objects[simulation.object_id]
+    grip = GRIPS[thing.name.lower()]
+    target = simulation.target_bin_placements[simulation.object_id]
+    goal = target + np.array([0.0, 0.0, BIN_FLOOR + grip.bottom + 0.01])
+    to_other_cell = np.sign(simulation.bin2_pos[0] - target[0]) * simulation.bin_size[0] / 2
+    return Scene(
+        grip=grip,
+        pose=_pose_of(simulation, thing.root_body),
+        goal=lambda: goal,
+        carry_height=simulation.bin2_pos[2] + BIN_WALL + grip.bottom + 0.04,
+        nominal=110,
+        astray=lambda direction, distance: (
+            np.array([to_other_cell, 0.0, 0.02]) + 0.3 * _beside(direction, distance)
+        ),
+    )
+
+
+def _nut(simulation: Any) -> Scene:
+    peg = _pose_of(simulation, "peg1")
+    height = simulation.table_offset[2] + 0.035
+    return Scene(
+        grip=NUT,
+        pose=_pose_of(simulation, simulation.nuts[simulation.nut_id].root_body),
+        goal=lambda: np.array([*peg()[0][:2], height]),
+        carry_height=1.0,
+        nominal=130,
+        astray=_beside,
+        goal_period=np.pi / 2,
+    )
+
+
+_BUILDERS: dict[str, Callable[[Any], Scene]] = {
+    "lift": _lift,
+    "stack": _stack,
+    "can": _bins,
+    "bread": _bins,
+    "cereal": _bins,
+    "milk": _bins,
+    "nut_square": _nut,
+}
