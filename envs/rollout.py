@@ -118,7 +118,7 @@ class RolloutPool:
                 for log in batch.step():
                     results[log.number] = log.rollout(frame_every)
                     if video_folder is not None and log.video:
-                        log.save_video(video_folder, self._vector.metadata["render_fps"])
+                        log.save_video(video_folder, float(self._vector.metadata["render_fps"]))
                     if progress is not None:
                         progress(1)
         except (EOFError, ConnectionError) as error:

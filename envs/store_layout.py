@@ -94,7 +94,7 @@ def video_feature(height: int, width: int, fps: float, codec: str, pixel_format:
     }
 
 
-def whole(fps: float) -> float:
+def whole(fps: float) -> int | float:
     """An integer where the rate is one, as LeRobot writes it."""
     return int(fps) if float(fps).is_integer() else float(fps)
 

@@ -14,11 +14,12 @@ import pyarrow as pa
 from envs import store_layout as layout
 from envs.errors import UserError
 from envs.files import atomic_folder
+from envs.store_frames import DataWriter
 from envs.store_metadata import MetadataWriter, sync_folder
 from envs.store_open import load_statistics, load_tasks, video_path
 from envs.store_reader import Store, open_store
 from envs.store_stats import Statistics
-from envs.store_writer import DataWriter, refuse_existing
+from envs.store_writer import refuse_existing
 
 SIZES = (100, 200)  # MB of the largest data and video files, LeRobot's defaults
 

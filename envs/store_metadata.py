@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from envs import store_layout as layout
 from envs.store_stats import Statistics, combine, to_json
 
-ROWS_PER_GROUP = 200
+ROWS_PER_GROUP = 20
 
 
 class MetadataWriter:

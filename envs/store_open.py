@@ -225,6 +225,5 @@ def _check_video_files(folder: Path, metadata: Metadata) -> None:
         end = metadata.numbers(f"videos/{key}/to_timestamp")
         for place in sorted(set(zip(chunk.tolist(), file.tolist(), strict=True))):
             path = video_path(folder, metadata.info, key, *place)
-            check_video(
-                path, float(end[(chunk == place[0]) & (file == place[1])].max()), metadata.info["fps"]
-            )
+            needed = end[(chunk == place[0]) & (file == place[1])].max()
+            check_video(path, float(needed), float(metadata.info["fps"]))

@@ -169,7 +169,7 @@ class Store:
         if not np.isfinite(values).all():
             frame = int(np.argwhere(~np.isfinite(values))[0, 0])
             raise UserError(
-                f"{name} of episode {index} in {self.folder} is not finite at frame {frame}; repair or drop it"
+                f"{name} of episode {index} in {self.folder} is not finite at frame {frame}; leave it out"
             )
         return values
 

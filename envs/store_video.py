@@ -48,14 +48,6 @@ CODECS: dict[str, Codec] = {
         {"crf": "18", "preset": "veryfast", "g": "20", "bf": "0", "forced-idr": "1"},
         lossless=False,
     ),
-    "av1": Codec(
-        "libsvtav1",
-        "av1",
-        "yuv420p",
-        "yuv420p",
-        {"crf": "30", "preset": "12", "g": "2", "svtav1-params": "lp=1"},
-        lossless=False,
-    ),
 }
 
 
@@ -71,7 +63,7 @@ def find_codec(name: str) -> Codec:
 
 
 class VideoWriter:
-    """One mp4 file being written; frame n of it is shown at n / fps seconds."""
+    """One mp4 file being written; frame n is shown at n / fps seconds. `size`: bytes so far."""
 
     def __init__(self, path: Path, codec: Codec, fps: float, height: int, width: int) -> None:
         if not codec.lossless and (height % 2 or width % 2):
@@ -80,7 +72,7 @@ class VideoWriter:
                 "use codec=h264_lossless or another image size"
             )
         self.path = path
-        self.frames = 0
+        self.frames = self.size = 0
         self.rate = Fraction(fps).limit_denominator(100_000)
         self._container = av.open(str(path), "w", format="mp4")
         stream = self._container.add_stream(codec.encoder, rate=self.rate, options=codec.options)
@@ -99,18 +91,19 @@ class VideoWriter:
             frame.pts, frame.time_base = self.frames, 1 / self.rate
             if self.frames == start:
                 frame.pict_type = PictureType.I
-            self._container.mux(self._stream.encode(frame))
+            self._mux(frame)
             self.frames += 1
         return float(start / self.rate), float(self.frames / self.rate)
 
-    def size(self) -> int:
-        """Bytes on disk so far."""
-        return self.path.stat().st_size
-
     def close(self) -> None:
         """Write what is still in the encoder, and the table of contents."""
-        self._container.mux(self._stream.encode())
+        self._mux(None)
         self._container.close()
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self.size += packet.size
+            self._container.mux(packet)
 
 
 def decode(path: Path, start: float, count: int, fps: float) -> np.ndarray:

@@ -4,52 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from av.error import FFmpegError
 
 from envs import store_layout as layout
 from envs.errors import UserError
 from envs.files import atomic_folder
+from envs.store_frames import (
+    MEGABYTE,
+    DataWriter,
+    check_alike,
+    check_episode,
+    frame_columns,
+    frame_table,
+    outline,
+    own_columns,
+)
 from envs.store_metadata import MetadataWriter, sync_folder
 from envs.store_stats import Statistics, image_statistics, number_statistics
 from envs.store_video import VideoWriter, find_codec
 from envs.types import Episode
-
-MEGABYTE = 1024**2
-
-
-class DataWriter:
-    """The data files of a store: one row group an episode, a new file when one has grown to `megabytes`."""
-
-    def __init__(self, folder: Path, megabytes: int) -> None:
-        self._folder, self._limit = folder, megabytes * MEGABYTE
-        self._number = -1
-        self._writer: pq.ParquetWriter | None = None
-        self._path = folder
-
-    def add(self, table: pa.Table) -> dict[str, int]:
-        """Write the rows of one episode; which file they went to."""
-        if self._writer is None or self._path.stat().st_size >= self._limit:
-            self.close()
-            self._number += 1
-            self._path = layout.file_path(self._folder, layout.DATA, self._number)
-            self._writer = pq.ParquetWriter(self._path, table.schema)
-        assert self._writer is not None
-        self._writer.write_table(table)
-        return {f"data/{name}": number for name, number in layout.chunk_and_file(self._number).items()}
-
-    def close(self) -> None:
-        """Close the open file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 class StoreWriter:
@@ -90,13 +68,14 @@ class StoreWriter:
                 the disk is full.
         """
         check_episode(episode)
-        self._first = self._first or _outline(episode)
-        _check_alike(self._first, episode)
+        self._first = self._first or outline(episode)
+        check_alike(self._first, episode)
         index = self._metadata.episodes
         with _disk_errors(self.folder):
-            numbers = self._numbers(episode)
-            places: dict[str, int | float] = dict(self._data.add(_table(numbers, episode)))
-            statistics: Statistics = {name: number_statistics(values) for name, values in numbers.items()}
+            task_index = self._metadata.task_index(episode.instruction)
+            columns = frame_columns(episode, index, self._metadata.frames, task_index)
+            places: dict[str, int | float] = dict(self._data.add(frame_table(columns, episode)))
+            statistics: Statistics = {name: number_statistics(values) for name, values in columns.items()}
             for camera, frames in sorted(episode.images.items()):
                 key = layout.IMAGE_PREFIX + camera
                 places |= self._add_video(key, frames, episode.fps)
@@ -140,27 +119,9 @@ class StoreWriter:
         self._data.close()
         self._stack.__exit__(kind, error, trace)
 
-    def _numbers(self, episode: Episode) -> dict[str, np.ndarray]:
-        """The columns of the data file: [T] or [T, D]."""
-        length, last = len(episode), np.arange(len(episode)) == len(episode) - 1
-        columns = {
-            layout.PROPRIO: episode.proprio,
-            layout.ACTION: episode.actions,
-            layout.ENVIRONMENT_STATE: episode.environment_state,
-            layout.REWARD: episode.rewards,
-            layout.DONE: last,
-            layout.SUCCESS: last & episode.success,
-            "timestamp": (np.arange(length) / episode.fps).astype(np.float32),
-            "frame_index": np.arange(length),
-            "episode_index": np.full(length, self._metadata.episodes),
-            "index": self._metadata.frames + np.arange(length),
-            "task_index": np.full(length, self._metadata.task_index(episode.instruction)),
-        }
-        return {name: columns[name] for name in layout.number_features(episode)}
-
     def _add_video(self, key: str, frames: np.ndarray, fps: float) -> dict[str, int | float]:
         writer = self._videos.get(key)
-        if writer is None or writer.size() >= self._sizes[1] * MEGABYTE:
+        if writer is None or writer.size >= self._sizes[1] * MEGABYTE:
             if writer is not None:
                 writer.close()
             self._video_numbers[key] = number = self._video_numbers.get(key, -1) + 1
@@ -195,96 +156,13 @@ def write_store(folder: Path, episodes: Iterable[Episode], codec: str = "h264_lo
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raises:
-    UserError: something is there already.
+    """Stop before anything of the user's is overwritten.
+
+    Raises:
+        UserError: the folder has something in it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; choose another folder or delete it first")
-
-
-def own_columns(episode: Episode) -> dict[str, Any]:
-    """The values of `store_layout.OWN_COLUMNS`."""
-    return {
-        "success": episode.success,
-        "style": episode.style,
-        "segments": [asdict(segment) for segment in episode.segments],
-        "seed": episode.seed,
-        "robot": episode.robot,
-        "task_name": episode.task,
-    }
-
-
-def check_episode(episode: Episode) -> None:
-    """Refuse an episode that cannot be stored.
-
-    Raises:
-        UserError: it has no frames, its arrays differ in length, or a number is NaN or infinite.
-    """
-    length = len(episode)
-    if not length:
-        raise UserError("an episode without frames cannot be stored; leave it out")
-    arrays = {
-        "proprio": episode.proprio,
-        "rewards": episode.rewards,
-        "environment_state": episode.environment_state,
-    }
-    for name, array in {**arrays, "actions": episode.actions, **episode.images}.items():
-        if len(array) != length:
-            raise UserError(
-                f"{name} has {len(array)} frames but actions have {length}; give both the same number"
-            )
-        if array.dtype != np.uint8 and not np.isfinite(array).all():
-            raise UserError(
-                f"{name} of the episode with seed {episode.seed} holds NaN or infinite values; leave it out"
-            )
-
-
-def _outline(episode: Episode) -> Episode:
-    """The episode with its first frame only, to compare the others with."""
-    return Episode(
-        images={camera: frames[:1].copy() for camera, frames in episode.images.items()},
-        proprio=episode.proprio[:1].copy(),
-        actions=episode.actions[:1].copy(),
-        rewards=episode.rewards[:1].copy(),
-        environment_state=episode.environment_state[:1].copy(),
-        success=episode.success,
-        task=episode.task,
-        instruction=episode.instruction,
-        robot=episode.robot,
-        seed=episode.seed,
-        fps=episode.fps,
-    )
-
-
-def _shapes(episode: Episode) -> dict[str, object]:
-    shapes: dict[str, object] = {
-        f"camera {camera}": frames.shape[1:] for camera, frames in episode.images.items()
-    }
-    return shapes | {
-        "proprio": episode.proprio.shape[1:],
-        "actions": episode.actions.shape[1:],
-        "environment_state": episode.environment_state.shape[1:],
-        "fps": episode.fps,
-    }
-
-
-def _check_alike(first: Episode, episode: Episode) -> None:
-    expected, found = _shapes(first), _shapes(episode)
-    for name in expected.keys() | found.keys():
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{name} is {found.get(name)} in this episode but {expected.get(name)} in the first; "
-                "put them into separate stores"
-            )
-
-
-def _table(numbers: dict[str, np.ndarray], episode: Episode) -> pa.Table:
-    """Columns [T], or fixed lists [T, D], of the types that `info.json` names."""
-    columns = {}
-    for name, (kind, size) in layout.number_features(episode).items():
-        flat = pa.array(np.ascontiguousarray(numbers[name]).reshape(-1).astype(kind))
-        columns[name] = flat if size == 1 else pa.FixedSizeListArray.from_arrays(flat, size)
-    return pa.table(columns)
 
 
 @contextmanager
