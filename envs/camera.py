@@ -33,7 +33,7 @@ class Camera:
         buffer = getattr(model.vis, "global_")  # noqa: B009  (pyright knows no such name)
         buffer.offwidth = buffer.offheight = size
         if plain:
-            model.vis.quality.offsamples = 0
+            model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
         self._gl = gl_context(size)
         if not _open:
             atexit.register(_close_all)  # after the context's own, so that it runs before it

@@ -1,9 +1,8 @@
-"""The MuJoCo model of a task: robosuite's own, with our camera and visual meshes that are cheap to draw.
+"""The MuJoCo model of a task: robosuite's own, with our camera and pictures that are cheap to draw.
 
-Simplified models are compiled once and kept under `$XDG_CACHE_HOME/policy-extraction/scenes` (default
-`~/.cache`).
-Physics is untouched: only meshes that collide with nothing are simplified, and inertias are those of the
-original.
+Simplified models (fewer triangles, smaller textures) are compiled once and kept under
+`$XDG_CACHE_HOME/policy-extraction/scenes` (default `~/.cache`). Physics is untouched: only meshes that
+collide with nothing are simplified, and inertias are those of the original.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import fast_simplification
 import numpy as np
+from PIL import Image
 
 from envs.files import atomic_file
 from envs.headless import mujoco
@@ -22,6 +22,7 @@ from envs.tasks import CameraPose
 WORKSPACE = "workspace"
 KEPT_FACES = 0.05
 FEWEST_FACES = 300
+LARGEST_TEXTURE = 256  # pixels; robosuite's take 160 MB to draw with
 _AGGRESSIVENESS = 3.0  # of the collapse: gentler than fast_simplification's 7, fingers keep their shape
 _WELD = 1e-5  # m: vertices nearer than this are one, split by their normals
 _FINEST_CELL, _COARSEST_CELL = 1e-3, 8e-3  # m
@@ -34,7 +35,7 @@ _INERTIA = (
     "body_invweight0",
     "dof_invweight0",
 )
-_FORMAT = 2  # of the cache: raise it when the simplification changes
+_FORMAT = 4  # of the cache: raise it when the simplification changes
 
 
 def load_model(xml: str, camera: CameraPose, fast: bool) -> mujoco.MjModel:
@@ -74,10 +75,27 @@ def _simplified(xml: str, camera: CameraPose) -> mujoco.MjModel:
         mesh.scale, mesh.refpos, mesh.refquat = [1, 1, 1], [0, 0, 0], [1, 0, 0, 0]
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
         mesh.uservert, mesh.userface = vertices.ravel(), faces.ravel()
+    for index, texture in enumerate(spec.textures):
+        if texture.file:
+            _shrink(texture, original, index)
     model = spec.compile()
     for name in _INERTIA:
         getattr(model, name)[:] = getattr(original, name)
     return model
+
+
+def _shrink(texture: mujoco.MjsTexture, model: mujoco.MjModel, index: int) -> None:
+    """Give a texture no more pixels than pictures of a few hundred pixels can show."""
+    width, height, channels = (
+        int(sizes[index]) for sizes in (model.tex_width, model.tex_height, model.tex_nchannel)
+    )
+    start = model.tex_adr[index]
+    pixels = model.tex_data[start : start + width * height * channels].reshape(height, width, channels)
+    scale = min(1.0, LARGEST_TEXTURE / max(width, height))
+    texture.width, texture.height = round(width * scale), round(height * scale)
+    image = Image.fromarray(pixels).resize((texture.width, texture.height), Image.Resampling.BOX)
+    texture.nchannel, texture.data, texture.file = channels, image.tobytes(), ""
+    texture.colorspace = mujoco.mjtColorSpace(model.tex_colorspace[index])  # the file may have said it
 
 
 def _simplifiable(model: mujoco.MjModel) -> list[int]:
