@@ -1,4 +1,4 @@
-"""Rollouts in the real simulator: the same seeds give the same episodes, whatever runs beside or before them."""
+"""Rollouts in the real simulator: the same seeds give the same episodes, whatever ran before."""
 
 import os
 import signal
@@ -151,7 +151,7 @@ def test_videos(pool, tmp_path):
     with av.open(str(tmp_path / "videos" / names[0])) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 1 + HORIZON
-    np.testing.assert_allclose(frames[8], plain[0].recording.frames[2], atol=60)
+    assert np.abs(frames[8].astype(int) - plain[0].recording.frames[2]).mean() < 5
 
 
 def test_progress_counts_episodes(pool):
