@@ -62,7 +62,7 @@ def choices(group: str) -> list[str]:
 def expand(arguments: Sequence[str]) -> list[list[str]]:
     """All combinations of a sweep: `["method=bc,awr", "seed=0,1"]` gives four lists of simple overrides."""
     alternatives = []
-    for override in _parse(arguments):
+    for override in parse(arguments):
         if override.is_sweep_override():
             key = override.get_key_element()
             alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
@@ -77,7 +77,7 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     Raises:
         UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
     """
-    parsed = _parse(overrides)
+    parsed = parse(overrides)
     groups = [item for item in parsed if _is_group(item.key_or_group)]
     for override in groups:
         _check_choice(override)
@@ -116,7 +116,12 @@ def _open(node: DictConfig) -> None:
             _open(node[key])
 
 
-def _parse(arguments: Iterable[str]) -> list[Override]:
+def parse(arguments: Iterable[str]) -> list[Override]:
+    """The overrides of a command line.
+
+    Raises:
+        UserError: one cannot be read, or adds or removes a setting.
+    """
     parsed = []
     for argument in arguments:
         try:
@@ -149,7 +154,7 @@ def _check_choice(override: Override) -> None:
     if group.startswith("hydra") or is_reference(value) or value in choices(group):
         return
     raise UserError(
-        f"unknown {group} {value!r}{_nearest(value, choices(group))}; choices: {', '.join(choices(group))}"
+        f"unknown {group} {value!r}{_nearest(value, choices(group))} Choices: {', '.join(choices(group))}"
     )
 
 
@@ -157,7 +162,7 @@ def _check_key(override: Override, known: set[str]) -> None:
     key = override.key_or_group
     if key.startswith("hydra.") or key in known:
         return
-    raise UserError(f"unknown setting {key!r}{_nearest(key, known)}; `--cfg job` lists all settings")
+    raise UserError(f"unknown setting {key!r}{_nearest(key, known)} `--cfg job` lists them all")
 
 
 def _nearest(word: str, candidates: Iterable[str]) -> str:
@@ -167,7 +172,7 @@ def _nearest(word: str, candidates: Iterable[str]) -> str:
     if not near:
         tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(candidates)}
         near = [tails[tail] for tail in get_close_matches(word.rsplit(".", 1)[-1], tails, n=1)]
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
@@ -196,6 +201,8 @@ def _wrong_value(error: ConfigCompositionException) -> str:
     wanted = re.search(r"could not be converted to (\w+)", cause)
     if override and wanted:
         return f"{override[1]}: the value must be {KINDS.get(wanted[1], wanted[1])}"
+    if override and "is not a subclass" in cause:
+        return f"{override[1]}: these are several settings; change one of them, {override[1].split('=')[0]}.<name>=…"
     if override:
         return f"{override[1]}: {_first_line(cause)}"
     return _first_line(error)

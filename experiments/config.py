@@ -12,6 +12,8 @@ from omegaconf import MISSING
 
 from envs.errors import UserError
 from envs.tasks import ROBOTS, check_choice
+from experiments.seeds import first_seed
+from policy_extraction.types import Training
 
 
 def require(condition: bool, message: str) -> None:
@@ -70,29 +72,6 @@ class StoreData:
 
 
 @dataclass(frozen=True)
-class OracleCritic:
-    """True progress from the simulator's state: the upper bound of what a critic can give."""
-
-
-@dataclass(frozen=True)
-class TimeIndexCritic:
-    """Frame number over episode length: what a critic is worth that sees nothing."""
-
-
-@dataclass(frozen=True)
-class SidecarCritic:
-    """Values that another tool wrote: a progress file in LeRobot's format (`sarm_progress.parquet`)."""
-
-    path: str = ""
-
-    def __post_init__(self) -> None:
-        require(
-            bool(self.path),
-            "critic=sidecar needs a progress file: critic.path=/path/to/sarm_progress.parquet",
-        )
-
-
-@dataclass(frozen=True)
 class HeldOutConfig:
     """Episodes that only measure the critic; their seeds are used for nothing else."""
 
@@ -111,19 +90,20 @@ class HeldOutConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How long and on how much the method trains the policy."""
+class BatchConfig:
+    """How the training meets the data."""
 
-    updates: int = 1500  # gradient steps, the same for every method
-    batch_size: int = 256
-    variants: int = 4  # versions of every picture, each shifted by up to 3 pixels, encoded once
-    chunk: int = 50  # updates in one dispatch
-    checkpoint_seconds: float = 20.0  # a killed run loses no more than this
+    size: int = 256  # action chunks in a batch
+    variants: int = (
+        4  # copies of every picture, each shifted by up to 3 pixels, that a frozen encoder reads once
+    )
+    dispatch: int = 50  # updates in one call of the device
+    checkpoint_seconds: float = 20.0  # a killed run loses about this much work
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "variants", "chunk"):
-            require(getattr(self, name) >= 1, f"train.{name}={getattr(self, name)} must be at least 1")
-        require(self.checkpoint_seconds >= 0, "train.checkpoint_seconds must not be negative")
+        for name in ("size", "variants", "dispatch"):
+            require(getattr(self, name) >= 1, f"batch.{name}={getattr(self, name)} must be at least 1")
+        require(self.checkpoint_seconds >= 0, "batch.checkpoint_seconds must not be negative")
 
 
 @dataclass(frozen=True)
@@ -164,16 +144,25 @@ class WandbConfig:
 class RunConfig:
     """One experiment: data, critic, advantages, method, policy, evaluation."""
 
-    task: TaskConfig = MISSING
+    task: Any = MISSING
     data: Any = MISSING
     critic: Any = MISSING
     advantage: Any = MISSING
     method: Any = MISSING
     policy: Any = MISSING
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: Training = field(default_factory=Training)
+    batch: BatchConfig = field(default_factory=BatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     seed: int = 0  # of the training and of the evaluation; the data have their own (data.seed)
     name: str = ""  # of the run's folder; empty: made from the choices
     outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        first_seed("evaluation", self.seed)
+        require(self.train.updates >= 1, f"train.updates={self.train.updates} must be at least 1")
+        require(
+            self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be positive"
+        )
+        require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")

@@ -66,7 +66,9 @@ def draw_values(curves: Sequence[ValueCurve], critic: str, path: Path) -> None:
     """The critic's values under a film strip, an episode a row; suboptimal stretches are shaded."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(8.4, 2.6 * len(curves)))
-        for row, (cell, curve) in enumerate(zip(figure.add_gridspec(len(curves), hspace=0.38), curves, strict=True)):
+        for row, (cell, curve) in enumerate(
+            zip(figure.add_gridspec(len(curves), hspace=0.38), curves, strict=True)
+        ):
             upper, lower = cell.subgridspec(2, 1, height_ratios=[1.0, 1.4], hspace=0.1)
             _draw_strip(figure.add_subplot(upper), curve)
             _draw_curve(figure.add_subplot(lower), curve, critic, last=row == len(curves) - 1)
@@ -159,7 +161,9 @@ def draw_success(
             finite = np.sort(steps[np.isfinite(steps)])
             share = np.arange(len(finite) + 1) / len(steps)
             end = max(horizon, int(finite[-1]) if len(finite) else 0)
-            right.step([0, *finite, end], [*share, share[-1]], where="post", color=colour, lw=1.8, label=label)
+            right.step(
+                [0, *finite, end], [*share, share[-1]], where="post", color=colour, lw=1.8, label=label
+            )
         right.axvline(horizon, color=MUTED, lw=0.9, ls=":")
         right.set(ylim=(0, 1.08), xlim=(0, None), xlabel="control steps", title="Share solved by then")
         right.legend(loc="upper left")

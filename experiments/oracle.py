@@ -25,7 +25,9 @@ def features(episode: Episode) -> np.ndarray:
         UserError: the episode was recorded without the simulator's state.
     """
     if episode.environment_state.shape[-1] < 6:
-        raise UserError("critic=oracle needs the simulator's state, which this data set lacks; use critic=wvm")
+        raise UserError(
+            "critic=oracle needs the simulator's state, which this data set lacks; use critic=wvm"
+        )
     thing, target = episode.environment_state[:, OBJECT], episode.environment_state[:, TARGET]
     height = thing[:, 2:] - thing[:1, 2:]
     opening = GRIPPER_SCALE * episode.proprio[:, GRIPPER : GRIPPER + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError
+from experiments.artifacts import file_digest
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -45,3 +47,15 @@ def resolve(reference: str) -> Any:
             f"{module_name} has no {name!r}" + (f"; did you mean {module_name}:{near[0]}?" if near else "")
         )
     return getattr(module, name)
+
+
+def source_digest(thing: Any) -> str:
+    """Stands for the source file of a class or function from outside, so that editing it counts as a change.
+
+    The project's own classes give "": their stages have version numbers.
+    """
+    package = thing.__module__.split(".")[0]
+    if package in {"envs", "value_model", "policy_extraction", "experiments"}:
+        return ""
+    source = inspect.getsourcefile(thing)
+    return file_digest(Path(source)) if source else ""

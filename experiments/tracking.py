@@ -18,13 +18,13 @@ class Tracker:
     def __init__(self, run: Any | None):
         self._run = run
 
-    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record metrics, at the step of training if they belong to one."""
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Record metrics of a moment."""
         if self._run is not None:
-            self._run.log(dict(metrics), step=step)
+            self._run.log(dict(metrics))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Record results that have no step."""
+        """Record results."""
         if self._run is not None:
             self._run.summary.update(dict(values))
 

@@ -1,0 +1,49 @@
+"""How a command with Hydra runs: checked first, so that every mistake is one line, then handed to Hydra."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from experiments.command import command
+from experiments.compose import composed, expand, to_object
+from experiments.groups import store_groups, store_plugins
+
+QUESTIONS = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
+
+
+def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
+    """The configuration objects of a command: one for each combination of the comma-separated values.
+
+    Raises:
+        UserError: a mistake in the arguments.
+    """
+    store_groups()
+    store_plugins(arguments)
+    return [composed(name, overrides) for overrides in expand(arguments)]
+
+
+def hydra_command(name: str, main: Callable[[Any], object]) -> None:
+    """Run `main` on the configuration object of the command line; with `-m` on each of a sweep."""
+    arguments = sys.argv[1:]
+    if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
+        store_groups()
+    else:
+        configurations(name, [argument for argument in arguments if not argument.startswith("-")])
+
+    @command
+    def task() -> None:
+        main(to_object(current[0]))
+
+    current: list[DictConfig] = []
+
+    @hydra.main(version_base=None, config_path=None, config_name=name)
+    def job(config: DictConfig) -> None:
+        current[:] = [config]
+        task()
+
+    job()

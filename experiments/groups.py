@@ -1,0 +1,86 @@
+"""The choices of every group, the commands' default choices, and how a part from outside becomes a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from envs.errors import UserError
+from envs.tasks import TASKS
+from experiments.compose import parse, store, store_command
+from experiments.config import MixtureData, RunConfig, StoreData, TaskConfig
+from experiments.critics import OracleChoice, PluginCritic, SidecarChoice, TimeIndexChoice, WVMChoice
+from experiments.plugins import is_reference, resolve
+from experiments.policies import PluginPolicy, ScratchVLA, VLAChoice
+from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
+from policy_extraction.methods import METHODS
+from value_model.config import PRESETS
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "task": {name: TaskConfig(name=name) for name in TASKS},
+    "data": {
+        "mixed": MixtureData,
+        "suboptimal": MixtureData(clean=0, hesitation=100, retry=100, detour=0, failure=0),
+        "store": StoreData,
+    },
+    "critic": {
+        "wvm": WVMChoice,
+        "wvm_small": WVMChoice(model=PRESETS["small"]),
+        "oracle": OracleChoice,
+        "time_index": TimeIndexChoice,
+        "sidecar": SidecarChoice,
+    },
+    "advantage": {
+        "chunk_difference": ChunkDifference,
+        "n_step_td": NStepTD,
+        "gae": GAE,
+        "monte_carlo": MonteCarlo,
+        "group_relative": GroupRelative,
+    },
+    "method": METHODS,
+    "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
+}
+DEFAULTS = [
+    {"task": "stack"},
+    {"data": "mixed"},
+    {"critic": "wvm"},
+    {"advantage": "chunk_difference"},
+    {"method": "awr"},
+    {"policy": "vla"},
+]
+
+
+def store_groups() -> None:
+    """Put every group and every command's configuration into Hydra's store."""
+    for group, members in GROUPS.items():
+        for name, schema in members.items():
+            store(group, name, schema)
+    store_command("run", RunConfig, DEFAULTS)
+
+
+def store_plugins(arguments: Sequence[str]) -> None:
+    """Import every `package.module:name` among the choices of a command line and make it a choice of its group.
+
+    Raises:
+        UserError: it cannot be imported, or the group takes no parts from outside.
+    """
+    for override in parse(arguments):
+        values = override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
+        for value in values if override.key_or_group in GROUPS else ():
+            if is_reference(value):
+                store(override.key_or_group, value, _plugin(override.key_or_group, value))
+
+
+def _plugin(group: str, reference: str) -> Any:
+    """The schema of a part from outside."""
+    thing = resolve(reference)
+    if group == "policy":
+        return PluginPolicy(module=reference)
+    if group == "critic":
+        return PluginCritic(module=reference)
+    if group in ("method", "advantage"):
+        if not (isinstance(thing, type) and is_dataclass(thing)):
+            raise UserError(f"{group}={reference} must be a frozen dataclass, whose fields are its settings")
+        return thing
+    raise UserError(f"{group}={reference}: a {group} cannot come from outside; choose one by name")

@@ -1,0 +1,46 @@
+"""Extract a better policy from mixed data and say how much better it is.
+
+    python -m experiments.run method=awr task=stack policy=vla critic=wvm seed=3 method.temperature=5
+    python -m experiments.run -m method=bc,awr seed=0,1       a sweep
+    python -m experiments.run --cfg job                       all settings
+    python -m experiments.run method=my_file:MyMethod         a part of your own
+
+Prints a summary, and writes a report under outputs/runs/<name>/. Finished stages are reused; a killed run is
+continued by the same command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.cli import hydra_command
+from experiments.command import command
+from experiments.config import RunConfig
+
+
+def run(config: RunConfig) -> None:
+    """One experiment and its report."""
+    from experiments.artifacts import canonical
+    from experiments.pipeline import run_experiment
+    from experiments.reporting import print_summary, write_report
+    from experiments.results import run_name, summarize
+    from experiments.tracking import tracked
+
+    name = run_name(config)
+    with tracked(config.wandb, name, Path(config.outputs) / "wandb", canonical(config)) as tracker:
+        outcome = run_experiment(config, tracker)
+        results = summarize(config, outcome)
+        tracker.summary({"before": results["before"], "after": results["after"]})
+    folder = Path(config.outputs) / "runs" / name
+    write_report(folder, config, outcome, results)
+    print_summary(folder, results)
+
+
+@command
+def main() -> None:
+    """The command line."""
+    hydra_command("run", run)
+
+
+if __name__ == "__main__":
+    main()

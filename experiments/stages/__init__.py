@@ -1,0 +1,1 @@
+"""The stages of an experiment: each a function from its configuration and inputs to an artifact."""

@@ -1,0 +1,112 @@
+"""Stage `critic`: whoever says how far the task has come, trained if it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.errors import UserError
+from envs.recording import Rollout
+from envs.tasks import task_spec
+from experiments.artifacts import SCRATCH, Artifacts, digest
+from experiments.config import TaskConfig
+from experiments.critics import (
+    Critic,
+    ExpertData,
+    OracleChoice,
+    PluginCritic,
+    StateCritic,
+    TimeIndex,
+    TimeIndexChoice,
+    VideoCritic,
+    WVMChoice,
+)
+from experiments.oracle import Oracle
+from experiments.plugins import resolve, source_digest
+from experiments.progress import Bars, announce
+from experiments.stages.data import Data, collect_data
+from experiments.tracking import Tracker
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CriticSource:
+    """A critic that is ready to be loaded; `digest` stands for all that its values depend on."""
+
+    digest: str
+    load: Callable[[], Critic]
+
+
+def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tracker) -> CriticSource:
+    """The critic of a choice of `critic=` that gives values itself (a progress file does not)."""
+    if isinstance(choice, WVMChoice):
+        return train_critic(artifacts, task, choice, tracker)
+    if isinstance(choice, OracleChoice):
+        data = expert_data(artifacts, task, choice.data)
+        return CriticSource(digest(["oracle", data.digest]), lambda: StateCritic(Oracle.fit(data.numbers())))
+    if isinstance(choice, TimeIndexChoice):
+        return CriticSource("time_index", TimeIndex)
+    assert isinstance(choice, PluginCritic), choice
+    source = source_digest(resolve(choice.module))
+    return CriticSource(digest([choice, source]), lambda: VideoCritic.load(choice))
+
+
+def expert_data(artifacts: Artifacts, task: TaskConfig, data: ExpertData) -> Data:
+    """The expert episodes that critics learn from; no policy ever sees them."""
+    return collect_data(artifacts, task, data.styles, "critic_data", data.seed)
+
+
+def train_critic(artifacts: Artifacts, task: TaskConfig, choice: WVMChoice, tracker: Tracker) -> CriticSource:
+    """A world value model, trained on expert episodes; resumes from its own checkpoints."""
+    data = expert_data(artifacts, task, choice.data)
+
+    def build(folder: Path) -> None:
+        from value_model.train import train_wvm
+
+        with Bars(tracker, "critic") as bars:
+            critic = train_wvm(data.open(), choice.model, folder / SCRATCH / "wvm", choice.seed, bars.update)
+        critic.save(folder / "wvm")
+
+    recipe = {"model": choice.model, "seed": choice.seed}
+    made = announce(artifacts.make("critic", VERSION, recipe, {"data": data.digest}, build))
+
+    def load() -> Critic:
+        from value_model.critic import load_wvm
+
+        return load_wvm(made.folder / "wvm")
+
+    return CriticSource(made.digest, load)
+
+
+def make_judge(
+    source: CriticSource, task: TaskConfig, frame_rate: float
+) -> Callable[[Sequence[Rollout]], np.ndarray]:
+    """Rewards of rollouts by a critic that sees pictures: its value of the last frame.
+
+    Args:
+        frame_rate: of the recorded pictures, frames a second.
+
+    Raises:
+        UserError: the critic does not judge from pictures.
+    """
+    critic: Any = source.load()
+    instruction = task_spec(task.name).instructions[0]
+    if isinstance(critic, VideoCritic):
+        values = critic.values
+    elif hasattr(critic, "values_of_many"):
+
+        def values(frames: np.ndarray, text: str) -> np.ndarray:
+            return critic.values(frames, text, frame_rate)
+    else:
+        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=wvm")
+
+    def judge(rollouts: Sequence[Rollout]) -> np.ndarray:
+        pictures = [rollout.recording.frames for rollout in rollouts if rollout.recording is not None]
+        return np.array([values(frames, instruction)[-1] for frames in pictures], np.float32)
+
+    return judge

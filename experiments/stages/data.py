@@ -1,0 +1,86 @@
+"""Stage `collect`: demonstrations by scripted experts; or a data set of the user's own, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.collect import collect
+from envs.files import atomic_file
+from envs.store import Store, open_store
+from envs.types import Episode
+from experiments.artifacts import Artifacts, digest
+from experiments.config import MixtureData, StoreData, TaskConfig
+from experiments.progress import announce, bar
+from experiments.seeds import Purpose, first_seed
+
+VERSION = 1
+CAMERAS = ("workspace", "wrist")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set on disk and the digest of its content."""
+
+    folder: Path
+    digest: str
+    report: Mapping[str, Any]
+
+    def open(self) -> Store:
+        """The store."""
+        return open_store(self.folder)
+
+    def numbers(self) -> Iterator[Episode]:
+        """All episodes without their pictures."""
+        store = self.open()
+        return (store.episode(index, cameras=()) for index in range(len(store)))
+
+
+def get_data(artifacts: Artifacts, task: TaskConfig, data: MixtureData | StoreData) -> Data:
+    """What the policy is extracted from."""
+    if isinstance(data, StoreData):
+        return user_data(Path(data.path))
+    return collect_data(artifacts, task, data.styles, "policy_data", data.seed)
+
+
+def collect_data(
+    artifacts: Artifacts, task: TaskConfig, styles: Mapping[str, int], purpose: Purpose, seed: int
+) -> Data:
+    """Demonstrations of a task in several styles, with seeds of their purpose's range."""
+
+    def build(folder: Path) -> None:
+        with bar(f"collect {purpose.replace('_', ' ')}", sum(styles.values()), "episodes") as shown:
+            report = collect(
+                folder / "data",
+                task.name,
+                task.robot,
+                styles=styles,
+                seed=first_seed(purpose, seed),
+                cameras=CAMERAS,
+                image_size=task.image_size,
+                progress=shown.update,
+            )
+        with atomic_file(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(asdict(report), indent=1))
+
+    recipe = {"task": task, "styles": dict(sorted(styles.items())), "purpose": purpose, "seed": seed}
+    made = announce(artifacts.make("collect", VERSION, recipe, {}, build))
+    report = json.loads((made.folder / "report.json").read_text())
+    return Data(made.folder / "data", made.digest, report)
+
+
+def user_data(folder: Path) -> Data:
+    """A LeRobot v3 folder of the user's own, as it is.
+
+    Its digest covers the content of `meta` and the names, sizes and times of all other files.
+
+    Raises:
+        UserError: it is no whole LeRobot v3 data set.
+    """
+    store = open_store(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = [[str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return Data(folder, digest(facts), {"frames": store.total_frames})

@@ -1,0 +1,78 @@
+"""Stages `label` and `metrics`: a critic's values of a data set, and how good they are on held-out episodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from value_model.label import label_store
+from value_model.metrics import measure_critic
+from value_model.progress import SIDECAR, read_progress
+
+from envs.files import atomic_file
+from experiments.artifacts import Artifacts, file_digest
+from experiments.config import HeldOutConfig, TaskConfig
+from experiments.critics import SidecarChoice, sidecar_path
+from experiments.progress import announce, bar
+from experiments.stages.critic import CriticSource
+from experiments.stages.data import Data, collect_data
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Values of a data set.
+
+    values: float32 [T] for every episode; digest: of all that they were made from; report: frames, seconds and
+    frames_per_s of the labelling, empty for values that came from a file.
+    """
+
+    values: list[np.ndarray]
+    digest: str
+    report: Mapping[str, Any]
+
+
+def label(artifacts: Artifacts, data: Data, choice: Any, source: CriticSource | None) -> Labels:
+    """Values of every frame: by a critic, or from a progress file (then `source` is None).
+
+    Raises:
+        UserError: the file does not fit the data set, or holds values outside [0, 1].
+    """
+    store = data.open()
+    if source is None:
+        assert isinstance(choice, SidecarChoice)
+        path = sidecar_path(choice)
+        return Labels(read_progress(path, store), file_digest(path), {})
+
+    def build(folder: Path) -> None:
+        with bar("label", store.total_frames, "frames") as shown:
+            report = label_store(source.load(), store, folder / SIDECAR, shown.update)
+        with atomic_file(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(asdict(report), indent=1))
+
+    inputs = {"data": data.digest, "critic": source.digest}
+    made = announce(artifacts.make("label", VERSION, None, inputs, build))
+    report = json.loads((made.folder / "report.json").read_text())
+    return Labels(read_progress(made.folder / SIDECAR, store), made.digest, report)
+
+
+def critic_metrics(
+    artifacts: Artifacts, task: TaskConfig, held_out: HeldOutConfig, source: CriticSource
+) -> Mapping[str, Any]:
+    """The critic's metrics on held-out episodes of the task."""
+    data = collect_data(artifacts, task, held_out.styles, "held_out", 0)
+
+    def build(folder: Path) -> None:
+        with bar("metrics", len(data.open()), "episodes") as shown:
+            metrics = measure_critic(source.load(), data.open(), shown.update)
+        with atomic_file(folder / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(metrics, indent=1))
+
+    inputs = {"data": data.digest, "critic": source.digest}
+    made = announce(artifacts.make("metrics", VERSION, None, inputs, build))
+    return json.loads((made.folder / "metrics.json").read_text())
