@@ -15,8 +15,8 @@ DOOR_OPEN = 0.3  # rad at the hinge: robosuite's success
 LIFTED = 0.04  # m above the table: robosuite's success
 _GRIPPERS = {
     "Panda": (0.04, 0.0),
-    "Sawyer": (0.0208, -0.0115),
-    "UR5e": (0.0, 0.8),
+    "Sawyer": (0.011, -0.0118),
+    "UR5e": (-0.05, 0.41),
 }  # first joint: open, closed
 
 

@@ -37,6 +37,7 @@ def run(code: str, **variables: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*A Box observation space")
 @pytest.mark.parametrize("task", TASKS)
 def test_gymnasium_contract(task):
     env = RobosuiteEnv(task, "Panda", image_size=16)
