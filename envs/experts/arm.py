@@ -14,6 +14,8 @@ OPEN, CLOSE = -1.0, 1.0
 POSITION_STEP = 0.05  # metres that a position action of 1 asks for
 TURN_GAIN, TURN_LIMIT = 1.2, 0.35  # of the rotation action, per radian of error and at most
 NOISE_CORRELATION = 0.7
+STALL = 0.003  # metres a frame below which the hand counts as stopped
+PULL_GAIN, PULL_LIMIT = 0.15, 0.03  # integral action of a stopped hand, at most metres
 TOLERATED_NOISE = 0.08
 TURN_NOISE = 0.3  # of the rotation action, relative to that of the position action
 
@@ -28,6 +30,7 @@ class Arm:
 
     Attributes:
         speed: the largest norm of the position part of an action, in (0, 1].
+        base: where the robot stands [3].
         noise: standard deviation of the innovations of the Ornstein-Uhlenbeck noise on executed actions.
         segments: suboptimal stretches so far; `solved`: the last action ended in a solved state.
     """
@@ -44,6 +47,7 @@ class Arm:
         self._rewards: list[float] = []
         self._disturbance = np.zeros(6)
         robot = env.robosuite.robots[0]
+        self.base = np.array(robot.base_pos)
         self._site = robot.eef_site_id["right"]
         self._pads = [
             [
@@ -109,11 +113,9 @@ class Arm:
 
     def towards(self, position: np.ndarray, yaw: float) -> np.ndarray:
         """The noiseless motion [6] that brings the hand closer to a pose: proportional, limited by `speed`."""
-        move = (position - self.position) / POSITION_STEP
-        move *= min(1.0, self.speed / max(float(np.linalg.norm(move)), 1e-9))
-        turn = TURN_GAIN * _rotation_vector(_about_vertical(yaw) @ self._level @ self.rotation.T)
-        turn *= min(1.0, TURN_LIMIT / max(float(np.linalg.norm(turn)), 1e-9))
-        return np.concatenate([move, turn])
+        move = _limited((position - self.position) / POSITION_STEP, self.speed)
+        turn = TURN_GAIN * _rotation_vector(about_vertical(yaw) @ self._level @ self.rotation.T)
+        return np.concatenate([move, _limited(turn, TURN_LIMIT)])
 
     def reach(
         self,
@@ -121,20 +123,26 @@ class Arm:
         yaw: float,
         gripper: float,
         tolerance: float,
-        max_steps: int = 60,
+        max_steps: int = 100,
         turn_tolerance: float = 0.15,
     ) -> bool:
         """Move until within `tolerance` metres (and `turn_tolerance` radians) of the target, which may move.
 
-        Hands noisier than usual are content with proportionally less. Returns whether it got there within `max_steps` frames, stretched for slow hands.
+        Where friction or a load stops the hand short, it pulls harder. Hands noisier than usual are content
+        with proportionally less. Returns whether it got there within `max_steps` frames, stretched for slow
+        hands.
         """
         where = target if callable(target) else lambda: target
         tolerance *= max(1.0, self.noise / TOLERATED_NOISE)
+        pull, before = np.zeros(3), np.full(3, np.inf)
         for _ in range(round(max_steps * max(1.0, 0.75 / self.speed))):
-            near = float(np.linalg.norm(where() - self.position)) < tolerance
-            if near and abs(wrap(yaw - self.yaw)) < turn_tolerance:
+            error = where() - self.position
+            if np.linalg.norm(error) < tolerance and abs(wrap(yaw - self.yaw)) < turn_tolerance:
                 return True
-            self.act(self.towards(where(), yaw), gripper)
+            if np.linalg.norm(self.position - before) < STALL:
+                pull = _limited(pull + PULL_GAIN * error, PULL_LIMIT)
+            before = self.position
+            self.act(self.towards(where() + pull, yaw), gripper)
         return False
 
     def hold(
@@ -181,7 +189,13 @@ def wrap(angle: float, period: float = 2 * np.pi) -> float:
     return float((angle + period / 2) % period - period / 2)
 
 
-def _about_vertical(yaw: float) -> np.ndarray:
+def _limited(vector: np.ndarray, norm: float) -> np.ndarray:
+    """The vector, shortened to `norm` where it is longer."""
+    return vector * min(1.0, norm / max(float(np.linalg.norm(vector)), 1e-9))
+
+
+def about_vertical(yaw: float) -> np.ndarray:
+    """The turn about the vertical as a matrix [3, 3]."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 

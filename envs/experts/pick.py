@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.experts.arm import CLOSE, OPEN, Arm, wrap
+from envs.experts.arm import CLOSE, OPEN, Arm, about_vertical, wrap
 from envs.experts.habits import detour, hesitate, idle, linger
 from envs.experts.plan import Failure, Miss, Plan, Waypoint
 from envs.experts.scene import Scene
@@ -13,6 +13,7 @@ from envs.types import Segment
 UP = np.array([0.0, 0.0, 1.0])
 HOVER = 0.06  # metres above the object's top
 MISS_HEIGHT = 0.025  # of a missed grasp, metres above the object's top
+WRIST_RANGE = 2.0  # radians that the hand may turn away from where it starts
 CLOSE_STEPS, OPEN_STEPS = 8, 6
 
 
@@ -45,9 +46,8 @@ class _Hand:
 
     def __init__(self, arm: Arm, scene: Scene, plan: Plan):
         self.arm, self.scene, self.plan = arm, scene, plan
-        period = scene.grip.period
-        turn = scene.yaw() + scene.grip.angle - arm.finger_angle
-        self.yaw = 0.0 if period is None else wrap(turn, period)
+        arm.speed *= scene.pace
+        self.yaw = scene.grip_yaw(arm.finger_angle)
 
     def hover_point(self) -> np.ndarray:
         return self.scene.grip_point() + (self.scene.grip.top + HOVER) * UP
@@ -78,9 +78,9 @@ class _Hand:
         self.arm.segments.append(Segment("retry", start, len(self.arm) - 1))
 
     def grasp(self) -> None:
-        self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007)
+        self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007, 25)
         if self.pause("grasp", OPEN):
-            self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007)
+            self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007, 25)
         self.arm.hold(CLOSE_STEPS, CLOSE, self.arm.position, self.yaw)
 
     def lift(self) -> None:
@@ -92,10 +92,21 @@ class _Hand:
         """Where the hand is, seen from the object's origin."""
         return self.arm.position - self.scene.position()
 
+    def place_yaw(self, goal: np.ndarray, period: float) -> float:
+        """The turn of the hand at the goal: one that fits, within the wrist's range, with the hand near the base."""
+        offset, now = self.in_hand(), self.arm.yaw
+        fits = [wrap(now - self.scene.yaw() + k * period) for k in range(round(2 * np.pi / period))]
+
+        def reach(yaw: float) -> float:
+            hand = goal + about_vertical(yaw - now) @ offset
+            return float(np.linalg.norm(hand[:2] - self.arm.base[:2]))
+
+        return min((yaw for yaw in fits if abs(yaw) < WRIST_RANGE and abs(yaw - now) < np.pi), key=reach)
+
     def carry(self, goal: np.ndarray) -> None:
         above = np.array([goal[0], goal[1], self.scene.carry_height])
         if self.scene.goal_period is not None:
-            self.yaw = wrap(self.arm.yaw - self.scene.yaw(), self.scene.goal_period)
+            self.yaw = self.place_yaw(goal, self.scene.goal_period)
         if self.plan.detour is not None and self.plan.detour.leg == "carry":
             detour(self.arm, self.plan.detour.sideways, above + self.in_hand(), self.yaw, CLOSE)
         self.arm.reach(lambda: above + self.in_hand(), self.yaw, CLOSE, 0.01)

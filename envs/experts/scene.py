@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from envs.experts.arm import wrap
 from envs.experts.plan import Waypoint
 
 BIN_FLOOR = 0.02  # above the bin's own height
 BIN_WALL = 0.10
+BIN_EDGE = 0.01  # half the thickness of its walls
+PALM = np.array(
+    [0.105, 0.035]
+)  # half the palm's size along and across the direction in which the fingers close
+FINGER = 0.055  # from the middle of the open hand to a finger
+CUBE_CLEARANCE = 0.045  # from a finger to the centre of another cube
+REACH, NEARER = (
+    0.75,
+    0.06,
+)  # goals beyond this distance from the robot's base are moved closer by so much, metres
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class Scene:
     pose: the object's origin [3] and rotation [3, 3] now; goal: where its origin should be released [3], None when
     lifting it is all; carry_height: height of its origin on the way; astray: from the goal to where a careless
     release ends, given a direction (radians) and a distance; goal_period: turns about the vertical after which the
-    placed object fits again, None when any does; nominal: usual frames of a clean episode.
+    placed object fits again, None when any does; overlap: how far, in metres, a hand at a point
+    [2] whose fingers close along an angle reaches into things around the object; pace: of the hand, relative to usual; nominal: usual frames of a clean episode.
     """
 
     grip: Grip
@@ -47,6 +59,8 @@ class Scene:
     nominal: int
     astray: Callable[[float, float], np.ndarray]
     goal_period: float | None = None
+    overlap: Callable[[np.ndarray, float], float] = lambda point, angle: 0.0
+    pace: float = 1.0
 
     @property
     def waypoints(self) -> tuple[Waypoint, ...]:
@@ -68,15 +82,27 @@ class Scene:
         position, rotation = self.pose()
         return position + rotation @ np.array(self.grip.point)
 
+    def grip_yaw(self, finger_angle: float) -> float:
+        """The turn of the hand to grip the object now: of those least in the way of other things, the smallest.
+
+        finger_angle: direction in which the fingers close when the hand is not turned.
+        """
+        if self.grip.period is None:
+            return 0.0
+        turn = wrap(self.yaw() + self.grip.angle - finger_angle, self.grip.period)
+        turns = [turn, turn - np.copysign(self.grip.period, turn)]
+        point = self.grip_point()[:2]
+        return min(turns, key=lambda turn: (round(self.overlap(point, turn + finger_angle), 2), abs(turn)))
+
 
 CUBE = Grip(top=0.02, bottom=0.02)
 GRIPS = {
     "can": Grip(top=0.03, bottom=0.0403, point=(0, 0, 0.01), period=None),
-    "bread": Grip(top=0.02, bottom=0.0233, point=(0, 0, 0.004), angle=np.pi / 2, period=np.pi),
-    "cereal": Grip(top=0.04, bottom=0.075, point=(0, 0, 0.035), angle=np.pi / 2, period=np.pi),
-    "milk": Grip(top=0.053, bottom=0.061, point=(0, 0, 0.03)),
+    "bread": Grip(top=0.02, bottom=0.0233, point=(0, 0, 0.004)),
+    "cereal": Grip(top=0.035, bottom=0.075, point=(0, 0, 0.04), angle=np.pi / 2, period=np.pi),
+    "milk": Grip(top=0.043, bottom=0.061, point=(0, 0, 0.04)),
 }
-NUT = Grip(top=0.01, bottom=0.01, point=(0.054, 0, 0), angle=np.pi / 2, period=np.pi)
+NUT = Grip(top=0.005, bottom=0.01, point=(0.054, 0, 0.005), angle=np.pi / 2, period=np.pi)
 
 
 def pick_scene(task: str, simulation: Any) -> Scene:
@@ -98,6 +124,26 @@ def _beside(direction: float, distance: float) -> np.ndarray:
     return distance * np.array([np.cos(direction), np.sin(direction), 0.0])
 
 
+def _fingers_in_cube(point: np.ndarray, angle: float, cube: np.ndarray) -> float:
+    finger = FINGER * np.array([np.cos(angle), np.sin(angle)])
+    nearest = min(np.linalg.norm(point + finger - cube), np.linalg.norm(point - finger - cube))
+    return max(0.0, CUBE_CLEARANCE - float(nearest))
+
+
+def _palm_in_walls(point: np.ndarray, angle: float, simulation: Any) -> float:
+    half = np.array(simulation.bin_size[:2]) / 2 - BIN_EDGE
+    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+    extent = np.array([[cos, sin], [sin, cos]]) @ PALM
+    return max(0.0, float(np.max(np.abs(point - simulation.bin1_pos[:2]) + extent - half)))
+
+
+def _within_reach(target: np.ndarray, simulation: Any) -> np.ndarray:
+    """A position that an outstretched arm need not strain for: the target, or one in the same bin nearer to it."""
+    way = target[:2] - simulation.robots[0].base_pos[:2]
+    distance = np.linalg.norm(way)
+    return target - np.append(way / distance * (NEARER if distance > REACH else 0.0), 0.0)
+
+
 def _lift(simulation: Any) -> Scene:
     return Scene(CUBE, _pose_of(simulation, simulation.cube.root_body), None, 0.92, 45, _beside)
 
@@ -111,6 +157,7 @@ def _stack(simulation: Any) -> Scene:
         carry_height=0.93,
         nominal=85,
         astray=_beside,
+        overlap=lambda point, angle: _fingers_in_cube(point, angle, base()[0][:2]),
     )
 
 
@@ -118,17 +165,19 @@ def _bins(simulation: Any) -> Scene:
     thing = simulation.objects[simulation.object_id]
     grip = GRIPS[thing.name.lower()]
     target = simulation.target_bin_placements[simulation.object_id]
-    goal = target + np.array([0.0, 0.0, BIN_FLOOR + grip.bottom + 0.01])
+    goal = _within_reach(target, simulation) + np.array([0.0, 0.0, BIN_FLOOR + grip.bottom + 0.01])
     to_other_cell = np.sign(simulation.bin2_pos[0] - target[0]) * simulation.bin_size[0] / 2
     return Scene(
         grip=grip,
         pose=_pose_of(simulation, thing.root_body),
         goal=lambda: goal,
-        carry_height=simulation.bin2_pos[2] + BIN_WALL + grip.bottom + 0.04,
+        carry_height=simulation.bin2_pos[2] + BIN_WALL + grip.bottom + 0.06,
         nominal=110,
         astray=lambda direction, distance: (
             np.array([to_other_cell, 0.0, 0.02]) + 0.3 * _beside(direction, distance)
         ),
+        overlap=lambda point, angle: _palm_in_walls(point, angle, simulation),
+        pace=1.3,
     )
 
 
