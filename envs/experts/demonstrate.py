@@ -5,6 +5,7 @@ from __future__ import annotations
 from envs.experts.arm import Arm
 from envs.experts.pick import pick_and_place
 from envs.experts.plan import draw_plan
+from envs.experts.recorder import Recorder
 from envs.experts.scene import pick_scene
 from envs.robosuite_env import RobosuiteEnv
 from envs.tasks import check_choice
@@ -29,9 +30,10 @@ def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
         ("start", "hover", "grasp") if env.task == "lift" else ("start", "hover", "grasp", "lifted", "place")
     )
     plan, rng = draw_plan(style, seed, waypoints, legs, MISTAKES)
-    arm = Arm(env, seed, rng, plan.speed, plan.noise)
+    recorder = Recorder(env, seed)
+    arm = Arm(recorder, rng, plan.speed, plan.noise)
     pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
-    return arm.episode(style)
+    return recorder.episode(style)
 
 
 def fits_intent(episode: Episode) -> bool:

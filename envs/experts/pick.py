@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.experts.arm import CLOSE, OPEN, Arm, about_vertical, wrap
-from envs.experts.habits import detour, hesitate, idle, linger
-from envs.experts.plan import Failure, Miss, Plan, Waypoint
+from envs.experts.arm import CLOSE, OPEN, Arm
+from envs.experts.habits import UP, detour, idle, linger, pause, set_off
+from envs.experts.plan import Failure, Miss, Plan
+from envs.experts.rotations import about_vertical, wrap
 from envs.experts.scene import Scene
 from envs.types import Segment
 
-UP = np.array([0.0, 0.0, 1.0])
 HOVER = 0.06  # metres above the object's top
 MISS_HEIGHT = 0.025  # of a missed grasp, metres above the object's top
 WRIST_RANGE = 2.0  # radians that the hand may turn away from where it starts
@@ -42,51 +42,39 @@ def pick_and_place(arm: Arm, scene: Scene, plan: Plan) -> None:
 
 
 class _Hand:
-    """The steps of a pick-and-place; `yaw` is the turn of the hand that the next step keeps."""
+    """The steps of a pick-and-place; `rotation` is how the next step turns the hand."""
 
     def __init__(self, arm: Arm, scene: Scene, plan: Plan):
         self.arm, self.scene, self.plan = arm, scene, plan
         arm.speed *= scene.pace
-        self.yaw = scene.grip_yaw(arm.finger_angle)
+        self.rotation = about_vertical(scene.grip_yaw(arm.finger_angle)) @ arm.level
 
     def hover_point(self) -> np.ndarray:
         return self.scene.grip_point() + (self.scene.grip.top + HOVER) * UP
 
-    def pause(self, where: Waypoint, gripper: float) -> bool:
-        """Hesitate if this is where the plan says so; whether it was."""
-        hesitation = self.plan.hesitation
-        if hesitation is None or hesitation.where != where:
-            return False
-        hesitate(self.arm, hesitation, gripper)
-        return True
-
     def approach(self) -> None:
-        if self.plan.hesitation is not None and self.plan.hesitation.where == "start":
-            self.arm.reach(self.hover_point, self.yaw, OPEN, 0.012, max_steps=3)
-            self.pause("start", OPEN)
-        if self.plan.detour is not None and self.plan.detour.leg == "approach":
-            detour(self.arm, self.plan.detour.sideways, self.hover_point(), self.yaw, OPEN)
-        self.arm.reach(self.hover_point, self.yaw, OPEN, 0.012)
-        self.pause("hover", OPEN)
+        set_off(self.arm, self.plan, self.hover_point(), self.rotation, OPEN)
+        self.arm.reach(self.hover_point, self.rotation, OPEN, 0.012)
+        pause(self.arm, self.plan, "hover", OPEN)
 
     def miss(self, miss: Miss) -> None:
         beside = np.array([*miss.offset, self.scene.grip.top + MISS_HEIGHT])
-        self.arm.reach(lambda: self.scene.grip_point() + beside, self.yaw, OPEN, 0.01, 30)
+        self.arm.reach(lambda: self.scene.grip_point() + beside, self.rotation, OPEN, 0.01, 30)
         start = len(self.arm)
-        self.arm.hold(miss.close_steps, CLOSE, self.arm.position, self.yaw)
-        self.arm.reach(lambda: self.hover_point() + miss.retreat * UP, self.yaw, OPEN, 0.012, 30)
-        self.arm.segments.append(Segment("retry", start, len(self.arm) - 1))
+        self.arm.hold(miss.close_steps, CLOSE)
+        self.arm.reach(lambda: self.hover_point() + miss.retreat * UP, self.rotation, OPEN, 0.012, 30)
+        self.arm.recorder.segments.append(Segment("retry", start, len(self.arm) - 1))
 
     def grasp(self) -> None:
-        self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007, 25)
-        if self.pause("grasp", OPEN):
-            self.arm.reach(self.scene.grip_point, self.yaw, OPEN, 0.007, 25)
-        self.arm.hold(CLOSE_STEPS, CLOSE, self.arm.position, self.yaw)
+        self.arm.reach(self.scene.grip_point, self.rotation, OPEN, 0.007, 25)
+        if pause(self.arm, self.plan, "grasp", OPEN):
+            self.arm.reach(self.scene.grip_point, self.rotation, OPEN, 0.007, 25)
+        self.arm.hold(CLOSE_STEPS, CLOSE)
 
     def lift(self) -> None:
         rise = max(self.scene.carry_height - self.scene.position()[2], 0.0)
-        self.arm.reach(self.arm.position + rise * UP, self.yaw, CLOSE, 0.02, 30)
-        self.pause("lifted", CLOSE)
+        self.arm.reach(self.arm.position + rise * UP, self.rotation, CLOSE, 0.02, 30)
+        pause(self.arm, self.plan, "lifted", CLOSE)
 
     def in_hand(self) -> np.ndarray:
         """Where the hand is, seen from the object's origin."""
@@ -106,21 +94,21 @@ class _Hand:
     def carry(self, goal: np.ndarray) -> None:
         above = np.array([goal[0], goal[1], self.scene.carry_height])
         if self.scene.goal_period is not None:
-            self.yaw = self.place_yaw(goal, self.scene.goal_period)
+            self.rotation = about_vertical(self.place_yaw(goal, self.scene.goal_period)) @ self.arm.level
         if self.plan.detour is not None and self.plan.detour.leg == "carry":
-            detour(self.arm, self.plan.detour.sideways, above + self.in_hand(), self.yaw, CLOSE)
-        self.arm.reach(lambda: above + self.in_hand(), self.yaw, CLOSE, 0.01)
-        self.pause("place", CLOSE)
+            detour(self.arm, self.plan.detour.sideways, above + self.in_hand(), self.rotation, CLOSE)
+        self.arm.reach(lambda: above + self.in_hand(), self.rotation, CLOSE, 0.01)
+        pause(self.arm, self.plan, "place", CLOSE)
 
     def release(self, goal: np.ndarray) -> None:
-        self.arm.reach(lambda: goal + self.in_hand(), self.yaw, CLOSE, 0.006, 40)
-        self.arm.hold(OPEN_STEPS, OPEN, self.arm.position, self.yaw)
+        self.arm.reach(lambda: goal + self.in_hand(), self.rotation, CLOSE, 0.006, 40)
+        self.arm.hold(OPEN_STEPS, OPEN)
 
     def fail(self, failure: Failure) -> None:
         self.approach()
         if failure.mistake == "give_up":
             low, high = self.scene.grip_point() + self.scene.grip.top * UP, self.hover_point()
-            self.arm.reach(low + failure.fraction * (high - low), self.yaw, OPEN, 0.012, 20)
+            self.arm.reach(low + failure.fraction * (high - low), self.rotation, OPEN, 0.012, 20)
             return
         if self.scene.goal is None:
             self.fumble(failure)
@@ -131,7 +119,9 @@ class _Hand:
         if failure.mistake == "drop":
             above = np.array([goal[0], goal[1], self.scene.carry_height])
             start = self.scene.position()
-            self.arm.reach(start + failure.fraction * (above - start) + self.in_hand(), self.yaw, CLOSE, 0.02)
+            self.arm.reach(
+                start + failure.fraction * (above - start) + self.in_hand(), self.rotation, CLOSE, 0.02
+            )
             self.arm.hold(OPEN_STEPS, OPEN)
         else:
             astray = goal + self.scene.astray(failure.direction, failure.distance)
@@ -142,12 +132,12 @@ class _Hand:
         """Where lifting is all: let the object slip at once, or close beside it."""
         if failure.mistake == "drop":
             self.grasp()
-            self.arm.reach(self.arm.position + 0.04 * failure.fraction * UP, self.yaw, CLOSE, 0.004, 5)
+            self.arm.reach(self.arm.position + 0.04 * failure.fraction * UP, self.rotation, CLOSE, 0.004, 5)
             self.arm.hold(OPEN_STEPS, OPEN)
             return
         beside = (
             0.4 * failure.distance * np.array([np.cos(failure.direction), np.sin(failure.direction), 0.0])
         )
         height = (self.scene.grip.top + MISS_HEIGHT) * UP
-        self.arm.reach(self.scene.grip_point() + beside + height, self.yaw, OPEN, 0.01, 30)
+        self.arm.reach(self.scene.grip_point() + beside + height, self.rotation, OPEN, 0.01, 30)
         self.arm.hold(CLOSE_STEPS, CLOSE)

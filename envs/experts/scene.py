@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.experts.arm import wrap
 from envs.experts.plan import Waypoint
+from envs.experts.rotations import wrap
 
 BIN_FLOOR = 0.02  # above the bin's own height
 BIN_WALL = 0.10
