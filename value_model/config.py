@@ -1,0 +1,181 @@
+"""Configuration of the world value model. The published value of each hyperparameter stands beside ours.
+
+Published: "World Value Models for Robotic Manipulation", arXiv 2606.24742, on Wan2.2-TI2V-5B. The defaults are
+the `tiny` preset: two CPU cores, a few minutes, float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The video VAE. Published: the frozen VAE of Wan2.2, 4×16×16 compression to 48 channels."""
+
+    image_size: int = 64  # pixels, height and width
+    channels: int = 8  # of a latent; published 48
+    spatial: int = 8  # pixels per latent, each way; published 16
+    temporal: int = 1  # frames per latent; published 4
+    width: int = 64
+    kl_weight: float = 1e-5
+    updates: int = 500  # published 0: their VAE is frozen
+    batch: int = 64
+    learning_rate: float = 2e-3
+    frames: int = 8192  # drawn from the training episodes to train on
+    updates_per_dispatch: int = 1  # more pays on a GPU; XLA's convolutions are slow inside a loop on a CPU
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """The video DiT (Wan's architecture)."""
+
+    layers: int = 4  # published 30
+    width: int = 128  # published 3072
+    heads: int = 4  # published 24
+    feedforward: int = 512  # published 14336
+    patch: tuple[int, int, int] = (
+        4,
+        2,
+        2,
+    )  # latents per token in time, height and width; published (1, 2, 2)
+    text_width: int = 64  # of a word's embedding; published 4096 (T5)
+    time_width: int = 128  # sinusoids of the flow time; published 256
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """The value DiT: as deep as the video DiT, narrower."""
+
+    width: int = 64  # published 512
+    heads: int = 4  # of its cross-attention; published 8
+    feedforward: int = 256  # published 14336
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What the model sees at once, and how training clips are drawn."""
+
+    horizon: int = 4  # h, frames in the current and in the future chunk; published 4
+    fps: float = 5.0  # published 2, or 3; our episodes last 4 s, theirs 24 s
+    prefix_random: float = 0.5  # probability that the prefix value is replaced by U[0,1]; published .5
+    rewind: float = 0.5  # share of the clips that are not played forward; published .5
+    plateau: float = 0.1  # share of all clips that repeat one frame; published .1
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay."""
+
+    updates: int = 1500  # published 30,000
+    batch: int = 64  # published 1024
+    learning_rate: float = 1e-3  # published 1e-4
+    warmup: int = 100  # published 500
+    final_learning_rate: float = 0.1  # as a share of learning_rate; published .1
+    beta1: float = 0.9  # published .9
+    beta2: float = 0.95  # published .95
+    weight_decay: float = 0.0  # published 0
+    clip_norm: float = 1.0  # published 1
+    video_weight: float = 1.0  # λ of L = L_value + λ L_video; published 1
+    updates_per_dispatch: int = 25
+    checkpoint_every: int = 250  # updates
+
+
+@dataclass(frozen=True)
+class WVMConfig:
+    """A world value model and its training."""
+
+    cameras: tuple[str, ...] = ("workspace",)  # seen side by side; published: one view
+    data_fps: float = 20.0  # of the frames that `values` is given unless it is told otherwise
+    causal_video: bool = True  # current video tokens do not see the noised future; Wan's attention is full
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        token, video, clip = self.tokenizer, self.video, self.clip
+        if clip.horizon % (token.temporal * video.patch[0]):
+            raise UserError(
+                f"horizon={clip.horizon} must be a multiple of temporal × patch[0] = {token.temporal * video.patch[0]}"
+            )
+        side = token.spatial * max(video.patch[1:])
+        if token.image_size % side:
+            raise UserError(f"image_size={token.image_size} must be a multiple of spatial × patch = {side}")
+        if video.width % (2 * video.heads) or self.value.width % self.value.heads:
+            raise UserError(
+                "the width of a stream must be a multiple of its heads (and even per head for video)"
+            )
+        if not self.cameras:
+            raise UserError("cameras must name at least one camera")
+        if clip.rewind < clip.plateau or not 0 <= clip.rewind <= 1 or not 0 <= clip.prefix_random <= 1:
+            raise UserError(
+                "rewind and prefix_random must lie in [0, 1], and rewind must be at least plateau"
+            )
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one latent."""
+        side = self.tokenizer.image_size // self.tokenizer.spatial
+        return side, side * len(self.cameras), self.tokenizer.channels
+
+
+PRESETS: dict[str, WVMConfig] = {
+    "tiny": WVMConfig(),
+    "small": WVMConfig(
+        tokenizer=TokenizerConfig(
+            image_size=128, channels=16, width=128, updates=5_000, batch=256, frames=200_000
+        ),
+        video=VideoConfig(layers=12, width=768, heads=12, feedforward=3072, text_width=256, time_width=256),
+        value=ValueConfig(width=256, heads=4, feedforward=1024),
+        optim=OptimConfig(updates=30_000, batch=512, learning_rate=2e-4, warmup=500, checkpoint_every=1_000),
+    ),
+    "wan2_2_ti2v_5b": WVMConfig(
+        causal_video=False,
+        tokenizer=TokenizerConfig(image_size=256, channels=48, spatial=16, temporal=4, updates=0),
+        video=VideoConfig(
+            layers=30,
+            width=3072,
+            heads=24,
+            feedforward=14336,
+            patch=(1, 2, 2),
+            text_width=4096,
+            time_width=256,
+        ),
+        value=ValueConfig(width=512, heads=8, feedforward=14336),
+        clip=ClipConfig(fps=2.0),
+        optim=OptimConfig(updates=30_000, batch=1024, learning_rate=1e-4, warmup=500, checkpoint_every=500),
+    ),
+}
+
+
+def to_json(config: WVMConfig) -> str:
+    """The configuration as JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> WVMConfig:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+        UserError: not JSON, or with other fields than this version's.
+    """
+    try:
+        fields = json.loads(text)
+        parts = {
+            "tokenizer": TokenizerConfig(**fields.pop("tokenizer")),
+            "video": VideoConfig(**{**(video := fields.pop("video")), "patch": tuple(video["patch"])}),
+            "value": ValueConfig(**fields.pop("value")),
+            "clip": ClipConfig(**fields.pop("clip")),
+            "optim": OptimConfig(**fields.pop("optim")),
+        }
+        return WVMConfig(**{**fields, "cameras": tuple(fields["cameras"])}, **parts)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"not a configuration of this version's world value model ({error}); train it again"
+        ) from error

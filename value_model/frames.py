@@ -1,0 +1,42 @@
+"""Frames as critics read them: checked, resized in one place, and the cameras side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from envs.errors import UserError
+from envs.types import Episode
+
+
+def check_frames(frames: np.ndarray) -> None:
+    """Raise a UserError unless `frames` is uint8 [T, H, W, 3] with T ≥ 1."""
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
+        raise UserError(
+            f"frames must be a uint8 array, not {getattr(frames, 'dtype', type(frames).__name__)}"
+        )
+    if frames.ndim != 4 or frames.shape[-1] != 3 or min(frames.shape) < 1:
+        raise UserError(f"frames must have shape [T, H, W, 3] with T ≥ 1, not {list(frames.shape)}")
+
+
+def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Frames uint8 [T, H, W, 3] as [T, height, width, 3], each pixel the mean over its area."""
+    check_frames(frames)
+    if frames.shape[1:3] == (height, width):
+        return frames
+    box = Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), box)) for frame in frames])
+
+
+def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int) -> np.ndarray:
+    """What a critic sees of an episode: its cameras side by side, uint8 [T, size, size · cameras, 3].
+
+    Raises:
+        UserError: the episode lacks a camera, or its images have a wrong type or shape.
+    """
+    missing = [camera for camera in cameras if camera not in episode.images]
+    if missing:
+        raise UserError(
+            f"the episode has no camera {missing[0]!r}; it has {', '.join(sorted(episode.images)) or 'none'}"
+        )
+    return np.concatenate([resize(episode.images[camera], size, size) for camera in cameras], axis=2)

@@ -1,0 +1,216 @@
+"""Training a world value model: its tokenizer first, then the two streams on cached latents.
+
+    episodes ─ sample of frames ─→ tokenizer ─ every frame encoded once ─→ latents on the device ─→ WVM
+
+A killed run resumes from its last checkpoint in `folder` and ends with the same weights as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from envs.errors import UserError
+from envs.files import atomic_file
+from envs.text import word_ids
+from envs.types import Episode
+from value_model.clips import LatentData, sample_clips
+from value_model.config import WVMConfig
+from value_model.critic import WVM, load_wvm
+from value_model.frames import episode_frames
+from value_model.loop import Progress, gradient_step, run_updates
+from value_model.tokenizer import Tokenizer, tokenizer_loss
+from value_model.wvm import WVMNetwork, wvm_loss
+
+EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")
+
+
+def train_wvm(
+    episodes: Iterable[Episode],
+    config: WVMConfig,
+    folder: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> WVM:
+    """Train on the expert episodes among `episodes`, with progress t / (T - 1) as the value.
+
+    Args:
+        episodes: read several times, one episode at a time; those that failed or carry a suboptimal style are left out.
+        folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
+        seed: of the weights, clips and noise.
+        progress: called after every dispatch, see `loop.Progress`.
+
+    Raises:
+        UserError: no expert episode; the folder belongs to another run; a loss is not finite.
+    """
+    _claim(folder, config, seed)
+    if (folder / "model.safetensors").is_file():
+        return load_wvm(folder)
+    tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
+    data, stride = encode_episodes(critic, episodes)
+    network = train_network(critic.network, data, stride, folder / "network", seed, progress)
+    critic = WVM(config, tokenizer, network)
+    critic.save(folder)
+    return critic
+
+
+def is_expert(episode: Episode) -> bool:
+    """Whether progress t / (T - 1) is this episode's value."""
+    return episode.success and episode.style in EXPERT_STYLES
+
+
+def train_tokenizer(
+    episodes: Iterable[Episode], config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
+) -> Tokenizer:
+    """The VAE, trained on a sample of single camera views from the expert episodes."""
+    settings = config.tokenizer
+    frames = jnp.asarray(_sample_frames(episodes, config, seed))
+    graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array):
+        tokenizer = nnx.merge(graph, params, statistics, copy=True)
+        keys = jax.random.split(key)
+        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
+        value, mean = tokenizer_loss(tokenizer, frames[rows], keys[1], settings.kl_weight)
+        tokenizer.track(jax.lax.stop_gradient(mean))
+        return value, nnx.split(tokenizer, nnx.Param, ...)[2]
+
+    def update(state, number: jax.Array):
+        params, statistics, optimizer_state = state
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(params, statistics, key)
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, statistics, optimizer_state), {"loss": value, "grad_norm": norm}
+
+    state = (params, statistics, optimizer.init(params))
+    every = max(settings.updates // 4, 1)
+    params, statistics, _ = run_updates(
+        "tokenizer",
+        update,
+        state,
+        settings.updates,
+        folder,
+        per_dispatch=settings.updates_per_dispatch,
+        checkpoint_every=every,
+        progress=progress,
+    )
+    return nnx.merge(graph, params, statistics, copy=True)
+
+
+def encode_episodes(critic: WVM, episodes: Iterable[Episode]) -> tuple[LatentData, int]:
+    """Latents of all expert episodes on the device, and the stride in frames of the model's frame rate."""
+    latents, values, lengths, words, strides = [], [], [], [], set()
+    for episode in episodes:
+        if is_expert(episode) and len(episode) > 1:
+            latents.append(
+                critic.encode(
+                    episode_frames(episode, critic.config.cameras, critic.config.tokenizer.image_size)
+                )
+            )
+            values.append(np.arange(len(episode), dtype=np.float32) / (len(episode) - 1))
+            lengths.append(len(episode))
+            words.append(word_ids(episode.instruction))
+            strides.add(critic.stride(episode.fps))
+    if len(strides) > 1:
+        raise UserError("the training episodes have different frame rates; train on episodes of one rate")
+    data = LatentData(
+        latents=jnp.asarray(np.concatenate(latents)),
+        values=jnp.asarray(np.concatenate(values)),
+        start=jnp.asarray(np.cumsum([0, *lengths[:-1]]), jnp.int32),
+        length=jnp.asarray(lengths, jnp.int32),
+        words=jnp.asarray(np.stack(words)),
+    )
+    return data, strides.pop()
+
+
+def train_network(
+    network: WVMNetwork,
+    data: LatentData,
+    stride: int,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> WVMNetwork:
+    """Both streams, trained together on clips drawn from the latents."""
+    config, optim = network.config, network.config.optim
+    graph, params = nnx.split(network)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0,
+        optim.learning_rate,
+        optim.warmup,
+        max(optim.updates, optim.warmup + 1),
+        optim.final_learning_rate * optim.learning_rate,
+    )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(optim.clip_norm),
+        optax.adamw(schedule, optim.beta1, optim.beta2, weight_decay=optim.weight_decay),
+    )
+
+    def loss(params: nnx.State, key: jax.Array):
+        keys = jax.random.split(key)
+        clip = sample_clips(data, keys[0], optim.batch, config, stride)
+        return wvm_loss(nnx.merge(graph, params), clip, keys[1])
+
+    def update(state, number: jax.Array):
+        params, optimizer_state = state
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params, key)
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, optimizer_state), {**metrics, "grad_norm": norm}
+
+    params, _ = run_updates(
+        "value model",
+        update,
+        (params, optimizer.init(params)),
+        optim.updates,
+        folder,
+        per_dispatch=optim.updates_per_dispatch,
+        checkpoint_every=optim.checkpoint_every,
+        progress=progress,
+    )
+    return nnx.merge(graph, params)
+
+
+def _sample_frames(episodes: Iterable[Episode], config: WVMConfig, seed: int) -> np.ndarray:
+    """Up to `frames` single views uint8 [N, S, S, 3], each view of the expert episodes equally likely."""
+    random = np.random.default_rng(seed)
+    size, limit = config.tokenizer.image_size, config.tokenizer.frames
+    reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
+    for episode in episodes:
+        if not is_expert(episode):
+            continue
+        views = np.concatenate(
+            np.split(episode_frames(episode, config.cameras, size), len(config.cameras), axis=2)
+        )
+        for view in views:
+            place = seen if seen < limit else int(random.integers(seen + 1))
+            if place < limit:
+                reservoir[place] = view
+            seen += 1
+    if not seen:
+        raise UserError(f"no expert episode to train on: need successes of style {', '.join(EXPERT_STYLES)}")
+    return reservoir[: min(seen, limit)]
+
+
+def _claim(folder: Path, config: WVMConfig, seed: int) -> None:
+    """Write down which run the folder belongs to; refuse the folder of another one."""
+    wanted = json.loads(json.dumps({"seed": seed, "config": dataclasses.asdict(config)}))
+    claim = folder / "run.json"
+    if not claim.is_file():
+        with atomic_file(claim) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1))
+    elif json.loads(claim.read_text()) != wanted:
+        raise UserError(
+            f"{folder} holds the training of another configuration or seed; choose another folder or delete it"
+        )

@@ -1,0 +1,82 @@
+"""The video stream: a video DiT of Wan's architecture over latents, with one flow time per chunk.
+
+Dimension letters: B batch, T latent frames, h and w latent height and width, C channels, F token frames, S tokens per
+frame, W width, N tokens.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from value_model.blocks import Stream, rotary_angles, rotate
+from value_model.config import VideoConfig
+
+
+def patchify(latents: jax.Array, patch: tuple[int, int, int]) -> jax.Array:
+    """[B, T, h, w, C] to [B, F, S, pt·ph·pw·C]."""
+    batch, frames, height, width, channels = latents.shape
+    pt, ph, pw = patch
+    x = latents.reshape(batch, frames // pt, pt, height // ph, ph, width // pw, pw, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, frames // pt, -1, pt * ph * pw * channels)
+
+
+def unpatchify(tokens: jax.Array, patch: tuple[int, int, int], height: int, width: int) -> jax.Array:
+    """[B, F, S, pt·ph·pw·C] to [B, T, height, width, C], the inverse of `patchify`."""
+    batch, frames = tokens.shape[:2]
+    pt, ph, pw = patch
+    x = tokens.reshape(batch, frames, height // ph, width // pw, pt, ph, pw, -1)
+    return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames * pt, height, width, -1)
+
+
+class VideoDiT(nnx.Module):
+    """Velocities of latents; `blocks` are run by the caller, alone or jointly with another stream."""
+
+    def __init__(self, config: VideoConfig, latent_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
+        self.patch = config.patch
+        self.heads = config.heads
+        self.latent_shape = latent_shape
+        token = config.patch[0] * config.patch[1] * config.patch[2] * latent_shape[2]
+        self.stream = Stream(
+            layers=config.layers,
+            width=config.width,
+            heads=config.heads,
+            feedforward=config.feedforward,
+            joint_width=config.width,
+            inputs=token,
+            outputs=token,
+            text_width=config.text_width,
+            time_width=config.time_width,
+            rngs=rngs,
+        )
+
+    def tokens(self, latents: jax.Array) -> jax.Array:
+        """Latents [B, T, h, w, C] to tokens [B, F, S, W]."""
+        return self.stream.embed(patchify(latents, self.patch))
+
+    def angles(self, frames: int) -> jax.Array:
+        """Rotary angles [F·S, head_width / 2] of the first `frames` token frames after the prefix latent."""
+        height, width = self.latent_shape[0] // self.patch[1], self.latent_shape[1] // self.patch[2]
+        grid = jnp.meshgrid(jnp.arange(1, frames + 1), jnp.arange(height), jnp.arange(width), indexing="ij")
+        positions = jnp.stack([axis.reshape(-1) for axis in grid], axis=-1)
+        return rotary_angles(positions, self.stream.embed.out_features // self.heads)
+
+    def velocity(self, x: jax.Array, time: jax.Array) -> jax.Array:
+        """Velocities [B, T, h, w, C] of tokens [B, F, S, W] after the last layer."""
+        return unpatchify(self.stream.read_out(x, time), self.patch, *self.latent_shape[:2])
+
+
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, heads: int, mask: jax.Array | None = None
+) -> jax.Array:
+    """Multi-head attention of query, key, value [B, N, W] that are rotated already; mask bool [N, N], True = may see."""
+    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
+    return jax.nn.dot_product_attention(*split, mask=None if mask is None else mask[None, None]).reshape(
+        query.shape
+    )
+
+
+def rotate_heads(x: jax.Array, angles: jax.Array, heads: int) -> jax.Array:
+    """Rotary embedding of [B, N, W], head by head."""
+    return rotate(x.reshape(*x.shape[:2], heads, -1), angles).reshape(x.shape)

@@ -1,0 +1,197 @@
+"""The world value model's network: a video DiT and a value DiT coupled layer by layer through joint attention.
+
+A clip has a prefix frame, h current frames and h future frames. The prefix latent is dropped (only the value at the
+prefix frame is used), the current latents are clean context, the future latents are noised. Value tokens see value
+tokens and current video tokens; video tokens never see value tokens.
+
+Flow matching on both streams: y_τ = τ y + (1 − τ) ε; the network predicts the velocity y − ε.
+
+Source: arXiv 2606.24742, sections 3.2 and 3.3. Deviations: words are hashed and embedded by us instead of by T5; in
+the small presets the current video tokens do not see the future ones (`causal_video`), so that a value needs no future
+stream at all. Values are mapped from [0, 1] to [-1, 1] before noise is added, to have the noise's scale.
+
+Dimension letters: B batch, h horizon, T latent frames of a chunk, L words, N tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from envs.text import BUCKETS
+from value_model.blocks import Stream
+from value_model.config import WVMConfig
+from value_model.video_dit import VideoDiT, attend, rotate_heads
+
+
+class Clip(NamedTuple):
+    """A batch of training clips."""
+
+    current: jax.Array  # latents [B, T, h, w, C]
+    future: jax.Array  # latents [B, T, h, w, C]
+    values: jax.Array  # true values in [0, 1] of the prefix frame and the h current ones, [B, h + 1]
+    words: jax.Array  # ids [B, L]
+
+
+class WVMNetwork(nnx.Module):
+    """Velocities of the value chunk and of the future latents."""
+
+    def __init__(self, config: WVMConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs)
+        self.video = VideoDiT(config.video, config.latent_shape, rngs=rngs)
+        self.value = Stream(
+            layers=config.video.layers,
+            width=config.value.width,
+            heads=config.value.heads,
+            feedforward=config.value.feedforward,
+            joint_width=config.video.width,
+            inputs=1,
+            outputs=1,
+            text_width=config.video.text_width,
+            time_width=config.video.time_width,
+            rngs=rngs,
+        )
+        scale = config.value.width**-0.5
+        self.position = nnx.Param(
+            scale * jax.random.normal(rngs.params(), (config.clip.horizon + 1, config.value.width))
+        )
+
+    def __call__(
+        self,
+        current: jax.Array,
+        future: jax.Array | None,
+        values: jax.Array,
+        value_tau: jax.Array,
+        video_tau: jax.Array,
+        words: jax.Array,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Velocities of the values [B, h + 1] and of the future latents (None without them).
+
+        Args:
+            current: clean latents [B, T, h, w, C].
+            future: noised latents of the same shape; may be None when the current tokens do not see them.
+            values: [B, h + 1] in [-1, 1], the first that of the prefix frame.
+            value_tau: flow time [B, h + 1] of each value; 1 is clean.
+            video_tau: flow time [B] of the future latents.
+            words: ids [B, L]; 0 is no word.
+        """
+        if future is None and not self.config.causal_video:
+            raise ValueError(
+                "this configuration's current tokens see the future ones: give the future latents"
+            )
+        embedded = self.words(words) * (words > 0)[..., None]
+        video_text, value_text = self.video.stream.text(embedded), self.value.text(embedded)
+        x, taus, future_frames = self._video_tokens(current, future, video_tau)
+        video_time, video_modulation = self.video.stream.time(taus)
+        y = self.value.embed(values[..., None, None]) + self.position[...][:, None]
+        value_time, value_modulation = self.value.time(value_tau)
+        angles, mask = self.video.angles(x.shape[1]), self.mask(x.shape[1], future_frames)
+        video_count, heads = angles.shape[0], self.video.heads
+
+        video_graph, video_layers = nnx.split(self.video.stream.blocks)
+        value_graph, value_layers = nnx.split(self.value.blocks)
+
+        def layer(carry: tuple[jax.Array, jax.Array], params: tuple[nnx.State, nnx.State]):
+            x, y = carry
+            video_block, value_block = nnx.merge(video_graph, params[0]), nnx.merge(value_graph, params[1])
+            video_q, video_k, video_v = video_block.project(x, video_modulation)
+            value_q, value_k, value_v = value_block.project(y, value_modulation)
+            video_q, video_k = (rotate_heads(part, angles, heads) for part in (video_q, video_k))
+            joint = [
+                jnp.concatenate(pair, 1)
+                for pair in ((video_q, value_q), (video_k, value_k), (video_v, value_v))
+            ]
+            attended = attend(*joint, heads=heads, mask=mask)
+            x = video_block.finish(x, attended[:, :video_count], video_text, video_modulation)
+            y = value_block.finish(y, attended[:, video_count:], value_text, value_modulation)
+            return (x, y), None
+
+        (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers))
+        value_velocity = self.value.read_out(y, value_time)[:, :, 0, 0]
+        if future is None:
+            return value_velocity, None
+        return value_velocity, self.video.velocity(x[:, -future_frames:], video_time[:, -future_frames:])
+
+    def mask(self, frames: int, future_frames: int) -> jax.Array:
+        """Who sees whom, bool [N, N], query by key: current video tokens, then future ones, then value tokens."""
+        spatial = self.config.latent_shape[0] * self.config.latent_shape[1]
+        spatial //= self.config.video.patch[1] * self.config.video.patch[2]
+        current, future = (frames - future_frames) * spatial, future_frames * spatial
+        kind = jnp.repeat(
+            jnp.arange(3),
+            jnp.array([current, future, self.config.clip.horizon + 1]),
+            total_repeat_length=current + future + self.config.clip.horizon + 1,
+        )
+        sees_future = not self.config.causal_video
+        allowed = jnp.array([[True, sees_future, False], [True, True, False], [True, False, True]])
+        return allowed[kind[:, None], kind[None, :]]
+
+    def _video_tokens(
+        self, current: jax.Array, future: jax.Array | None, video_tau: jax.Array
+    ) -> tuple[jax.Array, jax.Array, int]:
+        """Tokens [B, F, S, W] of both chunks, flow times [B, F] and how many token frames are of the future."""
+        x = self.video.tokens(current)
+        clean = jnp.ones((x.shape[0], x.shape[1]))
+        if future is None:
+            return x, clean, 0
+        noised = self.video.tokens(future)
+        taus = jnp.concatenate([clean, jnp.broadcast_to(video_tau[:, None], noised.shape[:2])], axis=1)
+        return jnp.concatenate([x, noised], axis=1), taus, noised.shape[1]
+
+
+def wvm_loss(network: WVMNetwork, clip: Clip, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """L = L_value + λ L_video: flow matching on the h current values and on the future latents.
+
+    The value at the prefix frame enters clean, with probability `prefix_random` replaced by U[0, 1]; no loss on it.
+    """
+    config = network.config
+    keys = jax.random.split(key, 6)
+    batch = clip.values.shape[0]
+    random = jax.random.bernoulli(keys[0], config.clip.prefix_random, (batch,))
+    prefix = jnp.where(random, jax.random.uniform(keys[1], (batch,)), clip.values[:, 0])
+    value_tau, video_tau = jax.random.uniform(keys[2], (2, batch))
+    target = 2.0 * clip.values[:, 1:] - 1.0
+    value_noise = jax.random.normal(keys[3], target.shape)
+    video_noise = jax.random.normal(keys[4], clip.future.shape)
+    noised = value_tau[:, None] * target + (1 - value_tau[:, None]) * value_noise
+    tau = video_tau[:, None, None, None, None]
+    value_velocity, video_velocity = network(
+        clip.current,
+        tau * clip.future + (1 - tau) * video_noise,
+        jnp.concatenate([2.0 * prefix[:, None] - 1.0, noised], axis=1),
+        jnp.concatenate([jnp.ones((batch, 1)), jnp.broadcast_to(value_tau[:, None], noised.shape)], axis=1),
+        video_tau,
+        clip.words,
+    )
+    value_loss = jnp.mean((value_velocity[:, 1:] - (target - value_noise)) ** 2)
+    video_loss = jnp.mean((video_velocity - (clip.future - video_noise)) ** 2)
+    loss = value_loss + config.optim.video_weight * video_loss
+    return loss, {"loss": loss, "value_loss": value_loss, "video_loss": video_loss}
+
+
+def estimate(
+    network: WVMNetwork,
+    current: jax.Array,
+    prefix: jax.Array,
+    words: jax.Array,
+    noise: jax.Array,
+    future_noise: jax.Array | None,
+) -> jax.Array:
+    """Values [B, h] in [0, 1] of windows, by one Euler step from noise: y = ε + velocity(ε, τ = 0).
+
+    Args:
+        current: latents [B, T, h, w, C].
+        prefix: value [B] in [0, 1] at the frame before each window.
+        words: ids [B, L].
+        noise: standard normal [B, h].
+        future_noise: standard normal, of the shape of `current`; None where the current tokens do not see the future.
+    """
+    batch = noise.shape[0]
+    tau = jnp.concatenate([jnp.ones((batch, 1)), jnp.zeros(noise.shape)], axis=1)
+    values = jnp.concatenate([2.0 * prefix[:, None] - 1.0, noise], axis=1)
+    velocity, _ = network(current, future_noise, values, tau, jnp.zeros(batch), words)
+    return jnp.clip((noise + velocity[:, 1:] + 1.0) / 2.0, 0.0, 1.0)
