@@ -12,7 +12,7 @@ from envs.errors import UserError
 from envs.types import Episode
 
 HAND, OBJECT, TARGET, GRIPPER = slice(0, 3), slice(0, 3), slice(3, 6), 7
-GRIPPER_SCALE = 0.1  # a whole opening of the hand counts as much as 10 cm
+GRIPPER_SCALE = 0.02  # a whole opening of the hand counts as much as 2 cm
 NEIGHBOURS = 16
 
 

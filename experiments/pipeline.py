@@ -10,9 +10,11 @@ from typing import Any
 
 from experiments.artifacts import Artifact, Artifacts, digest
 from experiments.config import RunConfig
+from experiments.context import Context
 from experiments.critics import SidecarChoice
 from experiments.plugins import source_digest
 from experiments.policies import PluginPolicy
+from experiments.simulators import Simulators
 from experiments.stages.critic import CriticSource, get_critic, make_judge
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, evaluate
@@ -53,10 +55,11 @@ class Outcome:
     seconds: float
 
 
-def run_experiment(config: RunConfig, tracker: Tracker) -> Outcome:
+def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) -> Outcome:
     """Do or reuse every stage of an experiment."""
     began = time.monotonic()
-    experiment = _Experiment(config, Artifacts(Path(config.outputs) / "artifacts"), tracker)
+    artifacts = Artifacts(Path(config.outputs) / "artifacts")
+    experiment = _Experiment(config, Context(artifacts, tracker, simulators))
     experiment.check_parts()
     online = online_rollouts(config.method)
     labelled = experiment.labelled() if online is None else None
@@ -78,8 +81,8 @@ def run_experiment(config: RunConfig, tracker: Tracker) -> Outcome:
 class _Experiment:
     """The stages of one configuration, in the order in which they are called."""
 
-    def __init__(self, config: RunConfig, artifacts: Artifacts, tracker: Tracker) -> None:
-        self.config, self.artifacts, self.tracker = config, artifacts, tracker
+    def __init__(self, config: RunConfig, context: Context) -> None:
+        self.config, self.context, self.artifacts = config, context, context.artifacts
         self.training = config.train
         if online_rollouts(config.method) is not None:
             self.training = replace(config.train, ema=0.0)  # what acts must be what is updated
@@ -110,7 +113,9 @@ class _Experiment:
     def critic(self) -> CriticSource:
         """The critic, made once."""
         if self._critic is None:
-            self._critic = get_critic(self.artifacts, self.config.task, self.config.critic, self.tracker)
+            self._critic = get_critic(
+                self.artifacts, self.config.task, self.config.critic, self.context.tracker
+            )
         return self._critic
 
     def labelled(self) -> Labelled:
@@ -119,7 +124,7 @@ class _Experiment:
         data = get_data(self.artifacts, config.task, config.data)
         source = None if isinstance(config.critic, SidecarChoice) else self.critic()
         labels = label(self.artifacts, data, config.critic, source)
-        horizon = self.policy().spec.action_horizon
+        horizon = config.policy.shape().action_horizon
         samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
         return Labelled(data, labels, samples, config.method.select(samples))
 
@@ -127,7 +132,7 @@ class _Experiment:
         """Offline extraction."""
         config, selected = self.config, labelled.selected
         _, arrays = make_inputs(
-            self.artifacts, labelled.data, selected, self.policy(), self._reader(), config.batch.variants
+            self.artifacts, labelled.data, selected, self.policy, self._reader(), config.batch.variants
         )
         advantage = digest([config.advantage, source_digest(type(config.advantage))])
         samples = {"data": labelled.data.digest, "labels": labelled.labels.digest, "advantage": advantage}
@@ -141,7 +146,7 @@ class _Experiment:
             self.policy,
             selected,
             arrays,
-            self.tracker,
+            self.context.tracker,
         )
 
     def train_online(self) -> Artifact:
@@ -153,7 +158,7 @@ class _Experiment:
             judge = make_judge(self.critic(), config.task, CONTROL_RATE / FRAME_EVERY)
             judged = {"critic": self.critic().digest}
         return extract_online(
-            self.artifacts,
+            self.context,
             config.task,
             config.method,
             online,
@@ -164,7 +169,6 @@ class _Experiment:
             self.origin() | judged,
             self.policy,
             judge,
-            self.tracker,
         )
 
     def measure_critic(self) -> Mapping[str, Any] | None:
@@ -196,9 +200,7 @@ class _Experiment:
         self, acting: Mapping[str, object], inputs: Mapping[str, str], actor: Any, when: str
     ) -> tuple[Artifact, Evaluation]:
         config = self.config
-        return evaluate(
-            self.artifacts, config.task, config.evaluate, config.seed, acting, inputs, actor, when
-        )
+        return evaluate(self.context, config.task, config.evaluate, config.seed, acting, inputs, actor, when)
 
     def _reader(self) -> str:
         """Digest of all that the policy's preprocess depends on; random weights depend on the seed too."""

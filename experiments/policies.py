@@ -21,6 +21,10 @@ class PolicyChoice(Protocol):
 
     pretrained: bool
 
+    def shape(self) -> PolicySpec:
+        """What the policy reads and gives, without building it."""
+        ...
+
     def make(self, training: Training, seed: int) -> Policy:
         """The policy at the start of its training."""
         ...
@@ -43,6 +47,11 @@ class VLAChoice:
     def __post_init__(self) -> None:
         if self.head not in ("flow", "token"):
             raise UserError(f"policy.head={self.head} must be flow or token")
+
+    def shape(self) -> PolicySpec:
+        from policy_extraction.vla import load_config
+
+        return load_config(self._folder()).spec
 
     def make(self, training: Training, seed: int) -> Policy:
         from policy_extraction.vla import load_vla, vla_policy
@@ -70,6 +79,9 @@ class ScratchVLA:
 
     pretrained = False
 
+    def shape(self) -> PolicySpec:
+        return self.config.spec
+
     def make(self, training: Training, seed: int) -> Policy:
         from policy_extraction.vla import new_vla, vla_policy
 
@@ -87,6 +99,9 @@ class PluginPolicy:
     spec: PolicySpec = field(default_factory=PolicySpec)
 
     pretrained = False
+
+    def shape(self) -> PolicySpec:
+        return self.spec
 
     def make(self, training: Training, seed: int) -> Policy:
         from policy_extraction.adapters import make_policy

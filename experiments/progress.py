@@ -22,10 +22,10 @@ def bar(label: str, total: int, unit: str) -> Iterator[tqdm]:
         yield shown
 
 
-def announce(artifact: Artifact) -> Artifact:
+def announce(artifact: Artifact, what: str = "") -> Artifact:
     """Say that a stage is done and whether there was anything to do; the artifact is passed through."""
     effort = "reused" if artifact.reused else f"{artifact.seconds:6.1f} s"
-    print(f"  {artifact.stage:<12} {effort:>8}  {artifact.folder}", file=sys.stderr)
+    print(f"  {f'{artifact.stage} {what}':<22} {effort:>8}  {artifact.folder}", file=sys.stderr)
     return artifact
 
 

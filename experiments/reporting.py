@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from value_model.metrics import true_progress
+from value_model.metrics import EXPERT_STYLES, true_progress
 
 from envs.files import atomic_file
 from envs.types import Episode
@@ -19,6 +19,7 @@ from experiments.pipeline import Labelled, Outcome
 from experiments.results import sample_weights, styles_of
 
 SHOWN_STYLES = ("clean", "hesitation", "retry", "failure")
+HEADLINE = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_drift")  # of a critic's metrics
 
 
 def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> None:
@@ -79,7 +80,7 @@ def _curves(labelled: Labelled) -> list[ValueCurve]:
 
 def _truth(episode: Episode) -> np.ndarray | None:
     """True progress, where it is known from the episode's style."""
-    known = episode.success and (episode.segments or episode.style in ("clean", "noisy", "slow"))
+    known = episode.success and (len(episode.segments) == 1 or episode.style in EXPERT_STYLES)
     return true_progress(len(episode), episode.segments) if known else None
 
 
@@ -169,8 +170,8 @@ def _critic_text(critic: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _number(value: object) -> str:
-    return "undefined" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+def _number(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else f"{value:.0f}"
 
 
 def _weights_table(weights: Mapping[str, Any]) -> str:
@@ -195,7 +196,8 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     """The few lines that a run ends with, on stdout."""
     after, before = results["after"], results["before"]
     if results["critic"]["metrics"]:
-        shown = ", ".join(f"{name} {_number(value)}" for name, value in results["critic"]["metrics"].items())
+        metrics = results["critic"]["metrics"]
+        shown = ", ".join(f"{name} {_number(metrics[name])}" for name in HEADLINE if name in metrics)
         print(f"critic   {shown}")
     if results["weights"]:
         means = {style: found["weight"]["mean"] for style, found in results["weights"].items()}

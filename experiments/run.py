@@ -11,34 +11,15 @@ continued by the same command.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from experiments.cli import hydra_command
 from experiments.command import command
-from experiments.config import RunConfig
-
-
-def run(config: RunConfig) -> None:
-    """One experiment and its report."""
-    from experiments.artifacts import canonical
-    from experiments.pipeline import run_experiment
-    from experiments.reporting import print_summary, write_report
-    from experiments.results import run_name, summarize
-    from experiments.tracking import tracked
-
-    name = run_name(config)
-    with tracked(config.wandb, name, Path(config.outputs) / "wandb", canonical(config)) as tracker:
-        outcome = run_experiment(config, tracker)
-        results = summarize(config, outcome)
-        tracker.summary({"before": results["before"], "after": results["after"]})
-    folder = Path(config.outputs) / "runs" / name
-    write_report(folder, config, outcome, results)
-    print_summary(folder, results)
 
 
 @command
 def main() -> None:
-    """The command line."""
+    """The command line. Imports are here: simulator processes import this file too."""
+    from experiments.cli import hydra_command
+    from experiments.running import run
+
     hydra_command("run", run)
 
 

@@ -120,20 +120,29 @@ def save_vla(vla: VLA, folder: Path) -> None:
         temporary.write_text(json.dumps(dataclasses.asdict(vla.config), indent=2) + "\n")
 
 
+def load_config(folder: Path) -> VLAConfig:
+    """The shape of the VLA that `save_vla` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another version.
+    """
+    try:
+        fields = json.loads((folder / CONFIG_FILE).read_text())
+        spec = fields.pop("spec")
+        return VLAConfig(spec=PolicySpec(**{**spec, "cameras": tuple(spec["cameras"])}), **fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / CONFIG_FILE} is not a VLA's config ({error}); pretrain it again"
+        ) from error
+
+
 def load_vla(folder: Path) -> VLA:
     """What `save_vla` wrote.
 
     Raises:
         UserError: a file is missing, damaged, or of another version.
     """
-    try:
-        fields = json.loads((folder / CONFIG_FILE).read_text())
-        spec = fields.pop("spec")
-        config = VLAConfig(spec=PolicySpec(**{**spec, "cameras": tuple(spec["cameras"])}), **fields)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / CONFIG_FILE} is not a VLA's config ({error}); pretrain it again"
-        ) from error
+    config = load_config(folder)
     vla = new_vla(config, seed=0)
     arrays, _ = load_arrays(folder / WEIGHTS_FILE)
     state = tree_like(nnx.to_pure_dict(nnx.state(vla)), arrays, folder / WEIGHTS_FILE)

@@ -67,7 +67,7 @@ def collect_data(
             temporary.write_text(json.dumps(asdict(report), indent=1))
 
     recipe = {"task": task, "styles": dict(sorted(styles.items())), "purpose": purpose, "seed": seed}
-    made = announce(artifacts.make("collect", VERSION, recipe, {}, build))
+    made = announce(artifacts.make("collect", VERSION, recipe, {}, build), purpose.replace("_", " "))
     report = json.loads((made.folder / "report.json").read_text())
     return Data(made.folder / "data", made.digest, report)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from envs.files import atomic_file
-from envs.rollout import Actor, RolloutPool
-from envs.tasks import task_spec
-from experiments.artifacts import Artifact, Artifacts
+from envs.rollout import Actor
+from experiments.artifacts import Artifact
 from experiments.config import EvaluateConfig, TaskConfig
+from experiments.context import Context
 from experiments.progress import announce, bar
 from experiments.seeds import seeds
+from experiments.simulators import horizon_of, worker_count
 from experiments.statistics import Interval, wilson
 
 VERSION = 1
@@ -56,7 +56,7 @@ class Evaluation:
 
 
 def evaluate(
-    artifacts: Artifacts,
+    context: Context,
     task: TaskConfig,
     config: EvaluateConfig,
     seed: int,
@@ -73,19 +73,13 @@ def evaluate(
         make_actor: called only if there is work to do.
         label: for the progress bar.
     """
-    horizon = config.horizon or task_spec(task.name).horizon
-    workers = config.workers or os.cpu_count() or 1
+    horizon, workers = horizon_of(task, config), worker_count(config)
 
     def build(folder: Path) -> None:
         chosen = seeds("evaluation", seed, config.episodes)
         videos = {"video_folder": folder / "videos", "videos": config.videos} if config.videos else {}
-        limit = round(config.stretch * horizon)
-        with (
-            RolloutPool(
-                task.name, task.robot, workers, config.execute, limit, image_size=task.image_size
-            ) as pool,
-            bar(f"evaluate {label}", config.episodes, "episodes") as shown,
-        ):
+        pool = context.simulators.pool(task, workers, config.execute, round(config.stretch * horizon))
+        with bar(f"evaluate {label}", config.episodes, "episodes") as shown:
             results = pool.rollout(make_actor(), chosen.tolist(), progress=shown.update, **videos)
         rows = [{"seed": r.seed, "success": r.success, "length": r.length} for r in results]
         with atomic_file(folder / "rollouts.json") as temporary:
@@ -93,7 +87,7 @@ def evaluate(
 
     resolved = {"horizon": horizon, "workers": workers}
     recipe = {"task": task, "evaluate": config, **resolved, "seed": seed, "acting": dict(acting)}
-    made = announce(artifacts.make("evaluate", VERSION, recipe, inputs, build))
+    made = announce(context.artifacts.make("evaluate", VERSION, recipe, inputs, build), label)
     return made, read_evaluation(made.folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ RAW = "images."  # inputs of this name are pictures themselves: whoever trains o
 
 
 def make_inputs(
-    artifacts: Artifacts, data: Data, dataset: Dataset, policy: Policy, origin: str, variants: int
+    artifacts: Artifacts, data: Data, dataset: Dataset, make_policy: Callable[[], Policy], origin: str, variants: int
 ) -> tuple[Artifact, dict[str, np.ndarray]]:
     """`Policy.preprocess` of every sample's observation, under its instruction: {name: [V, N, ...]}, on disk.
 
@@ -36,6 +36,7 @@ def make_inputs(
     """
 
     def build(folder: Path) -> None:
+        policy = make_policy()
         with bar("features", len(dataset) * variants, "frames") as shown:
             arrays: dict[str, np.ndarray] = {}
             store = data.open()

@@ -51,7 +51,7 @@ def label(artifacts: Artifacts, data: Data, choice: Any, source: CriticSource | 
 
     def build(folder: Path) -> None:
         with bar("label", store.total_frames, "frames") as shown:
-            report = label_store(source.load(), store, folder / SIDECAR, shown.update)
+            report = label_store(source.load(), store, folder / SIDECAR, shown.update, f"critic {source.digest}")
         with atomic_file(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(asdict(report), indent=1))
 

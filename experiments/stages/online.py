@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from envs.rollout import Recording, Rollout, RolloutPool
-from envs.tasks import task_spec
-from experiments.artifacts import Artifact, Artifacts
+from experiments.artifacts import Artifact
 from experiments.config import EvaluateConfig, TaskConfig
+from experiments.context import Context
 from experiments.progress import announce, bar
 from experiments.seeds import seeds
+from experiments.simulators import horizon_of, worker_count
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
-from experiments.tracking import Tracker
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Method, Policy, Rollouts, Training
@@ -36,7 +35,7 @@ def judge_success(rollouts: Sequence[Rollout]) -> np.ndarray:
 
 
 def extract_online(
-    artifacts: Artifacts,
+    context: Context,
     task: TaskConfig,
     method: Method,
     online: Rollouts,
@@ -47,7 +46,6 @@ def extract_online(
     inputs: Mapping[str, str],
     make_policy: Callable[[], Policy],
     judge: Judge,
-    tracker: Tracker,
 ) -> Artifact:
     """The policy after `online.iterations` iterations: groups of rollouts -> rewards -> filter -> updates.
 
@@ -55,29 +53,21 @@ def extract_online(
         inputs: {role: digest} of the policy's origin, the method's source and the judge.
         judge: gives every rollout its reward.
     """
-    workers = evaluate.workers or os.cpu_count() or 1
-    horizon = evaluate.horizon or task_spec(task.name).horizon
+    horizon, workers = horizon_of(task, evaluate), worker_count(evaluate)
+    frame_every = 0 if online.reward == "success" else FRAME_EVERY
 
     def build(folder: Path) -> None:
         policy = make_policy()
         checkpoint = load_checkpoint(folder, policy)
         history = checkpoint.history
-        pool = RolloutPool(
-            task.name,
-            task.robot,
-            workers,
-            online.execute,
-            horizon,
-            image_size=task.image_size,
-            frame_every=0 if online.reward == "success" else FRAME_EVERY,
-        )
-        with pool, bar("extract", online.iterations, "iterations") as shown:
+        pool = context.simulators.pool(task, workers, online.execute, horizon, frame_every)
+        with bar("extract", online.iterations, "iterations") as shown:
             shown.update(checkpoint.done)
             for iteration in range(checkpoint.done, online.iterations):
                 drawn = history[-1]["groups_drawn_in_all"] if history else 0
                 entry = _iterate(pool, policy, method, online, judge, batch_size, seed, iteration, drawn)
                 history.append(entry)
-                tracker.log({f"train/{name}": value for name, value in entry.items()})
+                context.tracker.log({f"train/{name}": value for name, value in entry.items()})
                 shown.update(1)
                 shown.set_postfix(reward=f"{entry['reward']:.2f}", success=f"{entry['success']:.2f}")
                 if iteration + 1 < online.iterations:
@@ -93,7 +83,7 @@ def extract_online(
         "seed": seed,
         **resolved,
     }
-    return announce(artifacts.make("extract", VERSION, recipe, inputs, build))
+    return announce(context.artifacts.make("extract", VERSION, recipe, inputs, build))
 
 
 def _iterate(
