@@ -108,7 +108,7 @@ class Arm:
         tolerance *= max(1.0, self.noise / TOLERATED_NOISE)
         self.goal_rotation = rotation
         pull, before = np.zeros(3), np.full(3, np.inf)
-        for _ in range(round(max_steps * max(1.0, USUAL_SPEED / self.speed))):
+        for _ in range(self.patience(max_steps)):
             error = where() - self.position
             turn = np.linalg.norm(rotation_vector(rotation @ self.rotation.T))
             if np.linalg.norm(error) < tolerance and turn < turn_tolerance:
@@ -118,6 +118,10 @@ class Arm:
             before = self.position
             self.act(self.towards(where() + pull, rotation), gripper)
         return False
+
+    def patience(self, steps: int) -> int:
+        """As many frames as a hand of the usual speed would need `steps` for."""
+        return round(steps * max(1.0, USUAL_SPEED / self.speed))
 
     def hold(self, steps: int, gripper: float, position: np.ndarray | None = None) -> None:
         """Go to a position (default: stay here) as last turned, for a number of frames."""

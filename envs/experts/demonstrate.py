@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from envs.experts.arm import Arm
+from envs.experts.door import open_door
 from envs.experts.pick import pick_and_place
-from envs.experts.plan import draw_plan
+from envs.experts.plan import Leg, Waypoint, draw_plan
 from envs.experts.recorder import Recorder
 from envs.experts.scene import pick_scene
 from envs.robosuite_env import RobosuiteEnv
 from envs.tasks import check_choice
 from envs.types import STYLES, Episode, Style
 
-MISTAKES = ("give_up", "drop", "off_target")
+PLACES: dict[
+    str, tuple[tuple[Waypoint, ...], tuple[Leg, ...]]
+] = {  # where to hesitate, where to make a detour
+    "lift": (("start", "hover", "grasp"), ("approach",)),
+    "door": (("start", "hover", "grasp", "lifted"), ("approach",)),
+    "stack": (("start", "hover", "grasp", "lifted", "place"), ("approach", "carry")),  # and all others
+}
 
 
 def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
@@ -25,14 +32,14 @@ def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
         UserError: unknown style.
     """
     check_choice("style", style, STYLES)
-    legs = ("approach",) if env.task == "lift" else ("approach", "carry")
-    waypoints = (
-        ("start", "hover", "grasp") if env.task == "lift" else ("start", "hover", "grasp", "lifted", "place")
-    )
-    plan, rng = draw_plan(style, seed, waypoints, legs, MISTAKES)
+    waypoints, legs = PLACES.get(env.task, PLACES["stack"])
+    plan, rng = draw_plan(style, seed, waypoints, legs)
     recorder = Recorder(env, seed)
     arm = Arm(recorder, rng, plan.speed, plan.noise)
-    pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
+    if env.task == "door":
+        open_door(arm, env.robosuite, plan)
+    else:
+        pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
     return recorder.episode(style)
 
 

@@ -12,6 +12,7 @@ from envs.types import STYLES, Style
 Waypoint = Literal["start", "hover", "grasp", "lifted", "place"]
 Leg = Literal["approach", "carry"]
 Mistake = Literal["give_up", "drop", "off_target"]
+MISTAKES: tuple[Mistake, ...] = ("give_up", "drop", "off_target")
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,11 @@ class Plan:
 
 
 def draw_plan(
-    style: Style,
-    seed: int,
-    waypoints: tuple[Waypoint, ...],
-    legs: tuple[Leg, ...],
-    mistakes: tuple[Mistake, ...],
+    style: Style, seed: int, waypoints: tuple[Waypoint, ...], legs: tuple[Leg, ...]
 ) -> tuple[Plan, np.random.Generator]:
     """The plan of a demonstration and the generator of its noise; both depend on `style` and `seed` alone.
 
-    waypoints, legs, mistakes: where this task can hesitate and make a detour, and how it can fail.
+    waypoints, legs: where this task can hesitate and make a detour.
     """
     rng = np.random.default_rng([seed, STYLES.index(style)])
     speed = rng.uniform(0.3, 0.45) if style == "slow" else rng.uniform(0.6, 0.9)
@@ -102,7 +99,7 @@ def draw_plan(
         detour = Detour(legs[rng.integers(len(legs))], rng.choice([-1.0, 1.0]) * rng.uniform(0.08, 0.14))
     elif style == "failure":
         failure = Failure(
-            mistake=mistakes[rng.integers(len(mistakes))],
+            mistake=MISTAKES[rng.integers(len(MISTAKES))],
             fraction=rng.uniform(0.2, 0.8),
             direction=rng.uniform(0, 2 * np.pi),
             distance=rng.uniform(0.07, 0.11),

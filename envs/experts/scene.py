@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from envs.experts.plan import Waypoint
 from envs.experts.rotations import wrap
 
 BIN_FLOOR = 0.02  # above the bin's own height
@@ -61,12 +60,6 @@ class Scene:
     goal_period: float | None = None
     overlap: Callable[[np.ndarray, float], float] = lambda point, angle: 0.0
     pace: float = 1.0
-
-    @property
-    def waypoints(self) -> tuple[Waypoint, ...]:
-        """Where this task can hesitate."""
-        before: tuple[Waypoint, ...] = ("start", "hover", "grasp")
-        return before if self.goal is None else (*before, "lifted", "place")
 
     def position(self) -> np.ndarray:
         """The object's origin now."""
