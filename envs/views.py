@@ -28,16 +28,16 @@ def proprioception(world: Any, robot: str) -> np.ndarray:
     """
     arm, data = world.robots[0], world.sim.data._data
     site = arm.eef_site_id["right"]
-    base = data.body(arm.robot_model.root_body)
-    to_base = base.xmat.reshape(3, 3).T
+    base = world.sim.model.body_name2id(arm.robot_model.root_body)
+    to_base = data.xmat[base].reshape(3, 3).T
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, (to_base @ data.site_xmat[site].reshape(3, 3)).ravel())
     if quaternion[1] + quaternion[2] < 0:
         quaternion = -quaternion
     opened, closed = _GRIPPERS[robot]
     joint = data.qpos[arm._ref_gripper_joint_pos_indexes["right"][0]]
-    opening = np.clip((joint - closed) / (opened - closed), 0.0, 1.0)
-    position = to_base @ (data.site_xpos[site] - base.xpos)
+    opening = min(max((joint - closed) / (opened - closed), 0.0), 1.0)
+    position = to_base @ (data.site_xpos[site] - data.xpos[base])
     return np.concatenate([position, quaternion, [opening]]).astype(np.float32)
 
 

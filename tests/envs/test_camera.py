@@ -5,7 +5,7 @@ import pytest
 
 from envs.camera import Camera
 from envs.robosuite_env import RobosuiteEnv
-from envs.scene import _decimate
+from envs.simplify import decimate
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -64,6 +64,6 @@ def test_decimation_keeps_the_box_of_a_fine_sphere():
     faces = np.concatenate(
         [np.stack([corner, corner + 81, corner + 1], 1), np.stack([corner + 1, corner + 81, corner + 82], 1)]
     )
-    fewer, triangles = _decimate(vertices, faces.astype(np.int32))
+    fewer, triangles = decimate(vertices, faces.astype(np.int32))
     assert len(faces) == 6240 and len(triangles) < 1000
     np.testing.assert_allclose([fewer.min(0), fewer.max(0)], [[-1] * 3, [1] * 3], atol=0.05)
