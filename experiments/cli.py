@@ -47,3 +47,11 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
         task()
 
     job()
+
+
+def show_help(arguments: Sequence[str], text: str | None) -> bool:
+    """Print a command's own description if it is asked for."""
+    if not {"--help", "-h"} & set(arguments):
+        return False
+    print((text or "").strip())
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,7 +16,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import UserError
@@ -89,24 +89,28 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
 
 
 def to_object(config: DictConfig) -> Any:
-    """The dataclass instances that a composed configuration stands for; lists become tuples."""
+    """The dataclass instances that a composed configuration stands for; lists become tuples.
+
+    Raises:
+        UserError: a value is missing, or a dataclass refuses its fields.
+    """
     try:
-        return _with_tuples(OmegaConf.to_object(config))
+        return _built(config)
     except UserError:
         raise
     except (ValueError, OmegaConfBaseException) as error:
         raise UserError(_first_line(error)) from error
 
 
-def _with_tuples(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {f.name: _with_tuples(getattr(value, f.name)) for f in fields(value) if f.init}
-        return replace(
-            value, **{name: item for name, item in changed.items() if item is not getattr(value, name)}
-        )
-    if isinstance(value, list):
-        return tuple(_with_tuples(item) for item in value)
-    return value
+def _built(node: Any) -> Any:
+    """Like `OmegaConf.to_object`, which gives lists to fields that are tuples."""
+    if isinstance(node, ListConfig):
+        return tuple(_built(item) for item in node)
+    if not isinstance(node, DictConfig):
+        return node
+    items = {str(key): _built(node[key]) for key in node}
+    kind: Any = OmegaConf.get_type(node)
+    return kind(**items) if is_dataclass(kind) else items
 
 
 def _open(node: DictConfig) -> None:

@@ -179,3 +179,19 @@ def draw_training(updates: np.ndarray, curves: Mapping[str, np.ndarray], path: P
             axes.set(title=name, xlabel="updates")
         figure.tight_layout()
         save(figure, path)
+
+
+def draw_comparison(rates: Mapping[str, Interval], path: Path) -> None:
+    """Success of every row of a comparison with its interval."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(rates) + 1.0))
+        for row, rate in enumerate(rates.values()):
+            axes.barh(row, rate.mean, height=0.6, color=AFTER, alpha=0.85)
+            errors = [[max(rate.mean - rate.low, 0)], [max(rate.high - rate.mean, 0)]]
+            axes.errorbar(rate.mean, row, xerr=errors, color=INK, capsize=3, lw=1.2)
+            axes.text(1.02, row, f"{100 * rate.mean:.0f} %", va="center")
+        axes.set_yticks(range(len(rates)), list(rates))
+        axes.set(xlim=(0, 1.0), title="Success")
+        axes.grid(axis="y", visible=False)
+        axes.invert_yaxis()
+        save(figure, path)

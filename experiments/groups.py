@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any
 
 from envs.errors import UserError
@@ -51,6 +52,7 @@ DEFAULTS = [
 ]
 
 
+@cache
 def store_groups() -> None:
     """Put every group and every command's configuration into Hydra's store."""
     for group, members in GROUPS.items():

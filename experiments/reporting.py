@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from value_model.metrics import EXPERT_STYLES, true_progress
 
 from envs.files import atomic_file
 from envs.types import Episode
@@ -17,9 +16,16 @@ from experiments.config import RunConfig
 from experiments.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
 from experiments.pipeline import Labelled, Outcome
 from experiments.results import sample_weights, styles_of
+from value_model.metrics import EXPERT_STYLES, true_progress
 
 SHOWN_STYLES = ("clean", "hesitation", "retry", "failure")
-HEADLINE = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_drift")  # of a critic's metrics
+HEADLINE = (
+    "expert_voc",
+    "hesitation_rmse",
+    "retry_voc",
+    "static_voc",
+    "static_drift",
+)  # of a critic's metrics
 
 
 def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> None:
@@ -120,7 +126,7 @@ def _headline(results: Mapping[str, Any]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
 
@@ -132,7 +138,7 @@ def _success_table(results: Mapping[str, Any]) -> str:
         [side, *(percent(found["horizons"][steps]) for steps in horizons), _length(found)]
         for side, found in sides.items()
     ]
-    return _table(["", *(f"within {steps} steps" for steps in horizons), "median length of successes"], rows)
+    return table(["", *(f"within {steps} steps" for steps in horizons), "median length of successes"], rows)
 
 
 def _length(found: Mapping[str, Any]) -> str:
@@ -152,8 +158,7 @@ def _data_table(data: Mapping[str, Any]) -> str:
         for style, found in data["styles"].items()
     ]
     return (
-        _table(["style", "episodes", "frames", "mean length", "success"], rows)
-        + f"\n\nIn `{data['folder']}`."
+        table(["style", "episodes", "frames", "mean length", "success"], rows) + f"\n\nIn `{data['folder']}`."
     )
 
 
@@ -166,7 +171,7 @@ def _critic_text(critic: Mapping[str, Any]) -> str:
         )
     if metrics := critic["metrics"]:
         parts.append("On held-out episodes:")
-        parts.append(_table(["metric", "value"], [[name, _number(value)] for name, value in metrics.items()]))
+        parts.append(table(["metric", "value"], [[name, _number(value)] for name, value in metrics.items()]))
     return "\n\n".join(parts)
 
 
@@ -189,7 +194,7 @@ def _weights_table(weights: Mapping[str, Any]) -> str:
     head = [
         f"{kind}: {key}" for kind in ("advantage", "weight") for key in ("mean", "25 %", "median", "75 %")
     ]
-    return _table(["style", *head], rows)
+    return table(["style", *head], rows)
 
 
 def print_summary(folder: Path, results: Mapping[str, Any]) -> None:

@@ -48,7 +48,9 @@ def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tra
         return train_critic(artifacts, task, choice, tracker)
     if isinstance(choice, OracleChoice):
         data = expert_data(artifacts, task, choice.data)
-        return CriticSource(digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(data.numbers())))
+        return CriticSource(
+            digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(data.numbers()))
+        )
     if isinstance(choice, TimeIndexChoice):
         return CriticSource("time_index", TimeIndex)
     assert isinstance(choice, PluginCritic), choice

@@ -25,7 +25,12 @@ RAW = "images."  # inputs of this name are pictures themselves: whoever trains o
 
 
 def make_inputs(
-    artifacts: Artifacts, data: Data, dataset: Dataset, make_policy: Callable[[], Policy], origin: str, variants: int
+    artifacts: Artifacts,
+    data: Data,
+    dataset: Dataset,
+    make_policy: Callable[[], Policy],
+    origin: str,
+    variants: int,
 ) -> tuple[Artifact, dict[str, np.ndarray]]:
     """`Policy.preprocess` of every sample's observation, under its instruction: {name: [V, N, ...]}, on disk.
 

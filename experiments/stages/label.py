@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from value_model.label import label_store
-from value_model.metrics import measure_critic
-from value_model.progress import SIDECAR, read_progress
 
 from envs.files import atomic_file
 from experiments.artifacts import Artifacts, file_digest
@@ -20,6 +17,9 @@ from experiments.critics import SidecarChoice, sidecar_path
 from experiments.progress import announce, bar
 from experiments.stages.critic import CriticSource
 from experiments.stages.data import Data, collect_data
+from value_model.label import label_store
+from value_model.metrics import measure_critic
+from value_model.progress import SIDECAR, read_progress
 
 VERSION = 1
 
@@ -51,7 +51,9 @@ def label(artifacts: Artifacts, data: Data, choice: Any, source: CriticSource | 
 
     def build(folder: Path) -> None:
         with bar("label", store.total_frames, "frames") as shown:
-            report = label_store(source.load(), store, folder / SIDECAR, shown.update, f"critic {source.digest}")
+            report = label_store(
+                source.load(), store, folder / SIDECAR, shown.update, f"critic {source.digest}"
+            )
         with atomic_file(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(asdict(report), indent=1))
 

@@ -1,0 +1,29 @@
+"""What things cost.
+
+    python -m experiments.bench rollout [task=stack robot=Panda image_size=64 steps=100]
+    python -m experiments.bench methods [updates=200 batch_size=256]
+
+rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
+methods: what every method adds to an update of behaviour cloning. The last line printed is JSON.
+"""
+
+from __future__ import annotations
+
+from experiments.command import command
+
+
+@command
+def main() -> None:
+    """The command line."""
+    import sys
+
+    from experiments.benching import run_bench
+    from experiments.cli import show_help
+
+    arguments = sys.argv[1:]
+    if not show_help(arguments, __doc__):
+        run_bench(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Pretrain the base VLA on mixed-quality demonstrations of all tasks, and write it with its model card.
+
+    python -m experiments.pretrain_vla [folder=policy_extraction/base_vla] [train.updates=…] [episodes=…]
+
+Its seeds are its own: no episode of an experiment's data or evaluation is among them. A killed run is continued by
+the same command.
+"""
+
+from __future__ import annotations
+
+from experiments.command import command
+
+
+@command
+def main() -> None:
+    """The command line. Imports are here: simulator processes import this file too."""
+    import sys
+
+    from experiments.cli import show_help
+    from experiments.pretraining import pretrain_base
+
+    arguments = sys.argv[1:]
+    if not show_help(arguments, __doc__):
+        pretrain_base(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""All runs so far, in one table, newest last.
+
+    python -m experiments.report [outputs=outputs] [name=<part of the runs' names>]
+
+Each run's own report lies in outputs/runs/<name>/report.md. The last line printed is JSON.
+"""
+
+from __future__ import annotations
+
+from experiments.command import command
+
+
+@command
+def main() -> None:
+    """The command line."""
+    import sys
+
+    from experiments.cli import show_help
+    from experiments.overview import print_overview
+
+    arguments = sys.argv[1:]
+    if not show_help(arguments, __doc__):
+        print_overview(arguments)
+
+
+if __name__ == "__main__":
+    main()
