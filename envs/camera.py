@@ -41,6 +41,7 @@ class Camera:
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._model = model
+        self._ids = {model.camera(index).name: index for index in range(model.ncam)}
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 100)
         if plain:
             for flag in _EXPENSIVE:
@@ -57,7 +58,7 @@ class Camera:
     def render(self, data: mujoco.MjData, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         """A picture, uint8 [size, size, 3], from each of the named cameras; the first row is the top."""
         self._gl.make_current()
-        self._camera.fixedcamid = self._model.camera(names[0]).id
+        self._camera.fixedcamid = self._ids[names[0]]
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -67,7 +68,7 @@ class Camera:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        return tuple(self._draw(data, name) for name in names)
+        return self._draw(), *(self._draw_from(name, data) for name in names[1:])
 
     def close(self) -> None:
         """Free the buffers."""
@@ -76,9 +77,12 @@ class Camera:
         self._context.free()
         self._gl.free()
 
-    def _draw(self, data: mujoco.MjData, name: str) -> np.ndarray:
-        self._camera.fixedcamid = self._model.camera(name).id
+    def _draw_from(self, name: str, data: mujoco.MjData) -> np.ndarray:
+        self._camera.fixedcamid = self._ids[name]
         mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
+        return self._draw()
+
+    def _draw(self) -> np.ndarray:
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return self._pixels[::-1].copy()
