@@ -11,7 +11,7 @@ from policy_extraction.types import Policy, PolicySpec, Training
 
 
 def make_policy(
-    module_class: type,
+    module_class: Any,
     spec: PolicySpec,
     training: Training = Training(),  # noqa: B008
     seed: int = 0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Track:
         return 0.0 if self.terminated else float(self.values[-1])
 
 
+@runtime_checkable
 class Advantage(Protocol):
     """Advantages float32 [T] of every episode; `horizon` is the policy's action horizon H."""
 

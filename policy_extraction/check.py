@@ -116,18 +116,19 @@ def _take(arrays: Any, index: np.ndarray | None) -> Any:
     return arrays[index]
 
 
-def check_method(method: Method) -> None:
+def check_method(candidate: Any) -> None:
     """Try a method on invented data, with numpy and under JAX's tracing.
 
     Raises:
         UserError: the first thing that is wrong.
     """
-    name = type(method).__name__
+    name = type(candidate).__name__
     for function in ("select", "loss"):
-        if not callable(getattr(method, function, None)):
+        if not callable(getattr(candidate, function, None)):
             raise UserError(f"the method {name} has no {function}(); see policy_extraction/methods/awr.py")
-    if not (dataclasses.is_dataclass(method) and type(method).__hash__):
+    if not (dataclasses.is_dataclass(candidate) and type(candidate).__hash__):
         raise UserError(f"the method {name} must be a frozen dataclass: put @dataclass(frozen=True) above it")
+    method: Any = candidate
     selected = method.select(_example_dataset())
     if not isinstance(selected, Dataset):
         raise UserError(f"{name}.select must return a Dataset, not {type(selected).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Dataset:
         return dataclasses.replace(self, **{name: column[index] for name, column in given.items()})
 
 
+@runtime_checkable
 class Trajectory(Protocol):
     """The part of `envs.types.Episode` that is read here."""
 

@@ -143,6 +143,7 @@ class Training:
     ema: float = 0.998  # decay of the averaged weights that act; 0 for none
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A trainable policy, behind an adapter of any framework."""
 

@@ -1,0 +1,113 @@
+"""Advantages against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.errors import UserError
+from policy_extraction.advantages import (
+    ADVANTAGES,
+    GAE,
+    ChunkDifference,
+    GroupRelative,
+    MonteCarlo,
+    NStepTD,
+    Track,
+    chunk_difference,
+    discounted_return,
+    generalized_advantage,
+    group_relative,
+    n_step_advantage,
+)
+
+VALUES = np.array([0.1, 0.3, 0.2, 0.6], np.float32)
+REWARDS = np.array([0, 0, 0, 1], np.float32)
+
+
+def test_chunk_difference():
+    # H = 3: V(2)−V(0), V(3)−V(1), then the end is V(3)
+    assert chunk_difference(VALUES, 3) == pytest.approx([0.1, 0.3, 0.4, 0.0])
+    assert chunk_difference(VALUES, 1) == pytest.approx([0, 0, 0, 0])
+
+
+def test_discounted_return():
+    assert discounted_return(REWARDS, 0.0, 0.5) == pytest.approx([0.125, 0.25, 0.5, 1.0])
+    # bootstrapped with 2 after the last frame: 1 + .5·2 = 2
+    assert discounted_return(REWARDS, 2.0, 0.5) == pytest.approx([0.25, 0.5, 1.0, 2.0])
+
+
+def test_n_step_advantage():
+    # n = 2, γ = .5: .25·V(2) − V(0) = −.05; .25·V(3) − V(1) = −.15; .5·1 − V(2) = .3; 1 − V(3) = .4
+    track = Track(VALUES, REWARDS)
+    assert n_step_advantage(track, 2, 0.5) == pytest.approx([-0.05, -0.15, 0.3, 0.4])
+    # cut off, not ended: the last value follows the last frame: .5·(1 + .5·.6) − .2 = .45; 1 + .3 − .6 = .7
+    cut = Track(VALUES, REWARDS, terminated=False)
+    assert n_step_advantage(cut, 2, 0.5) == pytest.approx([-0.05, -0.15, 0.45, 0.7])
+
+
+def test_generalized_advantage():
+    # γ = .5, λ = .5: δ = .5·.3 − .1 = .05, .5·.2 − .3 = −.2, .5·.6 − .2 = .1, 1 − .6 = .4
+    # A_3 = .4, A_2 = .1 + .25·.4 = .2, A_1 = −.2 + .25·.2 = −.15, A_0 = .05 − .25·.15 = .0125
+    track = Track(VALUES, REWARDS)
+    assert generalized_advantage(track, 0.5, 0.5) == pytest.approx([0.0125, -0.15, 0.2, 0.4])
+
+
+def test_group_relative():
+    # mean 2/4, sample variance (2·.25 + 2·.25) / 3
+    expected = 0.5 / (np.sqrt(1 / 3) + 1e-6)
+    assert group_relative(np.array([1, 0, 1, 0.0])) == pytest.approx([expected, -expected] * 2)
+    assert group_relative(np.array([1.0, 1.0])) == pytest.approx([0, 0])
+    assert group_relative(np.array([1.0])) == pytest.approx([0])
+
+
+def test_estimators_agree_with_their_functions():
+    tracks = [Track(VALUES, REWARDS), Track(VALUES[:2], np.zeros(2, np.float32), group=0)]
+    assert ChunkDifference().estimate(tracks, 3)[0] == pytest.approx([0.1, 0.3, 0.4, 0.0])
+    assert NStepTD(2, 0.5).estimate(tracks, 3)[0] == pytest.approx([-0.05, -0.15, 0.3, 0.4])
+    assert GAE(0.5, 0.5).estimate(tracks, 3)[0] == pytest.approx([0.0125, -0.15, 0.2, 0.4])
+    assert MonteCarlo(0.5).estimate(tracks, 3)[0] == pytest.approx([0.025, -0.05, 0.3, 0.4])
+    assert MonteCarlo(0.5, baseline=False).estimate(tracks, 3)[0] == pytest.approx([0.125, 0.25, 0.5, 1.0])
+    # returns 1 and 0: mean .5, std √.5
+    better, worse = GroupRelative().estimate(tracks, 3)
+    assert better == pytest.approx([0.5 / (np.sqrt(0.5) + 1e-6)] * 4)
+    assert worse == pytest.approx([-0.5 / (np.sqrt(0.5) + 1e-6)] * 2)
+
+
+def test_groups_are_kept_apart():
+    rewards = np.array([1], np.float32)
+    tracks = [
+        Track(np.zeros(1, np.float32), rewards * r, group=g) for r, g in [(1, 0), (1, 0), (1, 1), (0, 1)]
+    ]
+    estimates = np.concatenate(GroupRelative().estimate(tracks, 10))
+    assert estimates[:2] == pytest.approx([0, 0])
+    assert estimates[2] == pytest.approx(-estimates[3])
+    assert estimates[2] > 0.7
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_limits(values, steps, terminated):
+    """λ = 0 is one-step TD, λ = 1 is Monte Carlo, and so is n ≥ T."""
+    curve = np.array(values, np.float32)
+    track = Track(curve, np.zeros(len(curve), np.float32), terminated)
+    assert generalized_advantage(track, 0.9, 0.0) == pytest.approx(n_step_advantage(track, 1, 0.9), abs=1e-5)
+    monte_carlo = MonteCarlo(0.9).estimate([track], 1)[0]
+    assert generalized_advantage(track, 0.9, 1.0) == pytest.approx(monte_carlo, abs=1e-5)
+    assert n_step_advantage(track, len(curve), 0.9) == pytest.approx(monte_carlo, abs=1e-5)
+    assert np.abs(chunk_difference(curve, steps)).max() <= 1
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_every_estimator_gives_a_number_a_frame(name):
+    (estimate,) = ADVANTAGES[name]().estimate([Track(VALUES, REWARDS)], 3)
+    assert estimate.shape == (4,)
+    assert estimate.dtype == np.float32
+
+
+def test_values_and_rewards_must_fit():
+    with pytest.raises(UserError, match="one of each a frame"):
+        Track(VALUES, REWARDS[:2])
