@@ -19,7 +19,9 @@ from envs.simplify import simplified
 from envs.tasks import CameraPose
 
 WORKSPACE = "workspace"
-_FORMAT = 9  # of the cache: raise it when the simplification changes
+_MULTICCD = int(getattr(mujoco.mjtDisableBit, "mjDSBL_MULTICCD", 0))  # on since 3.8; it jams UR5e's fingers
+_SAWYER_BASE = ("robot0_right_arm_base_link", "robot0_right_l0")
+_FORMAT = 12  # of the cache: raise it when the simplification changes
 
 
 def load_model(xml: str, camera: CameraPose, fast: bool) -> mujoco.MjModel:
@@ -46,4 +48,7 @@ def _read(xml: str, camera: CameraPose) -> mujoco.MjSpec:
     for mesh in spec.meshes:
         if "_head_" in mesh.name:  # MuJoCo refuses the volume of some thin visual meshes of Sawyer's head
             mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    spec.option.disableflags |= _MULTICCD
+    if spec.body(_SAWYER_BASE[0]) is not None:  # touching shapes, whose friction would brake the first joint
+        spec.add_exclude(bodyname1=_SAWYER_BASE[0], bodyname2=_SAWYER_BASE[1])
     return spec

@@ -18,6 +18,8 @@ TOLERATED_NOISE = 0.08  # above which a hand is content with less precision
 STALL = 0.003  # metres a frame below which the hand counts as stopped
 PULL_GAIN, PULL_LIMIT = 0.15, 0.03  # integral action of a stopped hand, at most metres
 USUAL_SPEED = 0.75
+SLOWEST_FINGERS = 20  # frames after which fingers count as stopped
+FINGERS_STOPPED, FINGERS_APART = 0.001, 0.015  # metres a frame; metres
 
 Target = Callable[[], np.ndarray]
 
@@ -49,7 +51,7 @@ class Arm:
         self._disturbance = np.zeros(6)
         self.base = np.array(robot.base_pos)
         self.level = self.goal_rotation = pointing(self.rotation, np.array([0.0, 0.0, -1.0]))
-        self._finger_axis = self.rotation.T @ self._between_fingers()
+        self._finger_axis = self.rotation.T @ self._between_fingers()  # not of unit length
 
     def __len__(self) -> int:
         """Frames recorded so far."""
@@ -76,6 +78,11 @@ class Arm:
         """The horizontal angle of the direction in which the fingers close when the hand is `level`."""
         axis = self.level @ self._finger_axis
         return float(np.arctan2(axis[1], axis[0]))
+
+    @property
+    def opening(self) -> float:
+        """The distance between the fingers' pads, metres."""
+        return float(np.linalg.norm(self._between_fingers()))
 
     def act(self, motion: np.ndarray, gripper: float) -> None:
         """Execute and record one action: `motion` [6] plus the noise, and the gripper's sign."""
@@ -129,6 +136,25 @@ class Arm:
         for _ in range(steps):
             self.act(self.towards(anchor, self.goal_rotation), gripper)
 
+    def close(self, steps: int) -> None:
+        """Close the hand for a number of frames, and until the fingers have stopped."""
+        anchor = self.position
+        self.hold(steps, CLOSE, anchor)
+        for _ in range(SLOWEST_FINGERS - steps):
+            before = self.opening
+            self.hold(1, CLOSE, anchor)
+            if abs(self.opening - before) < FINGERS_STOPPED:
+                return
+
+    def open(self, steps: int) -> None:
+        """Open the hand for a number of frames, and until the fingers are well apart from what they held."""
+        anchor, before = self.position, self.opening
+        self.hold(steps, OPEN, anchor)
+        for _ in range(SLOWEST_FINGERS - steps):
+            if self.opening > before + FINGERS_APART:
+                return
+            self.hold(1, OPEN, anchor)
+
     def still(self, steps: int, gripper: float) -> None:
         """Stay where the hand is for a number of frames, without any noise."""
         anchor, rotation = self.position, self.rotation
@@ -141,7 +167,7 @@ class Arm:
 
     def _between_fingers(self) -> np.ndarray:
         left, right = (np.mean(self._data.geom_xpos[pads], axis=0) for pads in (self._left, self._right))
-        return (right - left) / np.linalg.norm(right - left)
+        return right - left
 
 
 def _limited(vector: np.ndarray, norm: float) -> np.ndarray:

@@ -87,7 +87,7 @@ class _Hand:
         self.arm.reach(self.grip_point, self.rotation, OPEN, 0.01, 30)
         if pause(self.arm, self.plan, "grasp", OPEN):
             self.arm.reach(self.grip_point, self.rotation, OPEN, 0.01, 30)
-        self.arm.hold(CLOSE_STEPS, CLOSE)
+        self.arm.close(CLOSE_STEPS)
 
     def press(self, angle: float) -> None:
         """Turn the handle down to an angle, the hand turning with it."""
@@ -122,8 +122,8 @@ class _Hand:
         elif failure.mistake == "drop":
             self.grasp()
             self.press(failure.fraction)
-            self.arm.hold(OPEN_STEPS, OPEN)
+            self.arm.open(OPEN_STEPS)
         else:
             above = np.array([0.0, 0.0, failure.distance]) + 0.5 * BEFORE * self.outward()
             self.arm.reach(self.grip_point() + above, self.rotation, OPEN, 0.015, 30)
-            self.arm.hold(CLOSE_STEPS, CLOSE)
+            self.arm.close(CLOSE_STEPS)

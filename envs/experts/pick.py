@@ -69,7 +69,7 @@ class _Hand:
         self.arm.reach(self.scene.grip_point, self.rotation, OPEN, 0.007, 25)
         if pause(self.arm, self.plan, "grasp", OPEN):
             self.arm.reach(self.scene.grip_point, self.rotation, OPEN, 0.007, 25)
-        self.arm.hold(CLOSE_STEPS, CLOSE)
+        self.arm.close(CLOSE_STEPS)
 
     def lift(self) -> None:
         rise = max(self.scene.carry_height - self.scene.position()[2], 0.0)
@@ -102,7 +102,7 @@ class _Hand:
 
     def release(self, goal: np.ndarray) -> None:
         self.arm.reach(lambda: goal + self.in_hand(), self.rotation, CLOSE, 0.006, 40)
-        self.arm.hold(OPEN_STEPS, OPEN)
+        self.arm.open(OPEN_STEPS)
 
     def fail(self, failure: Failure) -> None:
         self.approach()
@@ -122,7 +122,7 @@ class _Hand:
             self.arm.reach(
                 start + failure.fraction * (above - start) + self.in_hand(), self.rotation, CLOSE, 0.02
             )
-            self.arm.hold(OPEN_STEPS, OPEN)
+            self.arm.open(OPEN_STEPS)
         else:
             astray = goal + self.scene.astray(failure.direction, failure.distance)
             self.carry(astray)
@@ -133,11 +133,11 @@ class _Hand:
         if failure.mistake == "drop":
             self.grasp()
             self.arm.reach(self.arm.position + 0.04 * failure.fraction * UP, self.rotation, CLOSE, 0.004, 5)
-            self.arm.hold(OPEN_STEPS, OPEN)
+            self.arm.open(OPEN_STEPS)
             return
         beside = (
             0.4 * failure.distance * np.array([np.cos(failure.direction), np.sin(failure.direction), 0.0])
         )
         height = (self.scene.grip.top + MISS_HEIGHT) * UP
         self.arm.reach(self.scene.grip_point() + beside + height, self.rotation, OPEN, 0.01, 30)
-        self.arm.hold(CLOSE_STEPS, CLOSE)
+        self.arm.close(CLOSE_STEPS)
