@@ -15,13 +15,14 @@ from envs.files import atomic_file, load_arrays, save_arrays
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.config import WVMConfig, from_json, to_json
-from value_model.frames import check_frames, episode_frames, resize
+from value_model.frames import check_frames, episode_frames, resize, watch
 from value_model.tokenizer import Tokenizer
 from value_model.windows import sweep
 from value_model.wvm import WVMNetwork
 
 ENCODE_BATCH = 128
 SEQUENCES = 512  # labelled in lockstep
+PAD = 8  # lengths are rounded up to a multiple of it, so that few shapes are compiled
 
 
 class WVM:
@@ -59,18 +60,22 @@ class WVM:
         for video in videos:
             check_frames(video)
         latents = [self.encode(resize(video, size, size * count)) for video in videos]
-        return self._sweep_all(latents, words, self.stride(fps or self.config.data_fps))
+        stride = self.stride(self.config.data_fps if fps is None else fps)
+        return self._sweep_all(list(zip(latents, words, strict=True)), stride)
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
         """Values float32 [T] of each episode, in order; only a few episodes are held at a time."""
-        group: list[tuple[np.ndarray, np.ndarray, int]] = []
-        for episode in episodes:
+        group: list[tuple[np.ndarray, np.ndarray]] = []
+        stride = 0
+        for episode in watch(episodes, self.config.cameras):
             frames = episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
-            group.append((self.encode(frames), word_ids(episode.instruction), self.stride(episode.fps)))
-            if len(group) * group[0][2] >= SEQUENCES:
-                yield from self._label_group(group)
+            if group and (self.stride(episode.fps) != stride or len(group) * stride >= SEQUENCES):
+                yield from self._sweep_all(group, stride)
                 group = []
-        yield from self._label_group(group)
+            stride = self.stride(episode.fps)
+            group.append((self.encode(frames), word_ids(episode.instruction)))
+        if group:
+            yield from self._sweep_all(group, stride)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
@@ -98,40 +103,31 @@ class WVM:
             folder / "model.safetensors", {name: np.asarray(value) for name, value in _flat(self).items()}
         )
 
-    def _label_group(self, group: list[tuple[np.ndarray, np.ndarray, int]]) -> Iterator[np.ndarray]:
-        for stride in sorted({stride for _, _, stride in group}):
-            assert len({item[2] for item in group}) == 1, stride
-        if group:
-            latents, words, strides = zip(*group, strict=True)
-            yield from self._sweep_all(list(latents), list(words), strides[0])
-
-    def _sweep_all(self, latents: list[np.ndarray], words: list[np.ndarray], stride: int) -> list[np.ndarray]:
-        """Every phase of every video is one sequence at the model's rate; all are swept in lockstep."""
-        phases = [
-            (video, phase)
-            for video in range(len(latents))
-            for phase in range(min(stride, len(latents[video])))
-        ]
-        lengths = np.array([len(latents[video][phase::stride]) for video, phase in phases], np.int32)
-        steps = max(self.config.clip.horizon, -(-int(lengths.max()) // 8) * 8)
-        rows = np.zeros((len(phases), steps), np.int32)
-        offsets = np.cumsum([0, *(len(video) for video in latents)])
-        for row, (video, phase) in enumerate(phases):
-            index = phase + stride * np.minimum(np.arange(steps), lengths[row] - 1)
-            rows[row] = offsets[video] + index
-        swept = np.asarray(
-            self._sweep(
-                self.network,
-                jnp.asarray(np.concatenate(latents)),
-                jnp.asarray(rows),
-                jnp.asarray(lengths),
-                jnp.asarray(np.stack([words[video] for video, _ in phases])),
-            )
+    def _sweep_all(self, videos: list[tuple[np.ndarray, np.ndarray]], stride: int) -> list[np.ndarray]:
+        """Values of videos given as (latents, word ids). Every phase of a video is a sequence at the model's rate."""
+        latents = np.concatenate([video for video, _ in videos])
+        sequences, words, first = [], [], 0
+        for video, ids in videos:
+            phases = [np.arange(first + phase, first + len(video), stride) for phase in range(stride)]
+            sequences += [phase for phase in phases if len(phase)]
+            words += [ids for phase in phases if len(phase)]
+            first += len(video)
+        lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+        steps = max(self.config.clip.horizon, -(-int(lengths.max()) // PAD) * PAD)
+        last = lengths[:, None] - 1
+        rows = np.stack(
+            [
+                sequence[np.minimum(np.arange(steps), end)]
+                for sequence, end in zip(sequences, last, strict=True)
+            ]
         )
-        flat = np.zeros(offsets[-1], np.float32)
-        for row, length in enumerate(lengths):
-            flat[rows[row, :length]] = swept[row, :length]
-        return [flat[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+        swept = np.asarray(
+            self._sweep(self.network, latents, rows.astype(np.int32), lengths, np.stack(words))
+        )
+        values = np.zeros(len(latents), np.float32)
+        inside = np.arange(steps) <= last
+        values[rows[inside]] = swept[inside]
+        return np.split(values, np.cumsum([len(video) for video, _ in videos])[:-1])
 
 
 def load_wvm(folder: Path) -> WVM:
@@ -153,9 +149,10 @@ def load_wvm(folder: Path) -> WVM:
     if wrong:
         raise UserError(f"{folder} does not fit its own config.json at {wrong[0]}; train the model again")
     for part, module in (("tokenizer", critic.tokenizer), ("network", critic.network)):
-        state = nnx.state(module)
-        flat = {path: jnp.asarray(arrays[_name(part, path)]) for path, _ in nnx.to_flat_state(state)}
-        nnx.update(module, nnx.from_flat_state({path: flat[path] for path in flat}))
+        paths = [path for path, _ in nnx.to_flat_state(nnx.state(module))]
+        nnx.update(
+            module, nnx.from_flat_state([(path, jnp.asarray(arrays[_name(part, path)])) for path in paths])
+        )
     return critic
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from PIL import Image
 
 from envs.errors import UserError
+from envs.store import Store
 from envs.types import Episode
 
 
@@ -40,3 +43,11 @@ def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int) -> np.
             f"the episode has no camera {missing[0]!r}; it has {', '.join(sorted(episode.images)) or 'none'}"
         )
     return np.concatenate([resize(episode.images[camera], size, size) for camera in cameras], axis=2)
+
+
+def watch(episodes: Iterable[Episode], cameras: tuple[str, ...]) -> Iterator[Episode]:
+    """The episodes one at a time; of a store, only the frames of `cameras` are decoded."""
+    if not isinstance(episodes, Store):
+        return iter(episodes)
+    wanted = [camera for camera in cameras if camera in episodes.cameras]
+    return (episodes.episode(index, wanted) for index in range(len(episodes)))

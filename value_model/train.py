@@ -25,7 +25,7 @@ from envs.types import Episode
 from value_model.clips import LatentData, sample_clips
 from value_model.config import WVMConfig
 from value_model.critic import WVM, load_wvm
-from value_model.frames import episode_frames
+from value_model.frames import episode_frames, watch
 from value_model.loop import Progress, gradient_step, run_updates
 from value_model.tokenizer import Tokenizer, tokenizer_loss
 from value_model.wvm import WVMNetwork, wvm_loss
@@ -111,7 +111,7 @@ def train_tokenizer(
 def encode_episodes(critic: WVM, episodes: Iterable[Episode]) -> tuple[LatentData, int]:
     """Latents of all expert episodes on the device, and the stride in frames of the model's frame rate."""
     latents, values, lengths, words, strides = [], [], [], [], set()
-    for episode in episodes:
+    for episode in watch(episodes, critic.config.cameras):
         if is_expert(episode) and len(episode) > 1:
             latents.append(
                 critic.encode(
@@ -187,7 +187,7 @@ def _sample_frames(episodes: Iterable[Episode], config: WVMConfig, seed: int) ->
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames
     reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
-    for episode in episodes:
+    for episode in watch(episodes, config.cameras):
         if not is_expert(episode):
             continue
         views = np.concatenate(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from envs.types import Episode
 
+
+@runtime_checkable
 class ValueModel(Protocol):
     """A frozen critic: how far has the task come, frame by frame?"""
 
@@ -20,4 +24,13 @@ class ValueModel(Protocol):
         Returns:
             float32 [T] in [0, 1]: 0 nothing done, 1 done.
         """
+        ...
+
+
+@runtime_checkable
+class EpisodeCritic(Protocol):
+    """A critic of whole episodes, which may read ahead, see several cameras or use privileged state."""
+
+    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
+        """Values float32 [T] in [0, 1] of every episode, in order."""
         ...
