@@ -1,23 +1,19 @@
-"""Many demonstrations into one store: experts in parallel processes, one writer, the same data for any number of them."""
+"""Many demonstrations into one store, by experts in parallel processes."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from envs.errors import UserError
 from envs.experts import demonstrate, fits_intent
+from envs.processes import worker_pool
 from envs.robosuite_env import RobosuiteEnv
 from envs.store import StoreWriter
 from envs.tasks import ROBOTS, check_choice, task_spec
@@ -86,11 +82,11 @@ def collect(
     task_spec(task)
     check_choice("robot", robot, ROBOTS)
     slots = interleave(styles)
-    count = workers or min(os.cpu_count() or 1, len(slots))
+    count = min(os.cpu_count() or 1, len(slots)) if workers is None else workers
     world = _World(task, robot, tuple(cameras), image_size)
     started, frames = time.monotonic(), 0
     redraws: Counter[str] = Counter()
-    with StoreWriter(folder) as writer, _workers(count) as pool:
+    with StoreWriter(folder) as writer, worker_pool(count) as pool:
         for episode, rejected in _in_order(pool, world, slots, seed, EPISODES_AHEAD * count):
             writer.add(episode)
             frames += len(episode)
@@ -148,30 +144,3 @@ def _draw(world: _World, style: Style, seeds: range) -> tuple[Episode, int]:
 @lru_cache(maxsize=1)
 def _environment(world: _World) -> RobosuiteEnv:
     return RobosuiteEnv(world.task, world.robot, cameras=world.cameras, image_size=world.image_size)
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this block, or with this process; a dead one is the user's to know about."""
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker process died while collecting (out of memory?); nothing was written, try again with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _live_with_parent() -> None:
-    """In a worker: leave interrupts to the parent, and die when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
