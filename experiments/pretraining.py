@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.files import atomic_file
-from envs.tasks import TASKS, task_spec
+from envs.tasks import task_spec
 from envs.types import Episode
 from experiments.artifacts import SCRATCH, Artifact, Artifacts, canonical
 from experiments.compose import composed, store_command
@@ -37,13 +37,15 @@ class PretrainConfig:
     """How the base VLA is made."""
 
     folder: str = str(BASE_VLA)
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = ("stack", "lift", "can", "milk", "cereal", "bread", "door")
     robot: str = "Panda"
     data: MixtureData = field(
-        default_factory=lambda: MixtureData(clean=20, hesitation=20, retry=20, detour=20, failure=20)
+        default_factory=lambda: MixtureData(
+            clean=10, noisy=10, slow=10, hesitation=15, retry=15, detour=15, failure=15
+        )
     )
     vla: VLAConfig = field(default_factory=VLAConfig)
-    train: Training = field(default_factory=lambda: Training(updates=12000))
+    train: Training = field(default_factory=lambda: Training(updates=6400))
     batch: int = 128
     state_weight: float = 1.0  # of the auxiliary loss: where are the objects?
     check: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(episodes=20, videos=0))
@@ -65,8 +67,8 @@ def pretrain_base(arguments: Sequence[str]) -> None:
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     tasks = {name: TaskConfig(name, config.robot, config.vla.spec.image_size) for name in config.tasks}
     data = {
-        name: collect_data(artifacts, task, config.data.styles, "pretraining", config.data.seed + 10 * number)
-        for number, (name, task) in enumerate(tasks.items())
+        name: collect_data(artifacts, task, config.data.styles, "pretraining", config.data.seed)
+        for name, task in tasks.items()
     }
     with tracked(config.wandb, "pretrain_vla", Path(config.outputs), canonical(config)) as tracker:
         made = _train(artifacts, config, data, tracker)
