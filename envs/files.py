@@ -27,6 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"could not write {path}: {error.strerror or error}; free some space or check permissions") from error
@@ -46,11 +47,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             shutil.rmtree(path)
+        temporary.chmod(0o777 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"could not write {path}: {error.strerror or error}; free some space or check permissions") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it; temporary files are private until they are whole."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
