@@ -26,30 +26,40 @@ class Critic(Protocol):
 
 
 @dataclass(frozen=True)
-class ExpertData:
-    """Undisturbed expert episodes that a critic learns from: how many of each style."""
+class CriticData:
+    """Episodes that a critic learns from: how many of each style.
+
+    Those with a hesitation or a retry carry its exact ends, from which their true values follow; with none of them,
+    the critic learns from undisturbed experts alone, as published.
+    """
 
     clean: int = 40
     noisy: int = 20
     slow: int = 20
+    hesitation: int = 20
+    retry: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(min(self.clean, self.noisy, self.slow) >= 0, "critic.data: numbers must not be negative")
-        require(bool(self.styles), "critic.data: at least one style must have episodes")
+        counts = (self.clean, self.noisy, self.slow, self.hesitation, self.retry)
+        require(min(counts) >= 0, "critic.data: numbers must not be negative")
+        require(
+            max(self.clean, self.noisy, self.slow) > 0,
+            "critic.data: one of clean, noisy and slow must have episodes",
+        )
 
     @property
     def styles(self) -> dict[str, int]:
         """{style: number of episodes} of the styles that occur."""
-        counts = {"clean": self.clean, "noisy": self.noisy, "slow": self.slow}
-        return {style: count for style, count in counts.items() if count}
+        names = ("clean", "noisy", "slow", "hesitation", "retry")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 @dataclass(frozen=True)
 class WVMChoice:
-    """A world value model, trained on expert episodes of the task."""
+    """A world value model, trained on episodes of the task whose true values are known."""
 
-    data: ExpertData = field(default_factory=ExpertData)
+    data: CriticData = field(default_factory=CriticData)
     model: WVMConfig = field(default_factory=WVMConfig)
     seed: int = 0
 
@@ -58,7 +68,7 @@ class WVMChoice:
 class OracleChoice:
     """True progress from the simulator's state: the upper bound of what a critic can give."""
 
-    data: ExpertData = field(default_factory=ExpertData)
+    data: CriticData = field(default_factory=CriticData)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 from envs.errors import UserError
 from envs.recording import Rollout
 from envs.tasks import task_spec
+from envs.types import Episode
 from experiments.artifacts import SCRATCH, Artifacts, digest
 from experiments.config import TaskConfig
 from experiments.critics import (
     Critic,
-    ExpertData,
+    CriticData,
     OracleChoice,
     PluginCritic,
     StateCritic,
@@ -47,9 +48,9 @@ def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tra
     if isinstance(choice, WVMChoice):
         return train_critic(artifacts, task, choice, tracker)
     if isinstance(choice, OracleChoice):
-        data = expert_data(artifacts, task, choice.data)
+        data = critic_data(artifacts, task, choice.data)
         return CriticSource(
-            digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(data.numbers()))
+            digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(_undisturbed(data)))
         )
     if isinstance(choice, TimeIndexChoice):
         return CriticSource("time_index", TimeIndex)
@@ -58,14 +59,18 @@ def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tra
     return CriticSource(digest([choice, source]), lambda: VideoCritic.load(choice))
 
 
-def expert_data(artifacts: Artifacts, task: TaskConfig, data: ExpertData) -> Data:
-    """The expert episodes that critics learn from; no policy ever sees them."""
+def critic_data(artifacts: Artifacts, task: TaskConfig, data: CriticData) -> Data:
+    """The episodes that critics learn from; no policy ever sees them."""
     return collect_data(artifacts, task, data.styles, "critic_data", data.seed)
 
 
+def _undisturbed(data: Data) -> Iterator[Episode]:
+    return (episode for episode in data.numbers() if not episode.segments)
+
+
 def train_critic(artifacts: Artifacts, task: TaskConfig, choice: WVMChoice, tracker: Tracker) -> CriticSource:
-    """A world value model, trained on expert episodes; resumes from its own checkpoints."""
-    data = expert_data(artifacts, task, choice.data)
+    """A world value model, trained on episodes with known values; resumes from its own checkpoints."""
+    data = critic_data(artifacts, task, choice.data)
 
     def build(folder: Path) -> None:
         from value_model.train import train_wvm

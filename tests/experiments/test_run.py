@@ -1,0 +1,199 @@
+"""`experiments.run` from nothing to its report, killed and continued, and with parts from files outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from policy_extraction.types import PolicySpec
+from policy_extraction.vla import new_vla, save_vla
+from policy_extraction.vla_encoder import VLAConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = """
+    task=lift data.clean=1 data.hesitation=1 data.retry=0 data.detour=0 data.failure=0
+    held_out.clean=1 held_out.hesitation=1 held_out.retry=1
+    train.updates=24 train.warmup=2 batch.size=8 batch.dispatch=2 batch.variants=2 batch.checkpoint_seconds=0
+    evaluate.episodes=2 evaluate.horizon=16 evaluate.workers=2 evaluate.videos=1 wandb.mode=disabled
+""".split()
+CRITIC = """
+    critic.data.clean=1 critic.data.noisy=0 critic.data.slow=0
+    critic.model.tokenizer.updates=8 critic.model.tokenizer.width=8 critic.model.tokenizer.frames=64
+    critic.model.video.layers=1 critic.model.video.width=32 critic.model.video.feedforward=32
+    critic.model.value.width=16 critic.model.value.feedforward=16
+    critic.model.optim.updates=8 critic.model.optim.batch=8 critic.model.optim.checkpoint_every=2
+    critic.model.optim.updates_per_dispatch=2
+""".split()
+METHOD_AND_JAX_POLICY = '''
+from dataclasses import dataclass
+import jax, jax.numpy as jnp
+from flax import nnx
+
+@dataclass(frozen=True)
+class Positive:
+    """Clone what gained anything."""
+    threshold: float = 0.0
+    def select(self, dataset): return dataset.rows(dataset.advantage >= self.threshold)
+    def loss(self, xp, log_prob, batch): return -log_prob
+
+class Gaussian(nnx.Module):
+    def __init__(self, spec, rngs):
+        self.shape = (spec.action_horizon, spec.action_dim)
+        self.mean = nnx.Linear(spec.proprio_dim, spec.action_horizon * spec.action_dim, rngs=rngs)
+    def _mean(self, observation):
+        return jnp.tanh(self.mean(observation["proprio"])).reshape(-1, *self.shape)
+    def log_prob(self, observation, action):
+        return -jnp.sum((action - self._mean(observation)) ** 2, axis=(1, 2))
+    def sample(self, observation, key):
+        mean = self._mean(observation)
+        return mean + 0.1 * jax.random.normal(key, mean.shape)
+'''
+TORCH_POLICY = """
+import torch
+
+class Gaussian(torch.nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.shape = (spec.action_horizon, spec.action_dim)
+        self.mean = torch.nn.Linear(spec.proprio_dim, spec.action_horizon * spec.action_dim)
+    def _mean(self, observation):
+        return torch.tanh(self.mean(observation["proprio"])).reshape(-1, *self.shape)
+    def log_prob(self, observation, action):
+        return -((action - self._mean(observation)) ** 2).sum((1, 2))
+    def sample(self, observation, key):
+        mean = self._mean(observation)
+        return mean + 0.1 * torch.randn(mean.shape, generator=key)
+"""
+
+
+class Lab:
+    """A folder outside the repository from which commands are given."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        config = VLAConfig(
+            spec=PolicySpec(), first_channels=4, second_channels=4, width=16, blocks=1, euler_steps=2
+        )
+        save_vla(new_vla(config, 0), folder / "base")
+        (folder / "my_lab.py").write_text(METHOD_AND_JAX_POLICY)
+        (folder / "my_torch.py").write_text(TORCH_POLICY)
+
+    def start(self, *arguments) -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.run", *SETTINGS, *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        return out
+
+    def results(self, outputs: str, name: str) -> dict:
+        return json.loads((self.folder / outputs / "runs" / name / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab):
+    return lab.run("policy.base=base", *CRITIC, "outputs=undisturbed", "name=whole")
+
+
+def test_a_run_ends_with_a_summary_and_a_report(lab, undisturbed):
+    folder = lab.folder / "undisturbed" / "runs" / "whole"
+    assert undisturbed.splitlines()[-1] == "report   undisturbed/runs/whole/report.md"
+    results = lab.results("undisturbed", "whole")
+    assert results["after"]["episodes"] == 2 and results["before"]["horizon"] == 16
+    assert set(results["weights"]) == {"clean", "hesitation"}
+    assert {"expert_voc", "hesitation_rmse", "retry_voc", "static_drift"} <= set(results["critic"]["metrics"])
+    report = (folder / "report.md").read_text()
+    for picture in ("success.png", "training.png", "weights.png", "values.png"):
+        assert (folder / picture).stat().st_size > 5000 and picture in report
+    assert len(list((folder / "videos").iterdir())) == 1
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The finished artifacts' numbers: everything but how long it took."""
+    skip = {"artifact.json", "report.json"}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.glob("[!.]*/**/*"))
+        if file.is_file()
+        and file.name not in skip
+        and file.suffix in (".json", ".safetensors", ".npy", ".parquet")
+    }
+
+
+KILLED_WHEN = [
+    ".collect-*.partial/scratch",
+    ".critic-*.partial/scratch/wvm/network/2",
+    ".extract-*.partial/scratch/state.json",
+    "extract-*/artifact.json",
+]
+
+
+def test_a_run_killed_at_every_stage_ends_with_the_same_numbers(lab, undisturbed):
+    artifacts = lab.folder / "killed" / "artifacts"
+    arguments = ["policy.base=base", *CRITIC, "outputs=killed", "name=whole"]
+    for pattern in KILLED_WHEN:
+        process = lab.start(*arguments)
+        deadline = time.monotonic() + 300
+        while not list(artifacts.glob(pattern)):
+            assert process.poll() is None, f"ended before {pattern}: {process.communicate()}"
+            assert time.monotonic() < deadline, pattern
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    lab.run(*arguments)
+    killed, straight = content(artifacts), content(lab.folder / "undisturbed" / "artifacts")
+    assert killed.keys() == straight.keys()
+    assert [name for name in killed if killed[name] != straight[name]] == []
+    for part in ("before", "after", "weights", "training", "data"):
+        one, other = (lab.results(outputs, "whole")[part] for outputs in ("killed", "undisturbed"))
+        if part == "data":
+            one, other = one["styles"], other["styles"]
+        assert one == other
+    assert not list(artifacts.glob(".*.partial"))
+
+
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_a_policy_and_a_method_from_outside_the_repository(lab, undisturbed, framework):
+    policy = {"jax": "my_lab:Gaussian", "torch": "my_torch:Gaussian"}[framework]
+    out = lab.run(
+        f"policy={policy}",
+        "method=my_lab:Positive",
+        "method.threshold=-1",
+        "critic=time_index",
+        "outputs=undisturbed",
+        f"name={framework}",
+    )
+    assert f"report   undisturbed/runs/{framework}/report.md" in out
+    results = lab.results("undisturbed", framework)
+    assert results["before"] is None and results["choices"]["method"] == "Positive"
+    assert results["settings"]["method"]["threshold"] == -1
+
+
+def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):
+    (lab.folder / "my_wrong.py").write_text(
+        textwrap.dedent(METHOD_AND_JAX_POLICY).replace("return -jnp.sum(", "return jnp.nan * jnp.sum(")
+    )
+    process = lab.start("policy=my_wrong:Gaussian", "critic=time_index")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert err.strip().count("\n") == 0 and "log_prob is not finite" in err
