@@ -23,7 +23,7 @@ class TokenizerConfig:
     temporal: int = 1  # frames per latent; published 4
     width: int = 64
     kl_weight: float = 1e-5
-    updates: int = 500  # published 0: their VAE is frozen
+    updates: int = 400  # published 0: their VAE is frozen
     batch: int = 64
     learning_rate: float = 2e-3
     frames: int = 8192  # drawn from the training episodes to train on
@@ -71,7 +71,7 @@ class ClipConfig:
 class OptimConfig:
     """AdamW with linear warm-up and cosine decay."""
 
-    updates: int = 1500  # published 30,000
+    updates: int = 2000  # published 30,000
     batch: int = 64  # published 1024
     learning_rate: float = 1e-3  # published 1e-4
     warmup: int = 100  # published 500
@@ -89,7 +89,7 @@ class OptimConfig:
 class WVMConfig:
     """A world value model and its training."""
 
-    cameras: tuple[str, ...] = ("workspace",)  # seen side by side; published: one view
+    cameras: tuple[str, ...] = ("workspace", "wrist")  # seen side by side; published: one view
     data_fps: float = 20.0  # of the frames that `values` is given unless it is told otherwise
     causal_video: bool = True  # current video tokens do not see the noised future; Wan's attention is full
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)

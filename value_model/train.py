@@ -27,10 +27,12 @@ from value_model.config import WVMConfig
 from value_model.critic import WVM, load_wvm
 from value_model.frames import episode_frames, watch
 from value_model.loop import Progress, gradient_step, run_updates
+from value_model.metrics import true_progress
 from value_model.tokenizer import Tokenizer, tokenizer_loss
 from value_model.wvm import WVMNetwork, wvm_loss
 
-EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")
+EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
+MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
 
 
 def train_wvm(
@@ -40,10 +42,13 @@ def train_wvm(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WVM:
-    """Train on the expert episodes among `episodes`, with progress t / (T - 1) as the value.
+    """Train on those of `episodes` whose true values are known: t / (T - 1) for an expert's.
+
+    Deviates from arXiv 2606.24742, which trains on experts alone, where the caller adds episodes with one marked
+    hesitation or retry: their value is the benchmark's piecewise linear curve.
 
     Args:
-        episodes: read several times, one episode at a time; those that failed or carry a suboptimal style are left out.
+        episodes: read several times, one episode at a time; those whose true values are not known are left out.
         folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
         seed: of the weights, clips and noise.
         progress: called after every dispatch, see `loop.Progress`.
@@ -63,15 +68,16 @@ def train_wvm(
     return critic
 
 
-def is_expert(episode: Episode) -> bool:
-    """Whether progress t / (T - 1) is this episode's value."""
-    return episode.success and episode.style in EXPERT_STYLES
+def is_known(episode: Episode) -> bool:
+    """Whether this episode's true values are known: a success that is an expert's, or whose lapse is marked."""
+    marked = episode.style in MARKED_STYLES and len(episode.segments) == 1
+    return episode.success and (episode.style in EXPERT_STYLES or marked)
 
 
 def train_tokenizer(
     episodes: Iterable[Episode], config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
 ) -> Tokenizer:
-    """The VAE, trained on a sample of single camera views from the expert episodes."""
+    """The VAE, trained on a sample of single camera views from the training episodes."""
     settings = config.tokenizer
     frames = jnp.asarray(_sample_frames(episodes, config, seed))
     graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
@@ -109,16 +115,16 @@ def train_tokenizer(
 
 
 def encode_episodes(critic: WVM, episodes: Iterable[Episode]) -> tuple[LatentData, int]:
-    """Latents of all expert episodes on the device, and the stride in frames of the model's frame rate."""
+    """Latents of all episodes with known values on the device, and the stride in frames of the model's frame rate."""
     latents, values, lengths, words, strides = [], [], [], [], set()
     for episode in watch(episodes, critic.config.cameras):
-        if is_expert(episode) and len(episode) > 1:
+        if is_known(episode) and len(episode) > 1:
             latents.append(
                 critic.encode(
                     episode_frames(episode, critic.config.cameras, critic.config.tokenizer.image_size)
                 )
             )
-            values.append(np.arange(len(episode), dtype=np.float32) / (len(episode) - 1))
+            values.append(true_progress(len(episode), episode.segments))
             lengths.append(len(episode))
             words.append(word_ids(episode.instruction))
             strides.add(critic.stride(episode.fps))
@@ -183,12 +189,12 @@ def train_network(
 
 
 def _sample_frames(episodes: Iterable[Episode], config: WVMConfig, seed: int) -> np.ndarray:
-    """Up to `frames` single views uint8 [N, S, S, 3], each view of the expert episodes equally likely."""
+    """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames
     reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
     for episode in watch(episodes, config.cameras):
-        if not is_expert(episode):
+        if not is_known(episode):
             continue
         views = np.concatenate(
             np.split(episode_frames(episode, config.cameras, size), len(config.cameras), axis=2)
