@@ -38,11 +38,7 @@ class VideoConfig:
     width: int = 128  # published 3072
     heads: int = 4  # published 24
     feedforward: int = 512  # published 14336
-    patch: tuple[int, int, int] = (
-        4,
-        2,
-        2,
-    )  # latents per token in time, height and width; published (1, 2, 2)
+    patch: tuple[int, int, int] = (4, 4, 4)  # latents per token: time, height, width; published (1, 2, 2)
     text_width: int = 64  # of a word's embedding; published 4096 (T5)
     time_width: int = 128  # sinusoids of the flow time; published 256
 
