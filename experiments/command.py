@@ -61,7 +61,7 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
 
 def _keep_compiled() -> None:
-    """Let JAX, which is not imported yet, keep what it compiles: a later command starts many seconds sooner."""
+    """Let JAX, which is not imported yet, keep what it compiles: later commands start many seconds sooner."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

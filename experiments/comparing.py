@@ -1,4 +1,4 @@
-"""The table of a comparison: success over seeds with intervals, and the paired difference to behaviour cloning."""
+"""The table of a comparison: success over seeds with intervals, and the paired difference to cloning."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Row:
 
 
 def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
-    """Run all configurations, those that differ in the seed alone as one row, and print and write the table."""
+    """Run all configurations, those that differ in the seed alone as one row; print and write the table."""
     _check_alike(configs)
     groups: dict[str, list[RunConfig]] = {}
     for config in configs:
@@ -173,9 +173,9 @@ def _publish(rows: Sequence[Row], config: RunConfig, arguments: Sequence[str]) -
 def _caption(rows: Sequence[Row]) -> str:
     config, first = rows[0].config, rows[0].evaluations[0]
     return (
-        f"Success within {first.horizon} control steps, mean and 95 % interval over {len(rows[0].evaluations)} seeds × "
-        f"{len(first.seed)} episodes; {config.train.updates} updates each, from the same base policy. Difference to "
-        "behaviour cloning: paired over seeds and episodes."
+        f"Success within {first.horizon} control steps, mean and 95 % interval over "
+        f"{len(rows[0].evaluations)} seeds × {len(first.seed)} episodes; {config.train.updates} updates, "
+        "from the same start. Difference to behaviour cloning: paired over seeds and episodes."
     )
 
 

@@ -206,7 +206,8 @@ def _wrong_value(error: ConfigCompositionException) -> str:
     if override and wanted:
         return f"{override[1]}: the value must be {KINDS.get(wanted[1], wanted[1])}"
     if override and "is not a subclass" in cause:
-        return f"{override[1]}: these are several settings; change one of them, {override[1].split('=')[0]}.<name>=…"
+        group = override[1].split("=")[0]
+        return f"{override[1]}: these are several settings; change one of them, {group}.<name>=…"
     if override:
         return f"{override[1]}: {_first_line(cause)}"
     return _first_line(error)

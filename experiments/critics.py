@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from envs.errors import UserError
-from envs.types import Episode
+from envs.types import Episode, Style
 from experiments.config import require
 from experiments.oracle import Oracle
 from experiments.plugins import resolve
@@ -29,8 +29,8 @@ class Critic(Protocol):
 class CriticData:
     """Episodes that a critic learns from: how many of each style.
 
-    Those with a hesitation or a retry carry its exact ends, from which their true values follow; with none of them,
-    the critic learns from undisturbed experts alone, as published.
+    Those with a hesitation or a retry carry its exact ends, from which their true values follow; with none of
+    them, the critic learns from undisturbed experts alone, as published.
     """
 
     clean: int = 40
@@ -49,9 +49,9 @@ class CriticData:
         )
 
     @property
-    def styles(self) -> dict[str, int]:
+    def styles(self) -> dict[Style, int]:
         """{style: number of episodes} of the styles that occur."""
-        names = ("clean", "noisy", "slow", "hesitation", "retry")
+        names: tuple[Style, ...] = ("clean", "noisy", "slow", "hesitation", "retry")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 

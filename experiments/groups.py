@@ -62,7 +62,7 @@ def store_groups() -> None:
 
 
 def store_plugins(arguments: Sequence[str]) -> None:
-    """Import every `package.module:name` among the choices of a command line and make it a choice of its group.
+    """Import every `package.module:name` that a command line chooses and make it a choice of its group.
 
     Raises:
         UserError: it cannot be imported, or the group takes no parts from outside.

@@ -1,4 +1,4 @@
-"""True progress, from the simulator's state: how far along do undisturbed experts stand in the most similar states?"""
+"""True progress, from the simulator's state: how far are undisturbed experts in the most similar states?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from envs.errors import UserError
 from envs.types import Episode
@@ -19,7 +19,8 @@ NEIGHBOURS = 16
 def features(episode: Episode) -> np.ndarray:
     """What similarity is judged by, in metres: float32 [T, 8].
 
-    Hand to object (3), object to target (3), height of the object above where it began (1), opening of the hand (1).
+    Hand to object (3), up to where the robot's base stands; object to target (3); height of the object
+    above where it began (1); opening of the hand (1).
 
     Raises:
         UserError: the episode was recorded without the simulator's state.
@@ -41,7 +42,7 @@ class Oracle:
     tree: the references' features; progress: float32 [R], t / (T − 1) of every reference state.
     """
 
-    tree: cKDTree
+    tree: KDTree
     progress: np.ndarray
 
     @classmethod
@@ -49,7 +50,7 @@ class Oracle:
         """From undisturbed expert episodes of the same task and robot (clean, noisy or slow)."""
         known = [(features(episode), np.linspace(0, 1, len(episode))) for episode in references]
         states, progress = zip(*known, strict=True)
-        return cls(cKDTree(np.concatenate(states)), np.concatenate(progress))
+        return cls(KDTree(np.concatenate(states)), np.concatenate(progress))
 
     def values(self, episode: Episode) -> np.ndarray:
         """Float32 [T] in [0, 1]; 1 where the task is solved."""

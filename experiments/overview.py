@@ -38,9 +38,10 @@ def print_overview(arguments: Sequence[str]) -> None:
         [
             *(run["choices"][group] for group in ("task", "method", "policy", "critic")),
             run["settings"]["seed"],
+            percent(run["before"]["success"]) if run["before"] else "–",
+            percent(run["after"]["success"]),
+            file.parent / "report.md",
         ]
-        + [percent(run["before"]["success"]) if run["before"] else "–", percent(run["after"]["success"])]
-        + [file.parent / "report.md"]
         for run, file in zip(found, files, strict=True)
     ]
     print(table(["task", "method", "policy", "critic", "seed", "before", "after", "report"], rows))

@@ -1,4 +1,4 @@
-"""One experiment, stage by stage: data -> critic -> labels -> samples -> policy -> success before and after."""
+"""One experiment, stage by stage: data -> critic -> labels -> samples -> policy -> success."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python -m experiments.pretrain_vla [folder=policy_extraction/base_vla] [train.updates=…] [episodes=…]
 
-Its seeds are its own: no episode of an experiment's data or evaluation is among them. A killed run is continued by
-the same command.
+Its seeds are its own: no episode of an experiment's data or evaluation is among them. A killed run is
+continued by the same command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stages behind `pretrain_vla`: data of all tasks -> training -> a check in the simulator -> folder and card."""
+"""The stages behind `pretrain_vla`: data of all tasks -> training -> a check in the simulator -> folder."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _episodes(data: Mapping[str, Data]) -> Iterator[Episode]:
 def _check(
     artifacts: Artifacts, config: PretrainConfig, tasks: Mapping[str, TaskConfig], made: Artifact
 ) -> dict[str, Any]:
-    """Success of the base policy on every task, with seeds that nothing else uses: {task: [solved, episodes]}."""
+    """Success on every task, with seeds that nothing else uses: {task: [solved, episodes]}."""
 
     def build(folder: Path) -> None:
         policy = VLAChoice(base=str(made.folder / "vla")).make(config.train, config.seed)
@@ -163,17 +163,19 @@ def _card(config: PretrainConfig, data: Mapping[str, Data], found: Mapping[str, 
             ]
         )
     styles = ", ".join(f"{count} {style}" for style, count in config.data.styles.items())
+    spec = config.vla.spec
     return f"""# Base VLA
 
-A small vision-language-action policy: cameras ({", ".join(config.vla.spec.cameras)}, {config.vla.spec.image_size}×
-{config.vla.spec.image_size} pixels), an instruction and proprioception in, a chunk of {config.vla.spec.action_horizon}
-actions out; one encoder, a flow-matching head and a token head. Weights are in half precision, `model.safetensors`.
+A small vision-language-action policy: cameras ({", ".join(spec.cameras)}; {spec.image_size} pixels square),
+an instruction and proprioception in, a chunk of {spec.action_horizon} actions out; one encoder, a
+flow-matching head and a token head. Weights are in half precision, `model.safetensors`.
 
 **Made by** `python -m experiments.pretrain_vla`, nothing else; all settings are below.
 
-**Data.** Scripted demonstrations in robosuite with the {config.robot}, per task: {styles}. It imitates the bad ones as
-faithfully as the good ones: it is a starting point for policy extraction, not a good policy. Its seeds are used for no
-experiment's data and no evaluation. An auxiliary loss taught the encoder where the objects are, from the simulator.
+**Data.** Scripted demonstrations in robosuite with the {config.robot}, per task: {styles}.
+It imitates the bad ones as faithfully as the good ones: it is a starting point for policy extraction, not a
+good policy. Its seeds are used for no experiment's data and no evaluation. An auxiliary loss taught the
+encoder where the objects are, from the simulator.
 
 **Success** before any extraction, {config.check.episodes} episodes a task, 95 % intervals:
 

@@ -29,7 +29,7 @@ HEADLINE = (
 
 
 def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> None:
-    """Write report.md, results.json and the pictures into `folder`; what an earlier report left is replaced."""
+    """Write report.md, results.json and the pictures into `folder`, over those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _draw(folder, config, outcome, results)
     shutil.rmtree(folder / "videos", ignore_errors=True)
@@ -121,8 +121,8 @@ def _headline(results: Mapping[str, Any]) -> str:
     start = f" (before: {percent(before['success'])})" if before else ""
     return (
         f"{choices['method']} on {choices['task']}, policy {choices['policy']}, critic {choices['critic']}: "
-        f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within {after['horizon']} "
-        f"control steps; 95 % intervals (Wilson). {results['seconds']:.0f} s, reused stages not counted."
+        f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
+        f"{after['horizon']} control steps; 95 % intervals (Wilson). The command took {results['seconds']:.0f} s."
     )
 
 
@@ -210,6 +210,7 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     if before:
         print(f"before   {percent(before['success'])}")
     print(
-        f"after    {percent(after['success'])} of {after['episodes']} episodes within {after['horizon']} steps"
+        f"after    {percent(after['success'])} of {after['episodes']} episodes "
+        f"within {after['horizon']} steps"
     )
     print(f"report   {folder / 'report.md'}")

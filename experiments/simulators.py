@@ -1,4 +1,4 @@
-"""Simulator processes cost seconds to start: they are kept open from one stage to the next that needs the same."""
+"""Simulator processes cost seconds to start: they are kept open for the next stage that needs the same."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def label_store(
     critic: EpisodeCritic,
     store: Store,
     path: Path,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
     reward_model_path: str = "",
 ) -> LabelReport:
     """Write the critic's values of every frame of the store to `path`; memory does not grow with the episodes.

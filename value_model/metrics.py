@@ -89,7 +89,7 @@ def still(episode: Episode) -> Episode:
 
 
 def measure_critic(
-    critic: EpisodeCritic, episodes: Iterable[Episode], progress: Callable[[int], None] | None = None
+    critic: EpisodeCritic, episodes: Iterable[Episode], progress: Callable[[int], object] | None = None
 ) -> dict[str, float]:
     """All metrics of a critic over held-out episodes; what has no episode is left out.
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from envs.errors import UserError
-from envs.recording import Rollout
-from envs.tasks import task_spec
+from envs.recording import Recording, Rollout
+from envs.tasks import check_choice, task_spec
 from envs.types import Episode
 from experiments.artifacts import SCRATCH, Artifacts, digest
 from experiments.config import TaskConfig
@@ -29,7 +29,7 @@ from experiments.critics import (
 from experiments.oracle import Oracle
 from experiments.plugins import resolve, source_digest
 from experiments.progress import Bars, announce
-from experiments.stages.data import Data, collect_data
+from experiments.stages.data import CAMERAS, Data, collect_data
 from experiments.tracking import Tracker
 
 VERSION = 1
@@ -104,16 +104,23 @@ def make_judge(
     critic: Any = source.load()
     instruction = task_spec(task.name).instructions[0]
     if isinstance(critic, VideoCritic):
-        values = critic.values
+        cameras, values = (critic.camera,), critic.values
     elif hasattr(critic, "values_of_many"):
+        cameras = critic.config.cameras
 
         def values(frames: np.ndarray, text: str) -> np.ndarray:
             return critic.values(frames, text, frame_rate)
     else:
         raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=wvm")
+    for camera in cameras:
+        check_choice("camera", camera, CAMERAS)
+
+    def seen(recording: Recording) -> np.ndarray:
+        views = dict(zip(CAMERAS, np.split(recording.frames, len(CAMERAS), axis=2), strict=True))
+        return np.concatenate([views[camera] for camera in cameras], axis=2)
 
     def judge(rollouts: Sequence[Rollout]) -> np.ndarray:
-        pictures = [rollout.recording.frames for rollout in rollouts if rollout.recording is not None]
-        return np.array([values(frames, instruction)[-1] for frames in pictures], np.float32)
+        recordings = [rollout.recording for rollout in rollouts if rollout.recording is not None]
+        return np.array([values(seen(recording), instruction)[-1] for recording in recordings], np.float32)
 
     return judge

@@ -96,7 +96,7 @@ def _write(
 
 
 def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A new array file, mapped into memory; its room on the disk is taken now, so that a full disk says so here."""
+    """A new array file, mapped into memory; its room is taken now, so that a full disk says so here."""
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     with open(path, "r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -1,4 +1,4 @@
-"""Stages `label` and `metrics`: a critic's values of a data set, and how good they are on held-out episodes."""
+"""Stages `label` and `metrics`: a critic's values of a data set, and how good they are on held-out ones."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ VERSION = 1
 class Labels:
     """Values of a data set.
 
-    values: float32 [T] for every episode; digest: of all that they were made from; report: frames, seconds and
-    frames_per_s of the labelling, empty for values that came from a file.
+    values: float32 [T] for every episode; digest: of all that they were made from; report: frames, seconds
+    and frames_per_s of the labelling, empty for values that came from a file.
     """
 
     values: list[np.ndarray]

@@ -1,4 +1,4 @@
-"""Every mistake on a command line is one line that says what is wrong and which is the nearest right thing."""
+"""Every mistake on a command line is one line that says what is wrong and what is the nearest right thing."""
 
 import subprocess
 import sys

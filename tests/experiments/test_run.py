@@ -16,20 +16,45 @@ from policy_extraction.vla import new_vla, save_vla
 from policy_extraction.vla_encoder import VLAConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = """
-    task=lift data.clean=1 data.hesitation=1 data.retry=0 data.detour=0 data.failure=0
-    held_out.clean=1 held_out.hesitation=1 held_out.retry=1
-    train.updates=24 train.warmup=2 batch.size=8 batch.dispatch=2 batch.variants=2 batch.checkpoint_seconds=0
-    evaluate.episodes=2 evaluate.horizon=16 evaluate.workers=2 evaluate.videos=1 wandb.mode=disabled
-""".split()
-CRITIC = """
-    critic.data.clean=1 critic.data.noisy=0 critic.data.slow=0
-    critic.model.tokenizer.updates=8 critic.model.tokenizer.width=8 critic.model.tokenizer.frames=64
-    critic.model.video.layers=1 critic.model.video.width=32 critic.model.video.feedforward=32
-    critic.model.value.width=16 critic.model.value.feedforward=16
-    critic.model.optim.updates=8 critic.model.optim.batch=8 critic.model.optim.checkpoint_every=2
-    critic.model.optim.updates_per_dispatch=2
-""".split()
+SETTINGS = [
+    "task=lift",
+    "data.clean=1",
+    "data.hesitation=1",
+    "data.retry=0",
+    "data.detour=0",
+    "data.failure=0",
+    "held_out.clean=1",
+    "held_out.hesitation=1",
+    "held_out.retry=1",
+    "train.updates=24",
+    "train.warmup=2",
+    "batch.size=8",
+    "batch.dispatch=2",
+    "batch.variants=2",
+    "batch.checkpoint_seconds=0",
+    "evaluate.episodes=2",
+    "evaluate.horizon=16",
+    "evaluate.workers=2",
+    "evaluate.videos=1",
+    "wandb.mode=disabled",
+]
+CRITIC = [
+    "critic.data.clean=1",
+    "critic.data.noisy=0",
+    "critic.data.slow=0",
+    "critic.model.tokenizer.updates=8",
+    "critic.model.tokenizer.width=8",
+    "critic.model.tokenizer.frames=64",
+    "critic.model.video.layers=1",
+    "critic.model.video.width=32",
+    "critic.model.video.feedforward=32",
+    "critic.model.value.width=16",
+    "critic.model.value.feedforward=16",
+    "critic.model.optim.updates=8",
+    "critic.model.optim.batch=8",
+    "critic.model.optim.checkpoint_every=2",
+    "critic.model.optim.updates_per_dispatch=2",
+]
 METHOD_AND_JAX_POLICY = '''
 from dataclasses import dataclass
 import jax, jax.numpy as jnp
