@@ -110,7 +110,9 @@ class _Clone:
 
 
 def _take(arrays: Any, index: np.ndarray | None) -> Any:
-    """The rows at `index` of every array, however nested; for None, all rows under one more leading axis."""
+    """The rows at `index` of every array, however nested; for None, all rows under one more leading
+    axis.
+    """
     if isinstance(arrays, dict):
         return {name: _take(array, index) for name, array in arrays.items()}
     return arrays[index]
