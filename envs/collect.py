@@ -29,8 +29,9 @@ EPISODES_AHEAD = (
 class CollectReport:
     """What was collected.
 
-    episodes: written episodes by style; redraws: demonstrations by style that did not end as their style means them
-    to and were left out; frames: written frames; seconds: wall clock.
+    episodes: written episodes by style.
+    redraws: by style, demonstrations that did not end as their style means them to and were left out.
+    frames: written frames; seconds: wall clock.
     """
 
     episodes: dict[str, int]
@@ -66,9 +67,10 @@ def collect(
 ) -> CollectReport:
     """Write `styles[style]` demonstrations of each style into a new store, the styles evenly interleaved.
 
-    Of N episodes, number i is the demonstration with the first of the seeds seed + i, seed + i + N, seed + i + 2N, …
-    that ends as its style means it to; the others are counted and left out. The store is the same for any number of
-    workers. It appears when it is whole; an interrupted collection leaves nothing that opens, and starts over.
+    Of N episodes, number i is the demonstration with the first of the seeds seed + i, seed + i + N,
+    seed + i + 2N, … that ends as its style means it to; the others are counted and left out. The store is the
+    same for any number of workers. It appears when it is whole; an interrupted collection leaves nothing that
+    opens, and starts over.
 
     Args:
         folder: does not exist yet, or is empty.
@@ -76,8 +78,8 @@ def collect(
         progress: called with 1 for each episode written.
 
     Raises:
-        UserError: unknown task, robot, style or camera, no episodes asked for, the folder is taken, no EGL, the
-            expert cannot do it, a worker process died, the disk is full.
+        UserError: unknown task, robot, style or camera, no episodes asked for, the folder is taken, no EGL,
+            the expert cannot do it, a worker process died, the disk is full.
     """
     task_spec(task)
     check_choice("robot", robot, ROBOTS)
@@ -97,7 +99,7 @@ def collect(
 
 
 def interleave(styles: Mapping[Style, int]) -> list[Style]:
-    """The style of each episode: every style as often as asked for, spread evenly, independent of their order.
+    """The style of each episode: every style as often as asked for, spread evenly.
 
     Raises:
         UserError: an unknown style, a negative count, or nothing to collect.
@@ -136,8 +138,8 @@ def _draw(world: _World, style: Style, seeds: range) -> tuple[Episode, int]:
         if fits_intent(episode):
             return episode, rejected
     raise UserError(
-        f"no {style} demonstration of {world.task} with {world.robot} ended as meant in {len(seeds)} attempts "
-        f"(seeds {seeds.start} to {seeds[-1]}); choose another robot, style or seed"
+        f"no {style} demonstration of {world.task} with {world.robot} ended as meant in {len(seeds)} "
+        f"attempts (seeds {seeds.start} to {seeds[-1]}); choose another robot, style or seed"
     )
 
 

@@ -27,13 +27,14 @@ Target = Callable[[], np.ndarray]
 class Arm:
     """Drives the hand of the recorder's environment towards poses.
 
-    Positions are in the world frame, metres; rotations are matrices [3, 3], their third column is the direction in
-    which the hand points.
+    Positions are in the world frame, metres; rotations are matrices [3, 3], their third column is the
+    direction in which the hand points.
 
     Attributes:
-        speed: the largest norm of the position part of an action; noise: standard deviation of the innovations of
-            the Ornstein-Uhlenbeck noise on executed actions;
-        base: where the robot stands [3]; level: the rotation nearest to that at the start that points straight down;
+        speed: the largest norm of the position part of an action.
+        noise: standard deviation of the innovations of the Ornstein-Uhlenbeck noise on executed actions.
+        base: where the robot stands [3].
+        level: the rotation that points straight down, nearest to that at the start.
         goal_rotation: the rotation that was last asked for.
     """
 
@@ -92,7 +93,7 @@ class Arm:
         self._execute(motion + self._disturbance, gripper)
 
     def towards(self, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-        """The noiseless motion [6] that brings the hand closer to a pose: proportional, limited by `speed`."""
+        """The noiseless motion [6] towards a pose: proportional to the error, limited by `speed`."""
         move = _limited((position - self.position) / POSITION_STEP, self.speed)
         turn = _limited(TURN_GAIN * rotation_vector(rotation @ self.rotation.T), TURN_LIMIT)
         return np.concatenate([move, turn])
@@ -108,8 +109,8 @@ class Arm:
     ) -> bool:
         """Move until within `tolerance` metres (and `turn_tolerance` radians) of a pose; the target may move.
 
-        Where friction or a load stops the hand short, it pulls harder. Noisy hands are content with proportionally
-        less. Returns whether it got there within `max_steps` frames, stretched for slow hands.
+        Where friction or a load stops the hand short, it pulls harder. Noisy hands are content with
+        proportionally less. Returns whether it got there within `max_steps` frames, stretched for slow hands.
         """
         where = target if callable(target) else lambda: target
         tolerance *= max(1.0, self.noise / TOLERATED_NOISE)

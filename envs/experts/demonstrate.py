@@ -1,4 +1,4 @@
-"""One demonstration: reset the environment with a seed, carry out a plan of the style, hand back the episode."""
+"""One demonstration: reset to a seed, carry out a plan of the style, hand back the episode."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ PLACES: dict[
 
 
 def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
-    """Demonstrate the task of `env` in a style, from the episode of `seed`; the same again for the same arguments.
+    """Demonstrate the task of `env` in a style, from the reset of `seed`; the same for the same arguments.
 
-    The experts see the simulator's state. Actions are recorded as executed, noise included. An expert that succeeds
-    lingers for a few frames; one that fails draws back and idles for about as long as others take. The outcome is
-    what happened, not what was meant: `fits_intent` says whether the two agree.
+    The experts see the simulator's state. Actions are recorded as executed, noise included. An expert that
+    succeeds lingers for a few frames; one that fails draws back and idles for about as long as others take.
+    The outcome is what happened, not what was meant: `fits_intent` says whether the two agree.
+
+    Hesitations and retries carry their segment. A hesitation's frames are those spent pausing or wandering. A
+    retry's run from the first in which the hand closes on nothing to the last of its way back: the stretch
+    that undoes the approach, so that true progress falls over it and is then made good.
 
     Raises:
         UserError: unknown style.
@@ -44,7 +48,10 @@ def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
 
 
 def fits_intent(episode: Episode) -> bool:
-    """Whether a demonstration ended as its style means it to: a failure never solved, any other solved at the end."""
+    """Whether a demonstration ended as its style means it to.
+
+    A failure never solves the task, any other ends solved; hesitations and retries have one segment within.
+    """
     if episode.style == "failure":
         return not episode.rewards.any()
     segments_inside = all(0 < segment.start < segment.end < len(episode) - 1 for segment in episode.segments)

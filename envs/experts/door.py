@@ -1,4 +1,4 @@
-"""Open a door: reach for its handle with a horizontal hand, grip, press the handle down, pull the door."""
+"""Open a door: reach for its handle with a slanting hand, grip, press the handle down, pull the door."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from envs.experts.arm import CLOSE, OPEN, Arm
-from envs.experts.habits import idle, linger, pause, set_off
+from envs.experts.habits import UP, idle, linger, pause, set_off
 from envs.experts.plan import Failure, Miss, Plan
 from envs.experts.rotations import about, about_vertical, pointing, wrap
 from envs.types import Segment
 
 GRIP = np.array([0.1, -0.1, 0.0])  # where to hold the handle, in the frame of its latch, metres
 BEFORE = 0.09  # how far in front of the handle the hand gets ready, metres
+SLANT = 0.45  # radians by which the hand points down: UR5e's wrist is singular when it is horizontal
 LATCH_OPEN = 1.4  # radians of the handle at which the door is free
 PRESS_LEAD, PULL_LEAD = 0.35, 0.2  # radians by which the hand runs ahead of the handle and of the door
 PRESS_STEPS, PULL_STEPS = 60, 60
@@ -25,8 +26,8 @@ NOMINAL = 120  # usual frames of a clean episode
 def open_door(arm: Arm, simulation: Any, plan: Plan) -> None:
     """Carry out the plan on robosuite's door.
 
-    The segment of a retry runs from the first frame in which the hand closes on nothing to the last frame of its way
-    back in front of the handle.
+    The segment of a retry runs from the first frame in which the hand closes on nothing to the last frame of
+    its way back in front of the handle.
     """
     hand = _Hand(arm, simulation, plan)
     if plan.failure is not None:
@@ -54,7 +55,8 @@ class _Hand:
         self.hinge = simulation.sim.model.joint_name2id(simulation.door.joints[0])
         outward = self.outward()
         yaw = wrap(float(np.arctan2(outward[1], outward[0])) - arm.finger_angle, np.pi)
-        self.rotation = pointing(about_vertical(yaw) @ arm.level, -outward)
+        approach = -np.cos(SLANT) * outward - np.sin(SLANT) * UP
+        self.rotation = pointing(about_vertical(yaw) @ arm.level, approach)
 
     def latch_rotation(self) -> np.ndarray:
         return np.array(self.data.body_xmat[self.latch]).reshape(3, 3)
@@ -67,11 +69,11 @@ class _Hand:
         return np.array(self.data.body_xpos[self.latch]) + self.latch_rotation() @ GRIP
 
     def ready_point(self) -> np.ndarray:
-        return self.grip_point() + BEFORE * self.outward()
+        return self.grip_point() - BEFORE * self.rotation[:, 2]
 
     def approach(self) -> None:
         set_off(self.arm, self.plan, self.ready_point(), self.rotation, OPEN)
-        self.arm.reach(self.ready_point, self.rotation, OPEN, 0.015)
+        self.arm.reach(self.ready_point, self.rotation, OPEN, 0.008, turn_tolerance=0.08)
         pause(self.arm, self.plan, "hover", OPEN)
 
     def miss(self, miss: Miss) -> None:

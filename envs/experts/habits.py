@@ -57,7 +57,7 @@ def detour(arm: Arm, sideways: float, destination: np.ndarray, rotation: np.ndar
 
 
 def linger(arm: Arm, gripper: float, frames: int, direction: np.ndarray = UP) -> None:
-    """Draw back along a direction until the state has been solved for a number of frames, or a while has passed."""
+    """Draw back along a direction until the state has been solved for some frames, or a while has passed."""
     goal = arm.position + RETREAT * direction
     solved = 0
     for _ in range(LINGER_LIMIT):

@@ -68,7 +68,9 @@ def measure(
         for task, robot, style in ((t, r, s) for r in robots for t in tasks for s in styles):
             outcomes = pool.map(partial(_outcome, task, robot, style), range(seed, seed + episodes))
             name = f"{task} {robot} {style}"
-            success, frames = np.array(list(tqdm(outcomes, name, episodes, leave=False, disable=None))).mean(axis=0)
+            success, frames = np.array(list(tqdm(outcomes, name, episodes, leave=False, disable=None))).mean(
+                axis=0
+            )
             rows.append(
                 {"task": task, "robot": robot, "style": style, "success": success, "frames": frames}
                 | {"episodes": episodes}

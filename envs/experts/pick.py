@@ -20,8 +20,8 @@ CLOSE_STEPS, OPEN_STEPS = 8, 6
 def pick_and_place(arm: Arm, scene: Scene, plan: Plan) -> None:
     """Carry out the plan on a pick-and-place task.
 
-    The segment of a retry runs from the first frame in which the hand closes on nothing to the last frame of its way
-    back up above the object: the stretch that undoes the descent, which the next descent makes good.
+    The segment of a retry runs from the first frame in which the hand closes on nothing to the last frame of
+    its way back up above the object: the stretch that undoes the descent, which the next descent makes good.
     """
     hand = _Hand(arm, scene, plan)
     if plan.failure is not None:
@@ -81,7 +81,7 @@ class _Hand:
         return self.arm.position - self.scene.position()
 
     def place_yaw(self, goal: np.ndarray, period: float) -> float:
-        """The turn of the hand at the goal: one that fits, within the wrist's range, with the hand near the base."""
+        """The turn of the hand at the goal that fits, in the wrist's range, with the hand nearest the base."""
         offset, now = self.in_hand(), self.arm.yaw
         fits = [wrap(now - self.scene.yaw() + k * period) for k in range(round(2 * np.pi / period))]
 
@@ -97,7 +97,10 @@ class _Hand:
             self.rotation = about_vertical(self.place_yaw(goal, self.scene.goal_period)) @ self.arm.level
         if self.plan.detour is not None and self.plan.detour.leg == "carry":
             detour(self.arm, self.plan.detour.sideways, above + self.in_hand(), self.rotation, CLOSE)
-        self.arm.reach(lambda: above + self.in_hand(), self.rotation, CLOSE, 0.01)
+        tolerance, turn_tolerance = self.scene.precision
+        self.arm.reach(
+            lambda: above + self.in_hand(), self.rotation, CLOSE, tolerance, turn_tolerance=turn_tolerance
+        )
         pause(self.arm, self.plan, "place", CLOSE)
 
     def release(self, goal: np.ndarray) -> None:

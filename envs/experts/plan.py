@@ -27,8 +27,9 @@ class Hesitation:
 
 @dataclass(frozen=True)
 class Miss:
-    """Close the hand `offset` (x, y) beside the object for `close_steps` frames, retreat to `retreat` above the
-    hover point and grasp again; metres.
+    """Close the hand beside the object, draw back and grasp again.
+
+    offset: where, from the object (x, y; metres); close_steps: frames; retreat: metres above the hover point.
     """
 
     offset: np.ndarray
@@ -46,7 +47,7 @@ class Detour:
 
 @dataclass(frozen=True)
 class Failure:
-    """How the episode fails: the mistake, at which fraction of its leg, in which direction (radians), how far."""
+    """How it fails: the mistake, at which fraction of its leg, in which direction (radians), how far (metres)."""
 
     mistake: Mistake
     fraction: float
@@ -56,7 +57,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Plan:
-    """One demonstration: the pace and noise of the hand, how long it lingers when done, and what goes wrong."""
+    """One demonstration.
+
+    speed, noise: of the hand, see `Arm`; linger: frames after success; length: of a failure, relative to what
+    is usual; the others: what goes wrong.
+    """
 
     speed: float
     noise: float

@@ -1,4 +1,4 @@
-"""What a pick-and-place expert knows of its task: the object, how to grip it and where it belongs (privileged)."""
+"""What a pick-and-place expert knows of its task: the object, how to grip it and where it belongs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ REACH, NEARER = (
 
 @dataclass(frozen=True)
 class Grip:
-    """How to take an object, in its own frame.
+    """How to take an object, in its own frame, metres and radians.
 
-    point: where the fingers meet, metres [3]; top: how far the object reaches above that point, bottom: how far below
-    its origin; angle: direction in which the fingers close, radians; period: turns after which the grip is the same,
-    None when every turn is.
+    top: how far the object reaches above the grip point; bottom: how far below its origin.
+    point: where the fingers meet [3].
+    angle: direction in which the fingers close.
+    period: turns after which the grip is the same, None when every turn is.
     """
 
     top: float
@@ -42,13 +43,17 @@ class Grip:
 
 @dataclass(frozen=True)
 class Scene:
-    """One task seen by the expert; positions in the world frame, metres.
+    """One task seen by the expert; world frame, metres and radians.
 
-    pose: the object's origin [3] and rotation [3, 3] now; goal: where its origin should be released [3], None when
-    lifting it is all; carry_height: height of its origin on the way; astray: from the goal to where a careless
-    release ends, given a direction (radians) and a distance; goal_period: turns about the vertical after which the
-    placed object fits again, None when any does; overlap: how far, in metres, a hand at a point
-    [2] whose fingers close along an angle reaches into things around the object; pace: of the hand, relative to usual; nominal: usual frames of a clean episode.
+    pose: the object's origin [3] and rotation [3, 3] now.
+    goal: where its origin should be released [3], None when lifting it is all.
+    carry_height: height of its origin on the way.
+    nominal: usual frames of a clean episode.
+    astray: from the goal to where a careless release ends, given a direction and a distance.
+    goal_period: turns about the vertical after which the placed object fits again, None when any does.
+    overlap: how far a hand at a point [2] whose fingers close along an angle reaches into things around.
+    precision: position and rotation errors with which the hand stops above the goal.
+    pace: of the hand, relative to usual.
     """
 
     grip: Grip
@@ -60,6 +65,7 @@ class Scene:
     goal_period: float | None = None
     overlap: Callable[[np.ndarray, float], float] = lambda point, angle: 0.0
     pace: float = 1.0
+    precision: tuple[float, float] = (0.01, 0.2)
 
     def position(self) -> np.ndarray:
         """The object's origin now."""
@@ -76,7 +82,7 @@ class Scene:
         return position + rotation @ np.array(self.grip.point)
 
     def grip_yaw(self, finger_angle: float) -> float:
-        """The turn of the hand to grip the object now: of those least in the way of other things, the smallest.
+        """The turn of the hand to grip the object now: the smallest of those least in the way of other things.
 
         finger_angle: direction in which the fingers close when the hand is not turned.
         """
@@ -131,7 +137,7 @@ def _palm_in_walls(point: np.ndarray, angle: float, simulation: Any) -> float:
 
 
 def _within_reach(target: np.ndarray, simulation: Any) -> np.ndarray:
-    """A position that an outstretched arm need not strain for: the target, or one in the same bin nearer to it."""
+    """The target, or where an arm would have to strain to reach it, a nearer position in the same bin."""
     way = target[:2] - simulation.robots[0].base_pos[:2]
     distance = np.linalg.norm(way)
     return target - np.append(way / distance * (NEARER if distance > REACH else 0.0), 0.0)
@@ -185,6 +191,7 @@ def _nut(simulation: Any) -> Scene:
         nominal=130,
         astray=_beside,
         goal_period=np.pi / 2,
+        precision=(0.005, 0.1),
     )
 
 
