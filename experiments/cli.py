@@ -46,7 +46,8 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
         current[:] = [config]
         task()
 
-    job()
+    entry: Any = job  # Hydra gives it the configuration
+    entry()
 
 
 def show_help(arguments: Sequence[str], text: str | None) -> bool:

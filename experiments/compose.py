@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -84,7 +83,7 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
     for override in parsed:
         if override not in groups:
-            _check_key(override, known)
+            _check_key(command, override, known)
     return to_object(_compose(command, overrides))
 
 
@@ -109,8 +108,8 @@ def _built(node: Any) -> Any:
     if not isinstance(node, DictConfig):
         return node
     items = {str(key): _built(node[key]) for key in node}
-    kind: Any = OmegaConf.get_type(node)
-    return kind(**items) if is_dataclass(kind) else items
+    schema: Any = OmegaConf.get_type(node)
+    return items if schema is dict else schema(**items)
 
 
 def _open(node: DictConfig) -> None:
@@ -162,11 +161,14 @@ def _check_choice(override: Override) -> None:
     )
 
 
-def _check_key(override: Override, known: set[str]) -> None:
+def _check_key(command: str, override: Override, known: set[str]) -> None:
     key = override.key_or_group
     if key.startswith("hydra.") or key in known:
         return
-    raise UserError(f"unknown setting {key!r}{_nearest(key, known)} `--cfg job` lists them all")
+    lists = "`python -m experiments.run --cfg job` lists them all"
+    if command != "run":
+        lists = f"Settings: {', '.join(sorted(name for name in known if '.' not in name))}"
+    raise UserError(f"unknown setting {key!r}{_nearest(key, known)} {lists}")
 
 
 def _nearest(word: str, candidates: Iterable[str]) -> str:

@@ -122,7 +122,7 @@ def _headline(results: Mapping[str, Any]) -> str:
     return (
         f"{choices['method']} on {choices['task']}, policy {choices['policy']}, critic {choices['critic']}: "
         f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
-        f"{after['horizon']} control steps; 95 % intervals (Wilson). The command took {results['seconds']:.0f} s."
+        f"{after['horizon']} control steps; 95 % intervals (Wilson). It took {results['seconds']:.0f} s."
     )
 
 

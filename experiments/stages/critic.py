@@ -116,7 +116,9 @@ def make_judge(
         check_choice("camera", camera, CAMERAS)
 
     def seen(recording: Recording) -> np.ndarray:
-        views = dict(zip(CAMERAS, np.split(recording.frames, len(CAMERAS), axis=2), strict=True))
+        views: dict[str, np.ndarray] = dict(
+            zip(CAMERAS, np.split(recording.frames, len(CAMERAS), axis=2), strict=True)
+        )
         return np.concatenate([views[camera] for camera in cameras], axis=2)
 
     def judge(rollouts: Sequence[Rollout]) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""The measurements behind `bench`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.errors import UserError
+from envs.tasks import ROBOTS, check_choice, task_spec
+from experiments.compose import composed, store_command
+from experiments.config import require
+from experiments.progress import bar
+from experiments.reporting import table
+
+
+@dataclass(frozen=True)
+class RolloutBench:
+    """Frames a second with one camera, in one process."""
+
+    task: str = "stack"
+    robot: str = "Panda"
+    image_size: int = 64
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        task_spec(self.task)
+        check_choice("robot", self.robot, ROBOTS)
+        require(self.image_size >= 16, f"image_size={self.image_size} must be at least 16")
+
+
+@dataclass(frozen=True)
+class MethodsBench:
+    """The time of an update."""
+
+    updates: int = 200
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        require(self.updates >= 1, f"updates={self.updates} must be at least 1")
+        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+
+
+def bench_rollout(config: RolloutBench) -> Mapping[str, Any]:
+    """Stock robosuite and ours, and the ratio."""
+    from envs.benchmark import measure_rollout
+
+    found = measure_rollout(config.task, config.robot, config.image_size, config.steps)
+    rows = [
+        ["stock robosuite", f"{found['stock_fps']:.1f}"],
+        ["ours", f"{found['fps']:.1f}"],
+        ["ratio", f"{found['ratio']:.1f}"],
+    ]
+    print(
+        table([f"{config.task}, {config.robot}, {config.image_size}×{config.image_size}", "frames/s"], rows)
+    )
+    return found
+
+
+def bench_methods(config: MethodsBench) -> Mapping[str, Any]:
+    """Every method over plain behaviour cloning."""
+    from policy_extraction.benchmark import measure_methods
+
+    with bar("methods", config.updates, "updates") as shown:
+        found = measure_methods(config.updates, config.batch_size, progress=shown.update)
+    rows = [[method, f"{100 * cost['overhead']:+.1f} %"] for method, cost in found.items()]
+    print(table(["method", "update time over bc"], rows))
+    return found
+
+
+BENCHES: dict[str, tuple[type, Callable[[Any], Mapping[str, Any]]]] = {
+    "rollout": (RolloutBench, bench_rollout),
+    "methods": (MethodsBench, bench_methods),
+}
+
+
+def run_bench(arguments: Sequence[str]) -> None:
+    """Measure, print a table, and as the last line JSON.
+
+    Raises:
+        UserError: not the name of a measurement, or a mistake in its settings.
+    """
+    if not arguments:
+        raise UserError(f"say what to measure: {' or '.join(BENCHES)}")
+    check_choice("measurement", arguments[0], BENCHES)
+    schema, measure = BENCHES[arguments[0]]
+    store_command("bench", schema)
+    print(json.dumps(measure(composed("bench", arguments[1:]))))
