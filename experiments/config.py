@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from envs.errors import UserError
 from envs.tasks import ROBOTS, check_choice
-from envs.types import STYLES, Style
+from envs.types import STYLES
 from experiments.seeds import first_seed
 from policy_extraction.types import Training
 
@@ -54,7 +54,7 @@ class MixtureData:
         require(bool(self.styles), "data: at least one style must have episodes, for instance data.clean=40")
 
     @property
-    def styles(self) -> dict[Style, int]:
+    def styles(self) -> dict[str, int]:
         """{style: number of episodes} of the styles that occur."""
         return {style: getattr(self, style) for style in STYLES if getattr(self, style)}
 
@@ -84,7 +84,7 @@ class HeldOutConfig:
         require(smallest >= 1, "held_out: each style needs at least one episode")
 
     @property
-    def styles(self) -> dict[Style, int]:
+    def styles(self) -> dict[str, int]:
         """{style: number of episodes}."""
         return {"clean": self.clean, "hesitation": self.hesitation, "retry": self.retry}
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from envs.errors import UserError
-from envs.types import Episode, Style
+from envs.types import Episode
 from experiments.config import require
 from experiments.oracle import Oracle
 from experiments.plugins import resolve
@@ -49,9 +49,9 @@ class CriticData:
         )
 
     @property
-    def styles(self) -> dict[Style, int]:
+    def styles(self) -> dict[str, int]:
         """{style: number of episodes} of the styles that occur."""
-        names: tuple[Style, ...] = ("clean", "noisy", "slow", "hesitation", "retry")
+        names = ("clean", "noisy", "slow", "hesitation", "retry")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from envs.collect import collect
 from envs.files import atomic_file
 from envs.store import Store, open_store
-from envs.types import Episode, Style
+from envs.types import Episode
 from experiments.artifacts import Artifacts, digest
 from experiments.config import MixtureData, StoreData, TaskConfig
 from experiments.progress import announce, bar
@@ -47,7 +47,7 @@ def get_data(artifacts: Artifacts, task: TaskConfig, data: MixtureData | StoreDa
 
 
 def collect_data(
-    artifacts: Artifacts, task: TaskConfig, styles: Mapping[Style, int], purpose: Purpose, seed: int
+    artifacts: Artifacts, task: TaskConfig, styles: Mapping[str, int], purpose: Purpose, seed: int
 ) -> Data:
     """Demonstrations of a task in several styles, with seeds of their purpose's range."""
 
