@@ -17,7 +17,7 @@ from envs.processes import worker_pool
 from envs.robosuite_env import RobosuiteEnv
 from envs.store import StoreWriter
 from envs.tasks import ROBOTS, check_choice, task_spec
-from envs.types import STYLES, Episode, Style
+from envs.types import STYLES, Episode
 
 ATTEMPTS = 20  # seeds of a slot that are tried before the expert counts as unfit for the task
 EPISODES_AHEAD = (
@@ -58,7 +58,7 @@ def collect(
     task: str,
     robot: str = "Panda",
     *,
-    styles: Mapping[Style, int],
+    styles: Mapping[str, int],
     seed: int,
     workers: int | None = None,
     cameras: Sequence[str] = ("workspace", "wrist"),
@@ -98,7 +98,7 @@ def collect(
     return CollectReport(dict(Counter(slots)), dict(redraws), frames, time.monotonic() - started)
 
 
-def interleave(styles: Mapping[Style, int]) -> list[Style]:
+def interleave(styles: Mapping[str, int]) -> list[str]:
     """The style of each episode: every style as often as asked for, spread evenly.
 
     Raises:
@@ -117,7 +117,7 @@ def interleave(styles: Mapping[Style, int]) -> list[Style]:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, world: _World, slots: list[Style], seed: int, ahead: int
+    pool: ProcessPoolExecutor, world: _World, slots: list[str], seed: int, ahead: int
 ) -> Iterator[tuple[Episode, int]]:
     """The episode of every slot and how often it was redrawn, with at most `ahead` of them in flight."""
     waiting: deque[Future[tuple[Episode, int]]] = deque()
@@ -130,7 +130,7 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _draw(world: _World, style: Style, seeds: range) -> tuple[Episode, int]:
+def _draw(world: _World, style: str, seeds: range) -> tuple[Episode, int]:
     """In a worker: the first demonstration among `seeds` that fits its style, and how many did not."""
     env = _environment(world)
     for rejected, seed in enumerate(seeds):

@@ -10,7 +10,7 @@ from envs.experts.recorder import Recorder
 from envs.experts.scene import pick_scene
 from envs.robosuite_env import RobosuiteEnv
 from envs.tasks import check_choice
-from envs.types import STYLES, Episode, Style
+from envs.types import STYLES, Episode
 
 PLACES: dict[
     str, tuple[tuple[Waypoint, ...], tuple[Leg, ...]]
@@ -21,7 +21,7 @@ PLACES: dict[
 }
 
 
-def demonstrate(env: RobosuiteEnv, style: Style, seed: int) -> Episode:
+def demonstrate(env: RobosuiteEnv, style: str, seed: int) -> Episode:
     """Demonstrate the task of `env` in a style, from the reset of `seed`; the same for the same arguments.
 
     The experts see the simulator's state. Actions are recorded as executed, noise included. An expert that

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from functools import lru_cache, partial
-from typing import cast
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from envs.experts.demonstrate import demonstrate, fits_intent
 from envs.processes import worker_pool
 from envs.robosuite_env import RobosuiteEnv
 from envs.tasks import ROBOTS, TASKS, check_choice
-from envs.types import STYLES, Style
+from envs.types import STYLES
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,7 +80,7 @@ def measure(
 
 def _outcome(task: str, robot: str, style: str, seed: int) -> tuple[bool, int]:
     """In a worker: whether the demonstration ends as meant, and its length."""
-    episode = demonstrate(_environment(task, robot), cast(Style, style), seed)
+    episode = demonstrate(_environment(task, robot), style, seed)
     return fits_intent(episode), len(episode)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.types import STYLES, Style
+from envs.types import STYLES
 
 Waypoint = Literal["start", "hover", "grasp", "lifted", "place"]
 Leg = Literal["approach", "carry"]
@@ -74,7 +74,7 @@ class Plan:
 
 
 def draw_plan(
-    style: Style, seed: int, waypoints: tuple[Waypoint, ...], legs: tuple[Leg, ...]
+    style: str, seed: int, waypoints: tuple[Waypoint, ...], legs: tuple[Leg, ...]
 ) -> tuple[Plan, np.random.Generator]:
     """The plan of a demonstration and the generator of its noise; both depend on `style` and `seed` alone.
 

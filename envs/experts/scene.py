@@ -96,12 +96,12 @@ class Scene:
 
 CUBE = Grip(top=0.02, bottom=0.02)
 GRIPS = {
-    "can": Grip(top=0.03, bottom=0.0403, point=(0, 0, 0.01), period=None),
-    "bread": Grip(top=0.02, bottom=0.0233, point=(0, 0, 0.004)),
-    "cereal": Grip(top=0.035, bottom=0.075, point=(0, 0, 0.04), angle=np.pi / 2, period=np.pi),
-    "milk": Grip(top=0.043, bottom=0.061, point=(0, 0, 0.04)),
+    "can": Grip(top=0.03, bottom=0.0403, point=(0.0, 0.0, 0.01), period=None),
+    "bread": Grip(top=0.02, bottom=0.0233, point=(0.0, 0.0, 0.004)),
+    "cereal": Grip(top=0.035, bottom=0.075, point=(0.0, 0.0, 0.04), angle=np.pi / 2, period=np.pi),
+    "milk": Grip(top=0.043, bottom=0.061, point=(0.0, 0.0, 0.04)),
 }
-NUT = Grip(top=0.005, bottom=0.01, point=(0.054, 0, 0.005), angle=np.pi / 2, period=np.pi)
+NUT = Grip(top=0.005, bottom=0.01, point=(0.054, 0.0, 0.005), angle=np.pi / 2, period=np.pi)
 
 
 def pick_scene(task: str, simulation: Any) -> Scene:
