@@ -30,7 +30,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"could not write {path}: {error.strerror or error}; free some space or check permissions") from error
+        raise _not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,9 +50,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"could not write {path}: {error.strerror or error}; free some space or check permissions") from error
+        raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"could not write {path}: {error.strerror or error}; free some space or check permissions"
+    )
 
 
 def _umask() -> int:
@@ -62,10 +68,16 @@ def _umask() -> int:
     return mask
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def save_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write named arrays as one safetensors file, atomically."""
     with atomic_file(path) as temporary:
-        save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary, dict(metadata or {}))
+        save_file(
+            {name: np.asarray(value, order="C") for name, value in arrays.items()},
+            temporary,
+            dict(metadata or {}),
+        )
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -80,4 +92,6 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}); make it again or delete it") from error
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); make it again or delete it"
+        ) from error

@@ -21,8 +21,8 @@ class Recording:
     observation: length D; environment_state: float32 [D, S];
     chunks: float32 [D, H, A], as the policy gave them; executed: int64 [D], how many of each were executed;
     act_seeds: int64 [D], what they were drawn with; last: the observation after the last action, length 1;
-    frames: uint8 [F, S, S, 3], the workspace at steps 0, k, 2k, … of the episode, F = 0 where the pool has no
-    `frame_every` = k.
+    frames: uint8 [F, S, S · cameras, 3], all cameras side by side at steps 0, k, 2k, … of the episode, F = 0 where
+    the pool has no `frame_every` = k.
     """
 
     observation: Observation

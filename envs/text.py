@@ -21,7 +21,9 @@ def word_ids(instruction: str, max_words: int = MAX_WORDS, buckets: int = BUCKET
     """
     words = re.findall(r"[a-z0-9]+", instruction.lower())[:max_words]
     if not words:
-        raise UserError(f"the instruction {instruction!r} has no words; say in a sentence what the robot should do")
+        raise UserError(
+            f"the instruction {instruction!r} has no words; say in a sentence what the robot should do"
+        )
     ids = np.zeros(max_words, np.int32)
     ids[: len(words)] = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
     return ids

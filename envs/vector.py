@@ -28,9 +28,9 @@ class ChunkEnv(gymnasium.Wrapper):
     next reset, a step does nothing and gives the last observation again. `info` holds
         executed: how many of the actions were executed;
         success: whether the state is solved;
-        frames: with `frame_every` = k > 0, uint8 [execute, S, S, 3], of which the first `frame_count` are the
-            workspace pictures after those of the chunk's steps whose number in the episode k divides; after a
-            reset, the first picture.
+        frames: with `frame_every` = k > 0, uint8 [execute, S, S · cameras, 3], of which the first `frame_count`
+            are the pictures, all cameras side by side, after those of the chunk's steps whose number in the
+            episode k divides; after a reset, the first picture.
     Options of `reset`: `frame_every` replaces the one given here; `idle` = True makes every step do nothing.
     """
 
@@ -51,7 +51,7 @@ class ChunkEnv(gymnasium.Wrapper):
         observation, info = self.world.reset(seed=seed)
         self._steps, self._over = 0, bool(options.get("idle", False))
         self._last = observation, False, False, False
-        frames = [self.world.render()] if self.frame_every else []
+        frames = [side_by_side(observation)] if self.frame_every else []
         return observation, info | self._info(0, False, frames)
 
     def step(self, action: np.ndarray):
@@ -68,7 +68,7 @@ class ChunkEnv(gymnasium.Wrapper):
             executed += 1
             total += reward
             if self.frame_every and self._steps % self.frame_every == 0:
-                frames.append(self.world.render())
+                frames.append(side_by_side(self.world.observe()))
             terminated = self.world.terminate_on_success and success
             truncated = self._steps >= self.world.horizon
             if terminated or truncated:
@@ -81,11 +81,16 @@ class ChunkEnv(gymnasium.Wrapper):
     def _info(self, executed: int, success: bool, frames: Sequence[np.ndarray]) -> dict[str, Any]:
         info: dict[str, Any] = {"executed": executed, "success": success}
         if self.frame_every:
-            size = self.world.image_size
-            padded = np.zeros((self.execute, size, size, 3), np.uint8)
+            size, cameras = self.world.image_size, len(self.world.cameras)
+            padded = np.zeros((self.execute, size, size * cameras, 3), np.uint8)
             padded[: len(frames)] = np.stack(frames) if frames else 0
             info |= {"frames": padded, "frame_count": len(frames)}
         return info
+
+
+def side_by_side(observation: dict[str, Any]) -> np.ndarray:
+    """One picture of all cameras, in their order: uint8 [S, S · cameras, 3]."""
+    return np.concatenate(list(observation["images"].values()), axis=1)
 
 
 class _Worker(gymnasium.Env):

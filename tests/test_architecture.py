@@ -11,7 +11,11 @@ FORBIDDEN = {
     "value_model": {"policy_extraction", "experiments"},
     "policy_extraction": {"value_model", "experiments"},
 }
-FRAMEWORK_FREE = ["policy_extraction/types.py", "policy_extraction/advantages.py", "policy_extraction/dataset.py"]
+FRAMEWORK_FREE = [
+    "policy_extraction/types.py",
+    "policy_extraction/advantages.py",
+    "policy_extraction/dataset.py",
+]
 
 
 def imported_packages(file: Path) -> set[str]:

@@ -59,6 +59,11 @@ class WVM:
         size, count = self.config.tokenizer.image_size, len(self.config.cameras)
         for video in videos:
             check_frames(video)
+            if count > 1 and video.shape[2] != count * video.shape[1]:
+                raise UserError(
+                    f"this critic sees {count} square views side by side ({', '.join(self.config.cameras)}), but a video's "
+                    f"frames are {video.shape[1]}×{video.shape[2]}"
+                )
         latents = [self.encode(resize(video, size, size * count)) for video in videos]
         stride = self.stride(self.config.data_fps if fps is None else fps)
         return self._sweep_all(list(zip(latents, words, strict=True)), stride)

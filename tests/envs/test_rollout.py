@@ -69,10 +69,10 @@ def test_what_is_recorded(pool):
     assert recording.chunks.shape == (3, 10, 7) and recording.executed.tolist() == [8, 8, 8]
     assert recording.environment_state.shape == (3, 8)
     assert recording.act_seeds.tolist() == [draw_seed(7, 5, 0, decision) for decision in range(3)]
-    assert recording.frames.shape == (1 + HORIZON // 4, 64, 64, 3)
-    workspace = recording.observation.images["workspace"]
-    np.testing.assert_array_equal(recording.frames[::2][:3], workspace)  # after steps 0, 8, 16
-    np.testing.assert_array_equal(recording.frames[6], recording.last.images["workspace"][0])
+    assert recording.frames.shape == (1 + HORIZON // 4, 64, 128, 3)
+    seen = np.concatenate(list(recording.observation.images.values()), axis=2)
+    np.testing.assert_array_equal(recording.frames[::2][:3], seen)  # after steps 0, 8, 16
+    np.testing.assert_array_equal(recording.frames[6, :, :64], recording.last.images["workspace"][0])
     assert pool.rollout(RandomPolicy(), [5])[0].recording is None
 
 

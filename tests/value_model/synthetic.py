@@ -7,6 +7,7 @@ from value_model.config import ClipConfig, OptimConfig, TokenizerConfig, ValueCo
 from value_model.metrics import true_progress
 
 MICRO = WVMConfig(
+    cameras=("workspace",),
     tokenizer=TokenizerConfig(width=8, channels=4, updates=40, batch=16, frames=256),
     video=VideoConfig(layers=2, width=32, heads=2, feedforward=64, text_width=16, time_width=16),
     value=ValueConfig(width=16, heads=2, feedforward=32),
