@@ -53,7 +53,7 @@ class JaxPolicy:
         self.spec = spec
         self.training = training
         self.seed = seed
-        self.preprocess = preprocess or partial(raw_inputs, spec=spec)
+        self._read = preprocess or partial(raw_inputs, spec=spec)
         self._options = tuple(getattr(module, "sampling_options", ()))
         kinds = (nnx.Param, (nnx.RngState, nnx.BatchStat), ...)
         self._graph, params, changing, self._rest = nnx.split(module, *kinds)
@@ -80,9 +80,12 @@ class JaxPolicy:
         """A copy of the module with the averaged weights."""
         return _module(self._graph, self._state["ema"], self._rest)
 
+    def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
+        extra = sampling_inputs(sampling, self._options, len(observation), self.spec)
+        return self._read(observation) | extra
+
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
-        extra = sampling_inputs(sampling, self._options, len(seeds), self.spec)
-        inputs = self.preprocess(observation) | extra
+        inputs = self.preprocess(observation, sampling)
         actions = _sample(self._graph, self.spec, self._state["ema"], self._rest, inputs, _uint32(seeds))
         return np.asarray(actions, np.float32)
 

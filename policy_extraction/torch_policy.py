@@ -54,7 +54,7 @@ class TorchPolicy:
         self.training = training
         self.seed = seed
         self.step = 0
-        self.preprocess = preprocess or partial(raw_inputs, spec=spec)
+        self._read = preprocess or partial(raw_inputs, spec=spec)
         self._options = tuple(getattr(module, "sampling_options", ()))
         self._module: Any = module.train()
         self._average: Any = copy.deepcopy(module).eval().requires_grad_(False)
@@ -69,9 +69,12 @@ class TorchPolicy:
         """The module with the averaged weights."""
         return self._average
 
+    def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
+        extra = sampling_inputs(sampling, self._options, len(observation), self.spec)
+        return self._read(observation) | extra
+
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
-        extra = sampling_inputs(sampling, self._options, len(seeds), self.spec)
-        inputs = self._tensors(self.preprocess(observation) | extra)
+        inputs = self._tensors(self.preprocess(observation, sampling))
         with torch.no_grad():
             rows = [self._average.sample(_row(inputs, b), self._key(seed)) for b, seed in enumerate(seeds)]
         for row in rows:

@@ -155,8 +155,12 @@ class Policy(Protocol):
         """
         ...
 
-    def preprocess(self, observation: Observation, /) -> dict[str, np.ndarray]:
-        """The arrays, leading axis B, that the network reads: used by `act` and for training alike."""
+    def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
+        """The arrays, leading axis B, that the network reads: used by `act` and for training alike.
+
+        Raises:
+            UserError: the observation is of another kind, or the policy does not honour `sampling`.
+        """
         ...
 
     def update(self, batches: Batch, method: Method) -> dict[str, float]:

@@ -109,7 +109,7 @@ def _iterate(
         samples, observations = online_dataset(rollouts, reward, online.group_size)
         selected = method.select(samples)
         if len(selected):
-            parts.append(_inputs(policy, selected, observations))
+            parts.append(_inputs(actor, selected, observations))
             kept += len(np.unique(selected.group))
         rewards.append(reward)
         successes.extend(rollout.success for rollout in rollouts)
@@ -150,12 +150,12 @@ def online_dataset(
     return dataset, recordings
 
 
-def _inputs(policy: Policy, selected: Dataset, recordings: list[Recording]) -> dict[str, Any]:
+def _inputs(actor: ActingPolicy, selected: Dataset, recordings: list[Recording]) -> dict[str, Any]:
     """All selected samples as one batch, with their log-probability under the policy that acted."""
     observation: dict[str, list[np.ndarray]] = {}
     for index in np.unique(selected.episode):
         frames = selected.frame[selected.episode == index]
-        for name, values in policy.preprocess(recordings[index].observation[frames]).items():
+        for name, values in actor.preprocess(recordings[index].observation[frames]).items():
             observation.setdefault(name, []).append(values)
     whole = {
         "observation": {name: np.concatenate(parts) for name, parts in observation.items()},
@@ -164,7 +164,7 @@ def _inputs(policy: Policy, selected: Dataset, recordings: list[Recording]) -> d
         "weight": selected.weight,
         "seed": selected.seed,
     }
-    return {**whole, "behavior_log_prob": _log_prob(policy, whole, len(selected))}
+    return {**whole, "behavior_log_prob": _log_prob(actor.policy, whole, len(selected))}
 
 
 def _log_prob(policy: Policy, whole: Mapping[str, Any], count: int) -> np.ndarray:

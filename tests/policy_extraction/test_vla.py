@@ -163,6 +163,10 @@ def test_guidance_extrapolates_from_the_plain_prompt():
         ActingPolicy(token, BC(), temperature).act(observation, seeds) for temperature in (9.0, 1e-4, 1e-5)
     )
     np.testing.assert_array_equal(cold, colder)
+    inputs = ActingPolicy(token, BC(), 9.0).preprocess(observation)
+    assert inputs["temperature"].tolist() == [9] * 4
+    batch = {"observation": inputs, "action": np.zeros((4, 2, 2), np.float32)}
+    assert token.log_prob(batch) == pytest.approx(np.full((4, 4), np.log(1 / 5)), abs=0.2)
     assert not np.array_equal(hot, cold)
 
 
