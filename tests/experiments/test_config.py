@@ -94,7 +94,7 @@ def test_settings_of_every_kind_arrive_as_objects(plugin):
     )
     assert config.method == METHODS["filtered_bc"](keep=0.5)
     assert (config.seed, config.critic.model.video.layers, config.task.robot) == (3, 2, "UR5e")
-    assert config.critic.model.video.patch == (4, 2, 2)
+    assert config.critic.model.video.patch == (4, 4, 4)
     assert hash(config.method) == hash(METHODS["filtered_bc"](keep=0.5))
 
 
