@@ -52,7 +52,7 @@ def test_saved_and_loaded(critic: WVM, folder: Path) -> None:
 
 
 def test_a_longer_training_learns_progress(tmp_path: Path) -> None:
-    optim = dataclasses.replace(MICRO.optim, updates=400, batch=32, learning_rate=3e-3)
+    optim = dataclasses.replace(MICRO.optim, updates=300, batch=32, learning_rate=3e-3)
     tokenizer = dataclasses.replace(MICRO.tokenizer, updates=150)
     config = dataclasses.replace(MICRO, optim=optim, tokenizer=tokenizer)
     trained = train_wvm([slide(seed) for seed in range(20)], config, tmp_path)
