@@ -75,7 +75,7 @@ def sampling_inputs(
 
 def takes_key(module: type) -> bool:
     """Whether `log_prob(observation, action, key)` of a module's class draws noise."""
-    return len(inspect.signature(module.log_prob).parameters) > 3  # ty: ignore
+    return len(inspect.signature(module.log_prob).parameters) > 3
 
 
 def check_log_prob(shape: tuple[int, ...], count: int) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.errors import UserError
@@ -85,6 +85,7 @@ def test_groups_are_kept_apart():
     assert estimates[2] > 0.7
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30),
     st.integers(1, 40),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.errors import UserError
@@ -60,6 +60,7 @@ def test_bad_values_are_refused():
         build_dataset([], [], ChunkDifference(), horizon=2)
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 30), batch=st.integers(1, 20), seed=st.integers(0, 2**32))
 def test_a_pass_shows_every_row_once(size, batch, seed):
     rows = np.concatenate([batch_rows(size, batch, update, seed) for update in range(size)])
