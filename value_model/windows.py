@@ -3,6 +3,10 @@
 A window of h frames needs the value at the frame before it, which is the estimate made so far: windows of one video
 follow one another, but those of different videos are a batch.
 
+Published (arXiv 2606.24742, appendix A): one Euler step from a draw of noise. Here the noise of the values is its mean,
+ε = 0, and that of the future latents, where the current ones see it, is one fixed draw: values do not depend on chance
+or on which other videos are in the batch.
+
 Dimension letters: R sequences (videos at the model's frame rate), T frames of the longest, N latents, h horizon.
 """
 
@@ -29,13 +33,11 @@ def sweep(
     """
     horizon = network.config.clip.horizon
     count, frames = rows.shape
-    keys = jax.random.split(jax.random.key(0))
     noise = jnp.zeros((count, horizon))
-    future_noise = (
-        None
-        if network.config.causal_video
-        else jax.random.normal(keys[1], (count, horizon, *network.config.latent_shape))
-    )
+    future_noise = None
+    if not network.config.causal_video:
+        draw = jax.random.normal(jax.random.key(0), (horizon, *network.config.latent_shape))
+        future_noise = jnp.broadcast_to(draw, (count, *draw.shape))
 
     def window(carry: tuple[jax.Array, jax.Array], start: jax.Array):
         total, covered = carry
