@@ -171,8 +171,22 @@ def _critic_text(critic: Mapping[str, Any]) -> str:
         )
     if metrics := critic["metrics"]:
         parts.append("On held-out episodes:")
-        parts.append(table(["metric", "value"], [[name, _number(value)] for name, value in metrics.items()]))
+        parts.append(_metrics_table(metrics))
     return "\n\n".join(parts)
+
+
+def _metrics_table(metrics: Mapping[str, float]) -> str:
+    """Every metric with its number of episodes and the share of those in which it is undefined."""
+    names = [name for name in metrics if not name.endswith(("_count", "_undefined"))]
+    rows = [
+        [name, _number(metrics[name]), *(_known(metrics, f"{name}_{of}") for of in ("count", "undefined"))]
+        for name in names
+    ]
+    return table(["metric", "value", "episodes", "undefined"], rows)
+
+
+def _known(metrics: Mapping[str, float], name: str) -> str:
+    return _number(metrics[name]) if name in metrics else ""
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,6 @@ cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # what
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402  (after the environment is set)
 
 install_import_hook(["policy_extraction", "value_model", "envs"], "beartype.beartype")

@@ -1,5 +1,6 @@
 """Seeds, weights, the oracle and critics from outside, on small inputs."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def episode(length=20, state=8, success=True) -> Episode:
 def test_no_seed_serves_two_purposes():
     ranges = {purpose: (first_seed(purpose, 0), first_seed(purpose, 999) + RUN_RANGE) for purpose in STARTS}
     ordered = sorted(ranges.values())
-    assert all(end <= start for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ordered))
     assert ordered[-1][1] < 2**32
     assert seeds("evaluation", 1, 3).tolist() == [1_200_400_000, 1_200_400_001, 1_200_400_002]
     for run_seed, count in ((1000, 1), (-1, 1), (0, RUN_RANGE + 1)):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -109,20 +110,24 @@ class Lab:
         (folder / "my_lab.py").write_text(METHOD_AND_JAX_POLICY)
         (folder / "my_torch.py").write_text(TORCH_POLICY)
 
-    def start(self, *arguments) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
+    def start(self, *arguments, command="run", largest_file=None) -> subprocess.Popen:
+        def limit():
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         return subprocess.Popen(
-            [sys.executable, "-m", "experiments.run", *SETTINGS, *arguments],
+            [sys.executable, "-m", f"experiments.{command}", *SETTINGS, *arguments],
             cwd=self.folder,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
+            preexec_fn=limit,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *arguments) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=600)
+    def run(self, *arguments, command="run") -> str:
+        process = self.start(*arguments, command=command)
+        out, err = process.communicate(timeout=1800)
         assert process.returncode == 0, err
         return out
 
@@ -178,7 +183,7 @@ def test_a_run_killed_at_every_stage_ends_with_the_same_numbers(lab, undisturbed
     arguments = ["policy.base=base", *CRITIC, "outputs=killed", "name=whole"]
     for pattern in KILLED_WHEN:
         process = lab.start(*arguments)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not list(artifacts.glob(pattern)):
             assert process.poll() is None, f"ended before {pattern}: {process.communicate()}"
             assert time.monotonic() < deadline, pattern
@@ -219,6 +224,31 @@ def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):
         textwrap.dedent(METHOD_AND_JAX_POLICY).replace("return -jnp.sum(", "return jnp.nan * jnp.sum(")
     )
     process = lab.start("policy=my_wrong:Gaussian", "critic=time_index")
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 2
     assert err.strip().count("\n") == 0 and "log_prob is not finite" in err
+
+
+def test_methods_are_compared_in_a_table_with_json_as_the_last_line(lab, undisturbed):
+    out = lab.run(
+        "policy.base=base", "critic=time_index", "method=bc,awr", "outputs=undisturbed", command="compare"
+    )
+    rows = json.loads(out.splitlines()[-1])["rows"]
+    assert [(row["method"], row["task"], row["critic"]) for row in rows] == [
+        ("bc", "lift", "time_index"),
+        ("awr", "lift", "time_index"),
+    ]
+    assert all(row["seeds"] == 1 and row["episodes"] == 2 for row in rows)
+    assert all(row["low"] <= row["success"] <= row["high"] for row in rows)
+    assert rows[0]["difference_to_bc"] is None
+    assert rows[1]["difference_to_bc"]["mean"] == rows[1]["success"] - rows[0]["success"]
+    assert "| awr | lift | time_index |" in out
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(lab, undisturbed):
+    arguments = ["policy.base=base", *CRITIC, "outputs=undisturbed", "name=full", "batch.variants=3"]
+    process = lab.start(*arguments, largest_file=20_000)
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 2
+    assert "the disk is full" in err.splitlines()[-1] and "Traceback" not in err
+    assert "report" in lab.run(*arguments)
