@@ -66,9 +66,9 @@ def draw_values(curves: Sequence[ValueCurve], critic: str, path: Path) -> None:
     """The critic's values under a film strip, an episode a row; suboptimal stretches are shaded."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(8.4, 2.95 * len(curves)))
-        for row, (cell, curve) in enumerate(
-            zip(figure.add_gridspec(len(curves), hspace=0.38), curves, strict=True)
-        ):
+        grid = figure.add_gridspec(len(curves), hspace=0.38)
+        for row, curve in enumerate(curves):
+            cell = grid[row]
             upper, lower = cell.subgridspec(2, 1, height_ratios=[1.2, 1.4], hspace=0.1)
             _draw_strip(figure.add_subplot(upper), curve)
             _draw_curve(figure.add_subplot(lower), curve, critic, last=row == len(curves) - 1)

@@ -167,6 +167,7 @@ def wvm_loss(network: WVMNetwork, clip: Clip, key: jax.Array) -> tuple[jax.Array
         video_tau,
         clip.words,
     )
+    assert video_velocity is not None, "the future latents were given"
     value_loss = jnp.mean((value_velocity[:, 1:] - (target - value_noise)) ** 2)
     video_loss = jnp.mean((video_velocity - (clip.future - video_noise)) ** 2)
     loss = value_loss + config.optim.video_weight * video_loss
