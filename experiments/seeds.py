@@ -9,7 +9,15 @@ import numpy as np
 from envs.errors import UserError
 
 Purpose = Literal[
-    "policy_data", "critic_data", "held_out", "evaluation", "rollouts", "pretraining", "pretraining_check"
+    "policy_data",
+    "critic_data",
+    "held_out",
+    "evaluation",
+    "rollouts",
+    "pretraining",
+    "pretraining_check",
+    "critic_mixture",
+    "value_bench",
 ]
 
 RANGE = 400_000_000  # of the 2^32 seeds that numpy takes
@@ -22,6 +30,8 @@ STARTS: dict[Purpose, int] = {
     "rollouts": 4 * RANGE,
     "pretraining": 5 * RANGE,
     "pretraining_check": 6 * RANGE,
+    "critic_mixture": 7 * RANGE,
+    "value_bench": 8 * RANGE,
 }
 
 
