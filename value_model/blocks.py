@@ -1,10 +1,15 @@
 """The transformer layer that both streams are made of: Wan's DiT block, with its self-attention left to the caller.
 
+Computes what `WanTransformer3DModel` of diffusers computes (tests/value_model/test_wan_parity.py), but that it predicts
+y − ε where Wan predicts ε − y.
+
 Dimension letters: B batch, F frames (latent frames of a stream that share a flow time), S tokens per frame, W width
 of a stream, J joint width (that of the video stream), L words, K time features.
 """
 
 from __future__ import annotations
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +51,8 @@ class TimeEmbedding(nnx.Module):
 
     def __call__(self, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
         """τ [B, F] to a vector [B, F, W] for the head and modulations [B, F, 6, W]. Sinusoids of 1000 (1 − τ), as Wan's."""
-        frequencies = 10_000.0 ** (-jnp.arange(self.features // 2) / (self.features // 2))
+        half = self.features // 2
+        frequencies = jnp.exp(-math.log(10_000.0) * jnp.arange(half) / half)
         angles = 1000.0 * (1.0 - tau[..., None]) * frequencies
         x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
         x = self.out(nnx.silu(self.hidden(x)))
@@ -85,7 +91,7 @@ class Block(nnx.Module):
         self.query_norm = nnx.RMSNorm(joint_width, rngs=rngs)
         self.key_norm = nnx.RMSNorm(joint_width, rngs=rngs)
         self.joint_out = nnx.Linear(joint_width, width, rngs=rngs)
-        self.cross_norm = nnx.LayerNorm(width, rngs=rngs)
+        self.cross_norm = nnx.LayerNorm(width, use_fast_variance=False, rngs=rngs)
         self.cross = CrossAttention(width, heads, rngs=rngs)
         self.up = nnx.Linear(width, feedforward, rngs=rngs)
         self.down = nnx.Linear(feedforward, width, rngs=rngs)

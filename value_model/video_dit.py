@@ -1,4 +1,4 @@
-"""The video stream: a video DiT of Wan's architecture over latents, with one flow time per chunk.
+"""The video stream: a video DiT of Wan's architecture over latents, with one flow time per latent frame.
 
 Dimension letters: B batch, T latent frames, h and w latent height and width, C channels, F token frames, S tokens per
 frame, W width, N tokens.
@@ -31,7 +31,7 @@ def unpatchify(tokens: jax.Array, patch: tuple[int, int, int], height: int, widt
 
 
 class VideoDiT(nnx.Module):
-    """Velocities of latents; `blocks` are run by the caller, alone or jointly with another stream."""
+    """Velocities of latents. Called, it runs alone; the world value model runs its `stream.blocks` beside its own."""
 
     def __init__(self, config: VideoConfig, latent_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
         self.patch = config.patch
@@ -51,14 +51,43 @@ class VideoDiT(nnx.Module):
             rngs=rngs,
         )
 
+    def __call__(self, latents: jax.Array, tau: jax.Array, text: jax.Array) -> jax.Array:
+        """Velocities y − ε [B, T, h, w, C] of noised latents: all of Wan's transformer, with full attention.
+
+        Args:
+            latents: [B, T, h, w, C].
+            tau: flow time of each token frame [B, F], or of each token [B, F, S]; 1 is clean.
+            text: embedded words [B, L, text_width].
+        """
+        x = self.tokens(latents)
+        shape = x.shape
+        if tau.ndim == 3:  # every token a frame of its own
+            x, tau = x.reshape(shape[0], -1, 1, shape[-1]), tau.reshape(shape[0], -1)
+        text, (time, modulation) = self.stream.text(text), self.stream.time(tau)
+        angles = self.angles(shape[1], first=0)
+        graph, layers = nnx.split(self.stream.blocks)
+
+        def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, None]:
+            block = nnx.merge(graph, params)
+            query, key, value = block.project(x, modulation)
+            query, key = (rotate_heads(part, angles, self.heads) for part in (query, key))
+            return block.finish(x, attend(query, key, value, self.heads), text, modulation), None
+
+        x, _ = jax.lax.scan(layer, x, layers)
+        return unpatchify(
+            self.stream.read_out(x, time).reshape(*shape[:-1], -1), self.patch, *self.latent_shape[:2]
+        )
+
     def tokens(self, latents: jax.Array) -> jax.Array:
         """Latents [B, T, h, w, C] to tokens [B, F, S, W]."""
         return self.stream.embed(patchify(latents, self.patch))
 
-    def angles(self, frames: int) -> jax.Array:
-        """Rotary angles [F·S, head_width / 2] of the first `frames` token frames after the prefix latent."""
+    def angles(self, frames: int, first: int = 1) -> jax.Array:
+        """Rotary angles [F·S, head_width / 2] of `frames` token frames; the first one after the prefix latent is at 1."""
         height, width = self.latent_shape[0] // self.patch[1], self.latent_shape[1] // self.patch[2]
-        grid = jnp.meshgrid(jnp.arange(1, frames + 1), jnp.arange(height), jnp.arange(width), indexing="ij")
+        grid = jnp.meshgrid(
+            jnp.arange(first, first + frames), jnp.arange(height), jnp.arange(width), indexing="ij"
+        )
         positions = jnp.stack([axis.reshape(-1) for axis in grid], axis=-1)
         return rotary_angles(positions, self.stream.embed.out_features // self.heads)
 
