@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from envs.errors import UserError
 
+HEADS = ("flow", "hl_gauss")
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -40,6 +42,7 @@ class VideoConfig:
     feedforward: int = 512  # published 14336
     patch: tuple[int, int, int] = (4, 4, 4)  # latents per token: time, height, width; published (1, 2, 2)
     text_width: int = 64  # of a word's embedding; published 4096 (T5)
+    text_tokens: int = 0  # of an instruction embedded beforehand; 0: words hashed and embedded here; published 512 (T5)
     time_width: int = 128  # sinusoids of the flow time; published 256
 
 
@@ -50,6 +53,9 @@ class ValueConfig:
     width: int = 64  # published 512
     heads: int = 4  # of its cross-attention; published 8
     feedforward: int = 256  # published 14336
+    head: str = "flow"  # "flow": flow matching of the value chunk; "hl_gauss": a histogram for each value
+    bins: int = 51  # of the histogram; published 51
+    sigma: float = 1.0  # width of the smoothed target, in bins; published 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class ClipConfig:
     horizon: int = 4  # h, frames in the current and in the future chunk; published 4
     fps: float = 5.0  # published 2, or 3; our episodes last 4 s, theirs 24 s
     prefix_random: float = 0.5  # probability that the prefix value is replaced by U[0,1]; published .5
+    future: bool = True  # whether the model imagines the next chunk; without it there is no L_video
     rewind: float = 0.5  # share of the clips that are not played forward; published .5
     plateau: float = 0.1  # share of all clips that repeat one frame; published .1
 
@@ -77,8 +84,18 @@ class OptimConfig:
     weight_decay: float = 0.0  # published 0
     clip_norm: float = 1.0  # published 1
     video_weight: float = 1.0  # λ of L = L_value + λ L_video; published 1
+    video_updates: int = 0  # of the video stream alone, before both; published: Wan2.2's own pretraining
+    freeze_video: bool = False  # keep the video stream as it is after `video_updates`; published: trained
     updates_per_dispatch: int = 25
     checkpoint_every: int = 250  # updates
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How values are read off a trained model."""
+
+    steps: int = 1  # of Euler's method from noise to value; published 1
+    shift: int = 1  # frames of the model's rate from one window to the next; horizon: windows do not overlap
 
 
 @dataclass(frozen=True)
@@ -93,6 +110,7 @@ class WVMConfig:
     value: ValueConfig = field(default_factory=ValueConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
 
     def __post_init__(self) -> None:
         token, video, clip = self.tokenizer, self.video, self.clip
@@ -109,10 +127,23 @@ class WVMConfig:
             )
         if not self.cameras:
             raise UserError("cameras must name at least one camera")
+        if self.optim.freeze_video and not self.optim.video_updates:
+            raise UserError("freeze_video needs a trained video stream: set video_updates")
+        if self.optim.video_updates and not clip.future:
+            raise UserError("video_updates needs clip.future=true: there is no other video loss")
+        if self.value.head not in HEADS:
+            raise UserError(f"value.head={self.value.head!r} must be one of {', '.join(HEADS)}")
+        if self.inference.steps < 1 or not 1 <= self.inference.shift <= clip.horizon:
+            raise UserError("inference.steps must be at least 1, and inference.shift between 1 and horizon")
         if clip.rewind < clip.plateau or not 0 <= clip.rewind <= 1 or not 0 <= clip.prefix_random <= 1:
             raise UserError(
                 "rewind and prefix_random must lie in [0, 1], and rewind must be at least plateau"
             )
+
+    @property
+    def sees_future(self) -> bool:
+        """Whether the current video tokens attend to the noised future ones."""
+        return self.clip.future and not self.causal_video
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -132,6 +163,7 @@ PRESETS: dict[str, WVMConfig] = {
         optim=OptimConfig(updates=30_000, batch=512, learning_rate=2e-4, warmup=500, checkpoint_every=1_000),
     ),
     "wan2_2_ti2v_5b": WVMConfig(
+        cameras=("workspace",),
         causal_video=False,
         tokenizer=TokenizerConfig(image_size=256, channels=48, spatial=16, temporal=4, updates=0),
         video=VideoConfig(
@@ -141,6 +173,7 @@ PRESETS: dict[str, WVMConfig] = {
             feedforward=14336,
             patch=(1, 2, 2),
             text_width=4096,
+            text_tokens=512,
             time_width=256,
         ),
         value=ValueConfig(width=512, heads=8, feedforward=14336),
@@ -169,6 +202,7 @@ def from_json(text: str) -> WVMConfig:
             "value": ValueConfig(**fields.pop("value")),
             "clip": ClipConfig(**fields.pop("clip")),
             "optim": OptimConfig(**fields.pop("optim")),
+            "inference": InferenceConfig(**fields.pop("inference")),
         }
         return WVMConfig(**{**fields, "cameras": tuple(fields["cameras"])}, **parts)
     except (KeyError, TypeError, json.JSONDecodeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -22,17 +22,23 @@ def check_frames(frames: np.ndarray) -> None:
         raise UserError(f"frames must have shape [T, H, W, 3] with T ≥ 1, not {list(frames.shape)}")
 
 
-def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Frames uint8 [T, H, W, 3] as [T, height, width, 3], each pixel the mean over its area."""
+def resize(frames: np.ndarray, height: int, width: int, smooth: bool = True) -> np.ndarray:
+    """Frames uint8 [T, H, W, 3] as [T, height, width, 3], each pixel the mean over its area.
+
+    With smooth=False each pixel is a sample instead, as a renderer of that size without antialiasing gives it.
+    """
     check_frames(frames)
     if frames.shape[1:3] == (height, width):
         return frames
-    box = Image.Resampling.BOX
-    return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), box)) for frame in frames])
+    how = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
+    return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), how)) for frame in frames])
 
 
-def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int) -> np.ndarray:
+def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int, smooth: bool = True) -> np.ndarray:
     """What a critic sees of an episode: its cameras side by side, uint8 [T, size, size · cameras, 3].
+
+    Args:
+        smooth: see `resize`.
 
     Raises:
         UserError: the episode lacks a camera, or its images have a wrong type or shape.
@@ -42,12 +48,22 @@ def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int) -> np.
         raise UserError(
             f"the episode has no camera {missing[0]!r}; it has {', '.join(sorted(episode.images)) or 'none'}"
         )
-    return np.concatenate([resize(episode.images[camera], size, size) for camera in cameras], axis=2)
+    return np.concatenate([resize(episode.images[camera], size, size, smooth) for camera in cameras], axis=2)
 
 
-def watch(episodes: Iterable[Episode], cameras: tuple[str, ...]) -> Iterator[Episode]:
-    """The episodes one at a time; of a store, only the frames of `cameras` are decoded."""
-    if not isinstance(episodes, Store):
-        return iter(episodes)
-    wanted = [camera for camera in cameras if camera in episodes.cameras]
-    return (episodes.episode(index, wanted) for index in range(len(episodes)))
+Episodes = Iterable[Episode] | Sequence[Store]
+"""Episodes, one store or several stores one after the other."""
+
+
+def watch(episodes: Episodes, cameras: tuple[str, ...]) -> Iterator[Episode]:
+    """The episodes one at a time; of stores, only the frames of `cameras` are decoded."""
+    if isinstance(episodes, Store):
+        wanted = [camera for camera in cameras if camera in episodes.cameras]
+        for index in range(len(episodes)):
+            yield episodes.episode(index, wanted)
+        return
+    for part in episodes:
+        if isinstance(part, Store):
+            yield from watch(part, cameras)
+        else:
+            yield part

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import jax
@@ -25,7 +24,7 @@ from envs.types import Episode
 from value_model.clips import LatentData, sample_clips
 from value_model.config import WVMConfig
 from value_model.critic import WVM, load_wvm
-from value_model.frames import episode_frames, watch
+from value_model.frames import Episodes, episode_frames, watch
 from value_model.loop import Progress, gradient_step, run_updates
 from value_model.metrics import true_progress
 from value_model.tokenizer import Tokenizer, tokenizer_loss
@@ -33,22 +32,24 @@ from value_model.wvm import WVMNetwork, wvm_loss
 
 EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
 MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
+FROZEN = ("video", "words")  # parts of the network that `freeze_video` keeps as they are
 
 
 def train_wvm(
-    episodes: Iterable[Episode],
+    episodes: Episodes,
     config: WVMConfig,
     folder: Path,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WVM:
-    """Train on those of `episodes` whose true values are known: t / (T - 1) for an expert's.
+    """Train on episodes of every quality. The value of an expert's is t / (T - 1); where it is unknown, only the video
+    stream learns.
 
     Deviates from arXiv 2606.24742, which trains on experts alone, where the caller adds episodes with one marked
     hesitation or retry: their value is the benchmark's piecewise linear curve.
 
     Args:
-        episodes: read several times, one episode at a time; those whose true values are not known are left out.
+        episodes: read several times, one episode at a time.
         folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
         seed: of the weights, clips and noise.
         progress: called after every dispatch, see `loop.Progress`.
@@ -74,8 +75,15 @@ def is_known(episode: Episode) -> bool:
     return episode.success and (episode.style in EXPERT_STYLES or marked)
 
 
+def training_values(episode: Episode) -> np.ndarray:
+    """True values float32 [T]; NaN where they are unknown."""
+    if is_known(episode):
+        return true_progress(len(episode), episode.segments)
+    return np.full(len(episode), np.nan, np.float32)
+
+
 def train_tokenizer(
-    episodes: Iterable[Episode], config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
+    episodes: Episodes, config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
 ) -> Tokenizer:
     """The VAE, trained on a sample of single camera views from the training episodes."""
     settings = config.tokenizer
@@ -114,22 +122,26 @@ def train_tokenizer(
     return nnx.merge(graph, params, statistics, copy=True)
 
 
-def encode_episodes(critic: WVM, episodes: Iterable[Episode]) -> tuple[LatentData, int]:
-    """Latents of all episodes with known values on the device, and the stride in frames of the model's frame rate."""
+def encode_episodes(critic: WVM, episodes: Episodes) -> tuple[LatentData, int]:
+    """Latents of all episodes on the device, and the stride in frames of the model's frame rate.
+
+    Every other episode is resized without antialiasing, so that the critic reads both kinds of picture.
+    """
+    config = critic.config
     latents, values, lengths, words, strides = [], [], [], [], set()
-    for episode in watch(episodes, critic.config.cameras):
-        if is_known(episode) and len(episode) > 1:
-            latents.append(
-                critic.encode(
-                    episode_frames(episode, critic.config.cameras, critic.config.tokenizer.image_size)
-                )
-            )
-            values.append(true_progress(len(episode), episode.segments))
-            lengths.append(len(episode))
-            words.append(word_ids(episode.instruction))
-            strides.add(critic.stride(episode.fps))
+    for number, episode in enumerate(watch(episodes, config.cameras)):
+        if len(episode) < 2:
+            continue
+        frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
+        latents.append(critic.encode(frames))
+        values.append(training_values(episode))
+        lengths.append(len(episode))
+        words.append(word_ids(episode.instruction))
+        strides.add(critic.stride(episode.fps))
     if len(strides) > 1:
         raise UserError("the training episodes have different frame rates; train on episodes of one rate")
+    if not any(np.isfinite(part).all() for part in values):
+        raise UserError(f"no expert episode to train on: need successes of style {', '.join(EXPERT_STYLES)}")
     data = LatentData(
         latents=jnp.asarray(np.concatenate(latents)),
         values=jnp.asarray(np.concatenate(values)),
@@ -148,14 +160,43 @@ def train_network(
     seed: int,
     progress: Progress | None = None,
 ) -> WVMNetwork:
-    """Both streams, trained together on clips drawn from the latents."""
+    """Both streams, trained together on clips drawn from the latents; before it, if asked for, the video stream alone."""
+    if network.config.optim.video_updates:
+        updates = network.config.optim.video_updates
+        network = _train(
+            network,
+            data,
+            stride,
+            folder / "video",
+            seed + 1,
+            "video model",
+            updates,
+            progress,
+            video_only=True,
+        )
+    updates = network.config.optim.updates
+    return _train(network, data, stride, folder, seed, "value model", updates, progress)
+
+
+def _train(
+    network: WVMNetwork,
+    data: LatentData,
+    stride: int,
+    folder: Path,
+    seed: int,
+    stage: str,
+    updates: int,
+    progress: Progress | None,
+    video_only: bool = False,
+) -> WVMNetwork:
     config, optim = network.config, network.config.optim
-    graph, params = nnx.split(network)
+    frozen = FROZEN if optim.freeze_video and not video_only else ()
+    graph, fixed, params = nnx.split(network, lambda path, _: path[0] in frozen, ...)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         optim.learning_rate,
         optim.warmup,
-        max(optim.updates, optim.warmup + 1),
+        max(updates, optim.warmup + 1),
         optim.final_learning_rate * optim.learning_rate,
     )
     optimizer = optax.chain(
@@ -166,7 +207,7 @@ def train_network(
     def loss(params: nnx.State, key: jax.Array):
         keys = jax.random.split(key)
         clip = sample_clips(data, keys[0], optim.batch, config, stride)
-        return wvm_loss(nnx.merge(graph, params), clip, keys[1])
+        return wvm_loss(nnx.merge(graph, fixed, params), clip, keys[1], video_only)
 
     def update(state, number: jax.Array):
         params, optimizer_state = state
@@ -176,28 +217,27 @@ def train_network(
         return (params, optimizer_state), {**metrics, "grad_norm": norm}
 
     params, _ = run_updates(
-        "value model",
+        stage,
         update,
         (params, optimizer.init(params)),
-        optim.updates,
+        updates,
         folder,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,
         progress=progress,
     )
-    return nnx.merge(graph, params)
+    return nnx.merge(graph, fixed, params)
 
 
-def _sample_frames(episodes: Iterable[Episode], config: WVMConfig, seed: int) -> np.ndarray:
+def _sample_frames(episodes: Episodes, config: WVMConfig, seed: int) -> np.ndarray:
     """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames
     reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
-    for episode in watch(episodes, config.cameras):
-        if not is_known(episode):
-            continue
+    for number, episode in enumerate(watch(episodes, config.cameras)):
+        smooth = number % 2 == 0
         views = np.concatenate(
-            np.split(episode_frames(episode, config.cameras, size), len(config.cameras), axis=2)
+            np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
         )
         for view in views:
             place = seen if seen < limit else int(random.integers(seen + 1))
@@ -205,7 +245,7 @@ def _sample_frames(episodes: Iterable[Episode], config: WVMConfig, seed: int) ->
                 reservoir[place] = view
             seen += 1
     if not seen:
-        raise UserError(f"no expert episode to train on: need successes of style {', '.join(EXPERT_STYLES)}")
+        raise UserError("no episode to train on")
     return reservoir[: min(seen, limit)]
 
 

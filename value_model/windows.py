@@ -23,38 +23,39 @@ def sweep(
 ) -> jax.Array:
     """Values [R, T] in [0, 1]: the mean over the windows that cover a frame. Beyond a sequence's length they mean nothing.
 
-    Window k covers frames k … k + h - 1; its prefix is the value so far at frame k - 1, and 0 for the first window.
+    Window k covers h frames from k · shift, the last one ends with the sequence. A window's prefix is the value so far
+    at the frame before it, and 0 for the first window.
 
     Args:
-        latents: [N, h, w, C].
+        latents: of the frames [N, h, w, C], or of the windows that start at the frames [N, T', h, w, C].
         rows: which latent is frame t of sequence r, int32 [R, T] with T ≥ h; the last one is repeated beyond the length.
         lengths: frames of each sequence, int32 [R].
         words: ids [R, L].
     """
-    horizon = network.config.clip.horizon
+    config = network.config
+    horizon, shift = config.clip.horizon, config.inference.shift
     count, frames = rows.shape
+    sequence, offsets = jnp.arange(count)[:, None], jnp.arange(horizon)
+    final = jnp.maximum(lengths - horizon, 0)  # where the last window of each sequence starts
+    whole = latents.ndim == 5
     noise = jnp.zeros((count, horizon))
     future_noise = None
-    if not network.config.causal_video:
-        draw = jax.random.normal(jax.random.key(0), (horizon, *network.config.latent_shape))
+    if config.sees_future:
+        chunk = (horizon // config.tokenizer.temporal, *config.latent_shape)
+        draw = jax.random.normal(jax.random.key(0), chunk)
         future_noise = jnp.broadcast_to(draw, (count, *draw.shape))
 
-    def window(carry: tuple[jax.Array, jax.Array], start: jax.Array):
+    def window(carry: tuple[jax.Array, jax.Array], step: jax.Array):
         total, covered = carry
-        before = jnp.maximum(start - 1, 0)
-        prefix = jnp.where(start == 0, 0.0, total[:, before] / jnp.maximum(covered[:, before], 1.0))
-        index = jax.lax.dynamic_slice(rows, (0, start), (count, horizon))
-        values = estimate(network, latents[index], prefix, words, noise, future_noise)
-        inside = ((start + horizon <= lengths) | (start == 0)).astype(values.dtype)[:, None]
-        at = (0, start)
-        total = jax.lax.dynamic_update_slice(
-            total, jax.lax.dynamic_slice(total, at, (count, horizon)) + inside * values, at
-        )
-        covered = jax.lax.dynamic_update_slice(
-            covered, jax.lax.dynamic_slice(covered, at, (count, horizon)) + inside, at
-        )
-        return (total, covered), None
+        start = jnp.minimum(step, final)
+        before = sequence[:, 0], jnp.maximum(start - 1, 0)
+        prefix = jnp.where(start == 0, 0.0, total[before] / jnp.maximum(covered[before], 1.0))
+        at = sequence, start[:, None] + offsets
+        values = estimate(network, latents[rows[sequence[:, 0], start] if whole else rows[at]], prefix, words, noise, future_noise)
+        inside = (step < final + shift).astype(values.dtype)[:, None]
+        return (total.at[at].add(inside * values), covered.at[at].add(inside)), None
 
     empty = jnp.zeros((count, frames))
-    (total, covered), _ = jax.lax.scan(window, (empty, empty), jnp.arange(frames - horizon + 1))
+    steps = jnp.arange(0, frames - horizon + shift, shift)
+    (total, covered), _ = jax.lax.scan(window, (empty, empty), steps)
     return total / jnp.maximum(covered, 1.0)

@@ -24,6 +24,7 @@ from flax import nnx
 from envs.text import BUCKETS
 from value_model.blocks import Stream
 from value_model.config import WVMConfig
+from value_model.value_heads import value_head
 from value_model.video_dit import VideoDiT, attend, rotate_heads
 
 
@@ -32,16 +33,20 @@ class Clip(NamedTuple):
 
     current: jax.Array  # latents [B, T, h, w, C]
     future: jax.Array  # latents [B, T, h, w, C]
-    values: jax.Array  # true values in [0, 1] of the prefix frame and the h current ones, [B, h + 1]
-    words: jax.Array  # ids [B, L]
+    values: (
+        jax.Array
+    )  # true values in [0, 1] of the prefix frame and the h current ones, [B, h + 1]; NaN: unknown
+    words: jax.Array  # ids [B, L], or embeddings [B, text_tokens, text_width]
 
 
 class WVMNetwork(nnx.Module):
-    """Velocities of the value chunk and of the future latents."""
+    """What the value tokens answer (for flow matching, velocities), and velocities of the future latents."""
 
     def __init__(self, config: WVMConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs)
+        self.words = None
+        if not config.video.text_tokens:
+            self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs)
         self.video = VideoDiT(config.video, config.latent_shape, rngs=rngs)
         self.value = Stream(
             layers=config.video.layers,
@@ -50,7 +55,7 @@ class WVMNetwork(nnx.Module):
             feedforward=config.value.feedforward,
             joint_width=config.video.width,
             inputs=1,
-            outputs=1,
+            outputs=value_head(config.value).outputs,
             text_width=config.video.text_width,
             time_width=config.video.time_width,
             rngs=rngs,
@@ -69,7 +74,7 @@ class WVMNetwork(nnx.Module):
         video_tau: jax.Array,
         words: jax.Array,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Velocities of the values [B, h + 1] and of the future latents (None without them).
+        """Outputs of the value tokens [B, h + 1, O] and velocities of the future latents (None without them).
 
         Args:
             current: clean latents [B, T, h, w, C].
@@ -77,13 +82,13 @@ class WVMNetwork(nnx.Module):
             values: [B, h + 1] in [-1, 1], the first that of the prefix frame.
             value_tau: flow time [B, h + 1] of each value; 1 is clean.
             video_tau: flow time [B] of the future latents.
-            words: ids [B, L]; 0 is no word.
+            words: ids [B, L], 0 is no word; with `text_tokens` their embeddings [B, text_tokens, text_width] instead.
         """
-        if future is None and not self.config.causal_video:
+        if future is None and self.config.sees_future:
             raise ValueError(
                 "this configuration's current tokens see the future ones: give the future latents"
             )
-        embedded = self.words(words) * (words > 0)[..., None]
+        embedded = words if self.words is None else self.words(words) * (words > 0)[..., None]
         video_text, value_text = self.video.stream.text(embedded), self.value.text(embedded)
         x, taus, future_frames = self._video_tokens(current, future, video_tau)
         video_time, video_modulation = self.video.stream.time(taus)
@@ -111,10 +116,10 @@ class WVMNetwork(nnx.Module):
             return (x, y), None
 
         (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers))
-        value_velocity = self.value.read_out(y, value_time)[:, :, 0, 0]
+        answered = self.value.read_out(y, value_time)[:, :, 0]
         if future is None:
-            return value_velocity, None
-        return value_velocity, self.video.velocity(x[:, -future_frames:], video_time[:, -future_frames:])
+            return answered, None
+        return answered, self.video.velocity(x[:, -future_frames:], video_time[:, -future_frames:])
 
     def mask(self, frames: int, future_frames: int) -> jax.Array:
         """Who sees whom, bool [N, N], query by key: current video tokens, then future ones, then value tokens."""
@@ -126,8 +131,9 @@ class WVMNetwork(nnx.Module):
             jnp.array([current, future, self.config.clip.horizon + 1]),
             total_repeat_length=current + future + self.config.clip.horizon + 1,
         )
-        sees_future = not self.config.causal_video
-        allowed = jnp.array([[True, sees_future, False], [True, True, False], [True, False, True]])
+        allowed = jnp.array(
+            [[True, self.config.sees_future, False], [True, True, False], [True, False, True]]
+        )
         return allowed[kind[:, None], kind[None, :]]
 
     def _video_tokens(
@@ -143,34 +149,41 @@ class WVMNetwork(nnx.Module):
         return jnp.concatenate([x, noised], axis=1), taus, noised.shape[1]
 
 
-def wvm_loss(network: WVMNetwork, clip: Clip, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L = L_value + λ L_video: flow matching on the h current values and on the future latents.
+def wvm_loss(
+    network: WVMNetwork, clip: Clip, key: jax.Array, video_only: bool = False
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """L = L_value + λ L_video: the head's loss on the h current values, flow matching on the future latents.
 
     The value at the prefix frame enters clean, with probability `prefix_random` replaced by U[0, 1]; no loss on it.
+    Clips whose values are unknown (NaN) have no L_value. With `video_only` the loss is L_video.
     """
     config = network.config
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 5)
     batch = clip.values.shape[0]
+    known = jnp.all(jnp.isfinite(clip.values), axis=1)
+    values = jnp.where(known[:, None], clip.values, 0.0)
     random = jax.random.bernoulli(keys[0], config.clip.prefix_random, (batch,))
-    prefix = jnp.where(random, jax.random.uniform(keys[1], (batch,)), clip.values[:, 0])
-    value_tau, video_tau = jax.random.uniform(keys[2], (2, batch))
-    target = 2.0 * clip.values[:, 1:] - 1.0
-    value_noise = jax.random.normal(keys[3], target.shape)
-    video_noise = jax.random.normal(keys[4], clip.future.shape)
-    noised = value_tau[:, None] * target + (1 - value_tau[:, None]) * value_noise
-    tau = video_tau[:, None, None, None, None]
-    value_velocity, video_velocity = network(
+    prefix = jnp.where(random, jax.random.uniform(keys[1], (batch,)), values[:, 0])
+    head = value_head(config.value)
+    drawn = head.draw(values[:, 1:], keys[2])
+    video_tau = jax.random.uniform(keys[3], (batch,))
+    future, video_target = None, None
+    if config.clip.future and (video_only or config.optim.video_weight or config.sees_future):
+        noise = jax.random.normal(keys[4], clip.future.shape)
+        tau = video_tau[:, None, None, None, None]
+        future, video_target = tau * clip.future + (1 - tau) * noise, clip.future - noise
+    answered, video_velocity = network(
         clip.current,
-        tau * clip.future + (1 - tau) * video_noise,
-        jnp.concatenate([2.0 * prefix[:, None] - 1.0, noised], axis=1),
-        jnp.concatenate([jnp.ones((batch, 1)), jnp.broadcast_to(value_tau[:, None], noised.shape)], axis=1),
+        future,
+        jnp.concatenate([2.0 * prefix[:, None] - 1.0, drawn.tokens], axis=1),
+        jnp.concatenate([jnp.ones((batch, 1)), drawn.tau], axis=1),
         video_tau,
         clip.words,
     )
-    assert video_velocity is not None, "the future latents were given"
-    value_loss = jnp.mean((value_velocity[:, 1:] - (target - value_noise)) ** 2)
-    video_loss = jnp.mean((video_velocity - (clip.future - video_noise)) ** 2)
-    loss = value_loss + config.optim.video_weight * video_loss
+    losses = jnp.mean(head.loss(answered[:, 1:], drawn.target), axis=1)
+    value_loss = jnp.sum(losses * known) / jnp.maximum(jnp.sum(known), 1)
+    video_loss = jnp.float32(0.0) if future is None else jnp.mean((video_velocity - video_target) ** 2)
+    loss = video_loss if video_only else value_loss + config.optim.video_weight * video_loss
     return loss, {"loss": loss, "value_loss": value_loss, "video_loss": video_loss}
 
 
@@ -182,7 +195,7 @@ def estimate(
     noise: jax.Array,
     future_noise: jax.Array | None,
 ) -> jax.Array:
-    """Values [B, h] in [0, 1] of windows, by one Euler step from noise: y = ε + velocity(ε, τ = 0).
+    """Values [B, h] in [0, 1] of windows: the head's answer, for flow matching by Euler steps from noise.
 
     Args:
         current: latents [B, T, h, w, C].
@@ -192,7 +205,10 @@ def estimate(
         future_noise: standard normal, of the shape of `current`; None where the current tokens do not see the future.
     """
     batch = noise.shape[0]
-    tau = jnp.concatenate([jnp.ones((batch, 1)), jnp.zeros(noise.shape)], axis=1)
-    values = jnp.concatenate([2.0 * prefix[:, None] - 1.0, noise], axis=1)
-    velocity, _ = network(current, future_noise, values, tau, jnp.zeros(batch), words)
-    return jnp.clip((noise + velocity[:, 1:] + 1.0) / 2.0, 0.0, 1.0)
+
+    def read(tokens: jax.Array, tau: jax.Array) -> jax.Array:
+        values = jnp.concatenate([2.0 * prefix[:, None] - 1.0, tokens], axis=1)
+        taus = jnp.concatenate([jnp.ones((batch, 1)), tau], axis=1)
+        return network(current, future_noise, values, taus, jnp.zeros(batch), words)[0][:, 1:]
+
+    return value_head(network.config.value).values(read, noise, network.config.inference.steps)
