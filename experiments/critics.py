@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+import value_model
 from envs.errors import UserError
 from envs.types import Episode
 from experiments.config import require
@@ -55,9 +56,24 @@ class CriticData:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
+TINY_CRITIC = Path(value_model.__path__[0]) / "tiny_critic"
+
+
 @dataclass(frozen=True)
 class WVMChoice:
-    """A world value model, trained on episodes of the task whose true values are known."""
+    """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`."""
+
+    path: str = ""  # of the folder; empty: the critic that ships
+
+    @property
+    def folder(self) -> Path:
+        """Where the model is."""
+        return Path(self.path) if self.path else TINY_CRITIC
+
+
+@dataclass(frozen=True)
+class TrainChoice:
+    """A world value model, trained anew on episodes of the task whose true values are known."""
 
     data: CriticData = field(default_factory=CriticData)
     model: WVMConfig = field(default_factory=WVMConfig)

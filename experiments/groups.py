@@ -11,7 +11,14 @@ from envs.errors import UserError
 from envs.tasks import TASKS
 from experiments.compose import parse, store, store_command
 from experiments.config import MixtureData, RunConfig, StoreData, TaskConfig
-from experiments.critics import OracleChoice, PluginCritic, SidecarChoice, TimeIndexChoice, WVMChoice
+from experiments.critics import (
+    OracleChoice,
+    PluginCritic,
+    SidecarChoice,
+    TimeIndexChoice,
+    TrainChoice,
+    WVMChoice,
+)
 from experiments.plugins import is_reference, resolve
 from experiments.policies import PluginPolicy, ScratchVLA, VLAChoice
 from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
@@ -27,7 +34,8 @@ GROUPS: dict[str, dict[str, Any]] = {
     },
     "critic": {
         "wvm": WVMChoice,
-        "wvm_small": WVMChoice(model=PRESETS["small"]),
+        "train": TrainChoice,
+        "train_small": TrainChoice(model=PRESETS["small"]),
         "oracle": OracleChoice,
         "time_index": TimeIndexChoice,
         "sidecar": SidecarChoice,
@@ -45,7 +53,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 DEFAULTS = [
     {"task": "stack"},
     {"data": "mixed"},
-    {"critic": "wvm"},
+    {"critic": "train"},
     {"advantage": "chunk_difference"},
     {"method": "awr"},
     {"policy": "vla"},

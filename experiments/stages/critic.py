@@ -13,7 +13,7 @@ from envs.errors import UserError
 from envs.recording import Recording, Rollout
 from envs.tasks import check_choice, task_spec
 from envs.types import Episode
-from experiments.artifacts import SCRATCH, Artifacts, digest
+from experiments.artifacts import SCRATCH, Artifacts, digest, file_digest
 from experiments.config import TaskConfig
 from experiments.critics import (
     Critic,
@@ -23,6 +23,7 @@ from experiments.critics import (
     StateCritic,
     TimeIndex,
     TimeIndexChoice,
+    TrainChoice,
     VideoCritic,
     WVMChoice,
 )
@@ -46,6 +47,8 @@ class CriticSource:
 def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tracker) -> CriticSource:
     """The critic of a choice of `critic=` that gives values itself (a progress file does not)."""
     if isinstance(choice, WVMChoice):
+        return trained_critic(choice)
+    if isinstance(choice, TrainChoice):
         return train_critic(artifacts, task, choice, tracker)
     if isinstance(choice, OracleChoice):
         data = critic_data(artifacts, task, choice.data)
@@ -59,6 +62,27 @@ def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tra
     return CriticSource(digest([choice, source]), lambda: VideoCritic.load(choice))
 
 
+def trained_critic(choice: WVMChoice) -> CriticSource:
+    """The world value model in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    files = [choice.folder / name for name in ("config.json", "model.safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise UserError(
+                f"no world value model in {choice.folder}: {file.name} is missing; check critic.path"
+            )
+
+    def load() -> Critic:
+        from value_model.critic import load_wvm
+
+        return load_wvm(choice.folder)
+
+    return CriticSource(digest(["wvm", VERSION, *map(file_digest, files)]), load)
+
+
 def critic_data(artifacts: Artifacts, task: TaskConfig, data: CriticData) -> Data:
     """The episodes that critics learn from; no policy ever sees them."""
     return collect_data(artifacts, task, data.styles, "critic_data", data.seed)
@@ -68,7 +92,9 @@ def _undisturbed(data: Data) -> Iterator[Episode]:
     return (episode for episode in data.numbers() if not episode.segments)
 
 
-def train_critic(artifacts: Artifacts, task: TaskConfig, choice: WVMChoice, tracker: Tracker) -> CriticSource:
+def train_critic(
+    artifacts: Artifacts, task: TaskConfig, choice: TrainChoice, tracker: Tracker
+) -> CriticSource:
     """A world value model, trained on episodes with known values; resumes from its own checkpoints."""
     data = critic_data(artifacts, task, choice.data)
 
@@ -111,7 +137,7 @@ def make_judge(
         def values(frames: np.ndarray, text: str) -> np.ndarray:
             return critic.values(frames, text, frame_rate)
     else:
-        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=wvm")
+        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=train")
     for camera in cameras:
         check_choice("camera", camera, CAMERAS)
 

@@ -90,7 +90,12 @@ def test_mistakes_are_one_line(plugin, argument, message):
 
 def test_settings_of_every_kind_arrive_as_objects(plugin):
     config = configuration(
-        "method=filtered_bc", "method.keep=0.5", "seed=3", "critic.model.video.layers=2", "task.robot=UR5e"
+        "critic=train",
+        "method=filtered_bc",
+        "method.keep=0.5",
+        "seed=3",
+        "critic.model.video.layers=2",
+        "task.robot=UR5e",
     )
     assert config.method == METHODS["filtered_bc"](keep=0.5)
     assert (config.seed, config.critic.model.video.layers, config.task.robot) == (3, 2, "UR5e")

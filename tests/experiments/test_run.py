@@ -40,6 +40,7 @@ SETTINGS = [
     "wandb.mode=disabled",
 ]
 CRITIC = [
+    "critic=train",
     "critic.data.clean=1",
     "critic.data.noisy=0",
     "critic.data.slow=0",
