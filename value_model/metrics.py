@@ -8,13 +8,13 @@ Source: Suboptimal-Value-Bench, arXiv 2606.24742, section 4 and appendix B.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from envs.errors import UserError
 from envs.types import Episode, Segment
+from value_model.metrics_controls import still
 from value_model.types import EpisodeCritic
 
 EXPERT_STYLES = ("clean", "noisy", "slow")
@@ -28,7 +28,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
     """Rank correlation of two sequences, NaN where one of them is constant or holds NaN."""
-    if np.isnan(first).any() or np.isnan(second).any():
+    if len(first) < 2 or np.isnan(first).any() or np.isnan(second).any():
         return float("nan")
     a, b = average_ranks(first), average_ranks(second)
     a, b = a - a.mean(), b - b.mean()
@@ -63,29 +63,29 @@ def true_progress(length: int, segments: Sequence[Segment] = ()) -> np.ndarray:
     return np.interp(np.arange(length), [0, m, n, length - 1], [0, *ends, 1]).astype(np.float32)
 
 
-def hesitation_rmse(values: np.ndarray, segment: Segment) -> float:
-    """Root mean squared error of the values [T] over the frames of a hesitation."""
-    inside = slice(segment.start, segment.end + 1)
+def hesitation_rmse(values: np.ndarray, segment: Segment, every: int = 1) -> float:
+    """Root mean squared error of the values [T] over the frames of a hesitation.
+
+    every: only frames 0, every, 2 · every, … count; NaN where none of them lies in the segment.
+    """
+    inside = _inside(segment, every)
     error = values[inside] - true_progress(len(values), (segment,))[inside]
-    return float(np.sqrt((error**2).mean()))
+    return float(np.sqrt((error**2).mean())) if len(inside) else float("nan")
 
 
-def retry_voc(values: np.ndarray, segment: Segment) -> float:
-    """VOC of the values [T] where the true curve falls: +1 if they fall there, −1 if they rise, NaN if constant."""
-    inside = slice(segment.start, segment.end + 1)
+def retry_voc(values: np.ndarray, segment: Segment, every: int = 1) -> float:
+    """VOC of the values [T] where the true curve falls: +1 if they fall there, −1 if they rise, NaN if constant.
+
+    every: only frames 0, every, 2 · every, … count; NaN where fewer than two of them lie in the segment.
+    """
+    inside = _inside(segment, every)
     return spearman(values[inside], true_progress(len(values), (segment,))[inside])
 
 
-def still(episode: Episode) -> Episode:
-    """The episode with its first frame, and state, at every time: a value that rises there counts frames."""
-    first = np.zeros(len(episode), np.int64)
-    return dataclasses.replace(
-        episode,
-        images={camera: frames[first] for camera, frames in episode.images.items()},
-        proprio=episode.proprio[first],
-        environment_state=episode.environment_state[first],
-        rewards=np.zeros_like(episode.rewards),
-    )
+def _inside(segment: Segment, every: int) -> np.ndarray:
+    """The frames of a segment that count."""
+    frames = np.arange(segment.start, segment.end + 1)
+    return frames[frames % every == 0]
 
 
 def measure_critic(

@@ -15,10 +15,10 @@ from value_model.metrics import (
     measure_critic,
     retry_voc,
     spearman,
-    still,
     true_progress,
     voc,
 )
+from value_model.metrics_controls import still
 
 
 def test_ties_share_their_mean_rank() -> None:
