@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from envs.errors import UserError
 
 HEADS = ("flow", "hl_gauss")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class VideoConfig:
     feedforward: int = 512  # published 14336
     patch: tuple[int, int, int] = (4, 4, 4)  # latents per token: time, height, width; published (1, 2, 2)
     text_width: int = 64  # of a word's embedding; published 4096 (T5)
-    text_tokens: int = 0  # of an instruction embedded beforehand; 0: words hashed and embedded here; published 512 (T5)
+    text_tokens: int = (
+        0  # of an instruction embedded beforehand; 0: words hashed and embedded here; published 512 (T5)
+    )
     time_width: int = 128  # sinusoids of the flow time; published 256
 
 
@@ -66,6 +69,7 @@ class ClipConfig:
     fps: float = 5.0  # published 2, or 3; our episodes last 4 s, theirs 24 s
     prefix_random: float = 0.5  # probability that the prefix value is replaced by U[0,1]; published .5
     future: bool = True  # whether the model imagines the next chunk; without it there is no L_video
+    marked: bool = True  # learn from marked hesitations and retries too; published: from experts alone
     rewind: float = 0.5  # share of the clips that are not played forward; published .5
     plateau: float = 0.1  # share of all clips that repeat one frame; published .1
 
@@ -86,6 +90,9 @@ class OptimConfig:
     video_weight: float = 1.0  # λ of L = L_value + λ L_video; published 1
     video_updates: int = 0  # of the video stream alone, before both; published: Wan2.2's own pretraining
     freeze_video: bool = False  # keep the video stream as it is after `video_updates`; published: trained
+    precision: str = "float32"  # of products and activations; weights, moments and losses are float32; published bfloat16
+    remat: bool = False  # compute each layer's activations again in the backward pass instead of keeping them
+    accumulate: int = 1  # micro-batches that a batch is computed in, one after the other
     updates_per_dispatch: int = 25
     checkpoint_every: int = 250  # updates
 
@@ -94,6 +101,7 @@ class OptimConfig:
 class InferenceConfig:
     """How values are read off a trained model."""
 
+    precision: str = "float32"  # of matrix products and activations; published bfloat16
     steps: int = 1  # of Euler's method from noise to value; published 1
     shift: int = 1  # frames of the model's rate from one window to the next; horizon: windows do not overlap
 
@@ -133,6 +141,13 @@ class WVMConfig:
             raise UserError("video_updates needs clip.future=true: there is no other video loss")
         if self.value.head not in HEADS:
             raise UserError(f"value.head={self.value.head!r} must be one of {', '.join(HEADS)}")
+        for name, precision in (("optim", self.optim.precision), ("inference", self.inference.precision)):
+            if precision not in PRECISIONS:
+                raise UserError(f"{name}.precision={precision!r} must be one of {', '.join(PRECISIONS)}")
+        if self.optim.accumulate < 1 or self.optim.batch % self.optim.accumulate:
+            raise UserError(
+                f"optim.batch={self.optim.batch} must be a multiple of optim.accumulate={self.optim.accumulate}"
+            )
         if self.inference.steps < 1 or not 1 <= self.inference.shift <= clip.horizon:
             raise UserError("inference.steps must be at least 1, and inference.shift between 1 and horizon")
         if clip.rewind < clip.plateau or not 0 <= clip.rewind <= 1 or not 0 <= clip.prefix_random <= 1:
@@ -160,7 +175,15 @@ PRESETS: dict[str, WVMConfig] = {
         ),
         video=VideoConfig(layers=12, width=768, heads=12, feedforward=3072, text_width=256, time_width=256),
         value=ValueConfig(width=256, heads=4, feedforward=1024),
-        optim=OptimConfig(updates=30_000, batch=512, learning_rate=2e-4, warmup=500, checkpoint_every=1_000),
+        optim=OptimConfig(
+            updates=30_000,
+            batch=512,
+            learning_rate=2e-4,
+            warmup=500,
+            precision="bfloat16",
+            checkpoint_every=1_000,
+        ),
+        inference=InferenceConfig(precision="bfloat16"),
     ),
     "wan2_2_ti2v_5b": WVMConfig(
         cameras=("workspace",),
@@ -178,7 +201,16 @@ PRESETS: dict[str, WVMConfig] = {
         ),
         value=ValueConfig(width=512, heads=8, feedforward=14336),
         clip=ClipConfig(fps=2.0),
-        optim=OptimConfig(updates=30_000, batch=1024, learning_rate=1e-4, warmup=500, checkpoint_every=500),
+        optim=OptimConfig(
+            updates=30_000,
+            batch=1024,
+            learning_rate=1e-4,
+            warmup=500,
+            precision="bfloat16",
+            remat=True,
+            checkpoint_every=500,
+        ),
+        inference=InferenceConfig(precision="bfloat16"),
     ),
 }
 
