@@ -18,6 +18,7 @@ from experiments.value_bench_set import GROUPS, in_group
 from value_model import metrics_pooled as pooled
 from value_model.metrics import EXPERT_STYLES, true_progress
 
+DECIMALS = 3  # falls of the value that are equal to a thousandth share a threshold
 POOLED = (
     "kendall_tau",
     "kendall_tau_final",
@@ -113,13 +114,18 @@ class Scores:
         rows = np.array([row for row in rows if not self.views[row].missing], np.int64)
         if not any(segment.kind == "retry" for row in rows for segment in self.infos[row].segments):
             return
-        every, window = self.measures.every, self.window
+        every, window, weights = self.measures.every, self.window, self.weights[:, rows]
         truth = [true_progress(self.infos[row].length, self.infos[row].segments)[::every] for row in rows]
-        falls = np.concatenate([pooled.drops(curve, window) > 1e-6 for curve in truth])
-        found = np.concatenate([pooled.drops(self.views[row].base[::every], window) for row in rows])
-        weights = np.repeat(self.weights[:, rows], [len(curve) for curve in truth], axis=1)
-        yield "drop_pr_auc", (rows, pooled.average_precision(found, falls, weights))
-        yield "drop_share", (rows, pooled.mean(falls.astype(np.float64), weights))
+        lengths = np.array([len(curve) for curve in truth])
+        falls = [pooled.drops(curve, window) > 1e-6 for curve in truth]
+        found = [pooled.drops(self.views[row].base[::every], window) for row in rows]
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        area = pooled.average_precision(
+            np.concatenate(found).round(DECIMALS), np.concatenate(falls), owner, weights
+        )
+        yield "drop_pr_auc", (rows, area)
+        share = np.array([inside.mean() for inside in falls])
+        yield "drop_share", (rows, pooled.mean(share, weights * lengths))
 
     def estimates(self, inside: np.ndarray) -> dict[str, Estimate]:
         """Every metric over the trajectories `inside` (bool [n]).

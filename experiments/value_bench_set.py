@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envs.errors import UserError
 from envs.tasks import TASKS, check_choice
+from experiments.artifacts import digest
 from experiments.config import TaskConfig, require
 from experiments.seeds import RANGE, RUN_RANGE
 
@@ -89,6 +90,23 @@ class BenchData:
     def is_benchmark(self) -> bool:
         """Whether these settings make the benchmark itself, and not another, smaller set."""
         return self.chosen == COMBINATIONS and self.scale == 1 and self.seed == 0 and self.image_size == 128
+
+    @property
+    def name(self) -> str:
+        """The benchmark's name, or that of another set, which tells it from the benchmark and from all others."""
+        return NAME if self.is_benchmark else f"not-{NAME}-{digest(replace(self, path=''))[:8]}"
+
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        changed = {
+            "data.image_size": "" if self.image_size == 128 else str(self.image_size),
+            "data.scale": "" if self.scale == 1 else f"{self.scale:g}",
+            "data.combinations": f"[{','.join(self.combinations)}]" if self.combinations else "",
+            "data.seed": str(self.seed or ""),
+        }
+        settings = [f"{name}={value}" for name, value in changed.items() if value]
+        return " ".join(["python -m experiments.value_bench generate", *settings])
 
     def styles(self, combination: Combination) -> dict[str, int]:
         """{style: number of trajectories} of a combination."""

@@ -64,22 +64,22 @@ def kendall_tau(scores: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> n
     return np.mean(pairs, axis=0) if pairs else np.full(len(weights), np.nan)
 
 
-def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def average_precision(
+    scores: np.ndarray, positive: np.ndarray, owner: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """Areas [B] under the precision-recall curve, Σ (R_k − R_{k−1}) P_k over the thresholds; ties share a threshold.
 
     Args:
-        scores: [N], higher is more likely positive; positive: bool [N]; weights: [B, N].
+        scores: of frames [N], higher is more likely positive; positive: bool [N].
+        owner: which trajectory a frame is of, integers [N]; weights: of the trajectories [B, n].
     """
-    if not len(scores):
-        return np.full(len(weights), np.nan)
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    weights = weights[:, order]
-    total = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1)
-    hits = np.add.reduceat(weights * positive[order], starts, axis=1)
-    precision = _ratio(np.cumsum(hits, axis=1), total, 0.0)
-    return _ratio((hits * precision).sum(axis=1), hits.sum(axis=1))
+    thresholds, inverse = np.unique(-scores, return_inverse=True)
+    hits, all_frames = (np.zeros((weights.shape[1], len(thresholds)), np.float32) for _ in range(2))
+    np.add.at(all_frames, (owner, inverse), 1)
+    np.add.at(hits, (owner, inverse), positive)
+    found = weights @ hits
+    precision = _ratio(np.cumsum(found, axis=1), np.cumsum(weights @ all_frames, axis=1), 0.0)
+    return _ratio((found * precision).sum(axis=1), found.sum(axis=1))
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
