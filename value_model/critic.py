@@ -15,12 +15,12 @@ from envs.files import atomic_file, load_arrays, save_arrays
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.config import WVMConfig, from_json, to_json
-from value_model.frames import check_frames, episode_frames, resize, watch
+from value_model.encoder import FrameEncoder
+from value_model.frames import episode_frames, watch
 from value_model.tokenizer import Tokenizer
 from value_model.windows import sweep
 from value_model.wvm import WVMNetwork
 
-ENCODE_BATCH = 128
 SEQUENCES = 512  # labelled in lockstep
 PAD = 8  # lengths are rounded up to a multiple of it, so that few shapes are compiled
 
@@ -32,7 +32,7 @@ class WVM:
         self.config = config
         self.tokenizer = tokenizer
         self.network = network
-        self._encode = nnx.jit(lambda tokenizer, views: tokenizer.encode(views))
+        self.encoder = FrameEncoder(config, tokenizer)
         self._sweep = nnx.jit(sweep)
 
     def values(self, frames: np.ndarray, instruction: str, fps: float | None = None) -> np.ndarray:
@@ -56,16 +56,8 @@ class WVM:
             UserError: frames of a wrong type or shape, or an empty instruction.
         """
         words = [word_ids(instruction) for instruction in instructions]
-        size, count = self.config.tokenizer.image_size, len(self.config.cameras)
-        for video in videos:
-            check_frames(video)
-            if count > 1 and video.shape[2] != count * video.shape[1]:
-                raise UserError(
-                    f"this critic sees {count} square views side by side ({', '.join(self.config.cameras)}), but a video's "
-                    f"frames are {video.shape[1]}×{video.shape[2]}"
-                )
-        latents = [self.encode(resize(video, size, size * count)) for video in videos]
-        stride = self.stride(self.config.data_fps if fps is None else fps)
+        latents = self.encoder.encode_videos(videos)
+        stride = self.encoder.stride(self.config.data_fps if fps is None else fps)
         return self._sweep_all(list(zip(latents, words, strict=True)), stride)
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
@@ -74,30 +66,13 @@ class WVM:
         stride = 0
         for episode in watch(episodes, self.config.cameras):
             frames = episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
-            if group and (self.stride(episode.fps) != stride or len(group) * stride >= SEQUENCES):
+            if group and (self.encoder.stride(episode.fps) != stride or len(group) * stride >= SEQUENCES):
                 yield from self._sweep_all(group, stride)
                 group = []
-            stride = self.stride(episode.fps)
-            group.append((self.encode(frames), word_ids(episode.instruction)))
+            stride = self.encoder.stride(episode.fps)
+            group.append((self.encoder.encode(frames), word_ids(episode.instruction)))
         if group:
             yield from self._sweep_all(group, stride)
-
-    def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
-        count = len(self.config.cameras)
-        views = np.concatenate(np.split(frames, count, axis=2))
-        parts = []
-        for start in range(0, len(views), ENCODE_BATCH):
-            part = views[start : start + ENCODE_BATCH]
-            padded = np.concatenate([part, np.zeros((ENCODE_BATCH - len(part), *part.shape[1:]), np.uint8)])
-            parts.append(np.asarray(self._encode(self.tokenizer, padded))[: len(part)])
-        return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
-
-    def stride(self, fps: float) -> int:
-        """How many frames of a video at `fps` the model steps at a time."""
-        if not fps > 0:
-            raise UserError(f"fps must be positive, not {fps}")
-        return max(1, round(fps / self.config.clip.fps))
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and config.json into `folder`."""

@@ -24,6 +24,7 @@ from envs.types import Episode
 from value_model.clips import LatentData, sample_clips
 from value_model.config import WVMConfig
 from value_model.critic import WVM, load_wvm
+from value_model.encoder import FrameEncoder
 from value_model.frames import Episodes, episode_frames, watch
 from value_model.loop import Progress, gradient_step, run_updates
 from value_model.metrics import true_progress
@@ -62,7 +63,7 @@ def train_wvm(
         return load_wvm(folder)
     tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
     critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
-    data, stride = encode_episodes(critic, episodes)
+    data, stride = encode_episodes(critic.encoder, episodes)
     network = train_network(critic.network, data, stride, folder / "network", seed, progress)
     critic = WVM(config, tokenizer, network)
     critic.save(folder)
@@ -75,9 +76,9 @@ def is_known(episode: Episode) -> bool:
     return episode.success and (episode.style in EXPERT_STYLES or marked)
 
 
-def training_values(episode: Episode) -> np.ndarray:
-    """True values float32 [T]; NaN where they are unknown."""
-    if is_known(episode):
+def training_values(episode: Episode, marked: bool) -> np.ndarray:
+    """True values float32 [T]; NaN where they are unknown, as those of lapses are unless `marked` ones count."""
+    if is_known(episode) and (marked or not episode.segments):
         return true_progress(len(episode), episode.segments)
     return np.full(len(episode), np.nan, np.float32)
 
@@ -122,22 +123,22 @@ def train_tokenizer(
     return nnx.merge(graph, params, statistics, copy=True)
 
 
-def encode_episodes(critic: WVM, episodes: Episodes) -> tuple[LatentData, int]:
+def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentData, int]:
     """Latents of all episodes on the device, and the stride in frames of the model's frame rate.
 
     Every other episode is resized without antialiasing, so that the critic reads both kinds of picture.
     """
-    config = critic.config
+    config = encoder.config
     latents, values, lengths, words, strides = [], [], [], [], set()
     for number, episode in enumerate(watch(episodes, config.cameras)):
         if len(episode) < 2:
             continue
         frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
-        latents.append(critic.encode(frames))
-        values.append(training_values(episode))
+        latents.append(encoder.encode(frames))
+        values.append(training_values(episode, config.clip.marked))
         lengths.append(len(episode))
         words.append(word_ids(episode.instruction))
-        strides.add(critic.stride(episode.fps))
+        strides.add(encoder.stride(episode.fps))
     if len(strides) > 1:
         raise UserError("the training episodes have different frame rates; train on episodes of one rate")
     if not any(np.isfinite(part).all() for part in values):

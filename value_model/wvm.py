@@ -44,9 +44,8 @@ class WVMNetwork(nnx.Module):
 
     def __init__(self, config: WVMConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.words = None
-        if not config.video.text_tokens:
-            self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs)
+        hashed = not config.video.text_tokens
+        self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs) if hashed else None
         self.video = VideoDiT(config.video, config.latent_shape, rngs=rngs)
         self.value = Stream(
             layers=config.video.layers,

@@ -1,0 +1,57 @@
+"""From frames to latents: what every trained critic, world value model or baseline, sees of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flax import nnx
+
+from envs.errors import UserError
+from value_model.config import WVMConfig
+from value_model.frames import check_frames, resize
+from value_model.tokenizer import Tokenizer
+
+ENCODE_BATCH = 128
+
+
+class FrameEncoder:
+    """The frozen tokenizer at the configured cameras, picture size and frame rate."""
+
+    def __init__(self, config: WVMConfig, tokenizer: Tokenizer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self._encode = nnx.jit(lambda tokenizer, views: tokenizer.encode(views))
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
+        count = len(self.config.cameras)
+        views = np.concatenate(np.split(frames, count, axis=2))
+        parts = []
+        for start in range(0, len(views), ENCODE_BATCH):
+            part = views[start : start + ENCODE_BATCH]
+            padded = np.concatenate([part, np.zeros((ENCODE_BATCH - len(part), *part.shape[1:]), np.uint8)])
+            parts.append(np.asarray(self._encode(self.tokenizer, padded))[: len(part)])
+        return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
+
+    def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Latents of videos uint8 [T, H, W · cameras, 3], the cameras side by side; resized if need be.
+
+        Raises:
+            UserError: frames of a wrong type or shape.
+        """
+        size, count = self.config.tokenizer.image_size, len(self.config.cameras)
+        for video in videos:
+            check_frames(video)
+            if count > 1 and video.shape[2] != count * video.shape[1]:
+                raise UserError(
+                    f"this critic sees {count} square views side by side ({', '.join(self.config.cameras)}), but a video's "
+                    f"frames are {video.shape[1]}×{video.shape[2]}"
+                )
+        return [self.encode(resize(video, size, size * count)) for video in videos]
+
+    def stride(self, fps: float) -> int:
+        """How many frames of a video at `fps` the critic steps at a time."""
+        if not fps > 0:
+            raise UserError(f"fps must be positive, not {fps}")
+        return max(1, round(fps / self.config.clip.fps))
