@@ -33,7 +33,7 @@ from experiments.progress import Bars, announce
 from experiments.stages.data import CAMERAS, Data, collect_data
 from experiments.tracking import Tracker
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,25 @@ def train_critic(
     artifacts: Artifacts, task: TaskConfig, choice: TrainChoice, tracker: Tracker
 ) -> CriticSource:
     """A world value model, trained on episodes with known values; resumes from its own checkpoints."""
-    data = critic_data(artifacts, task, choice.data)
+    return train_on(artifacts, choice, [critic_data(artifacts, task, choice.data)], tracker)
+
+
+def train_on(
+    artifacts: Artifacts, choice: TrainChoice, data: Sequence[Data], tracker: Tracker
+) -> CriticSource:
+    """The same from the data sets that are given."""
 
     def build(folder: Path) -> None:
         from value_model.train import train_wvm
 
+        stores = [part.open() for part in data]
         with Bars(tracker, "critic") as bars:
-            critic = train_wvm(data.open(), choice.model, folder / SCRATCH / "wvm", choice.seed, bars.update)
+            critic = train_wvm(stores, choice.model, folder / SCRATCH / "wvm", choice.seed, bars.update)
         critic.save(folder / "wvm")
 
     recipe = {"model": choice.model, "seed": choice.seed}
-    made = announce(artifacts.make("critic", VERSION, recipe, {"data": data.digest}, build))
+    inputs = {"data": digest([part.digest for part in data])}
+    made = announce(artifacts.make("critic", VERSION, recipe, inputs, build))
 
     def load() -> Critic:
         from value_model.critic import load_wvm
