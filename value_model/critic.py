@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from envs.errors import UserError
-from envs.files import atomic_file, load_arrays, save_arrays
+from envs.files import atomic_file, save_arrays
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.config import WVMConfig, from_json, to_json
 from value_model.encoder import FrameEncoder
 from value_model.frames import episode_frames, watch
 from value_model.tokenizer import Tokenizer
+from value_model.weights import fill_arrays, flat_arrays
 from value_model.windows import sweep
 from value_model.wvm import WVMNetwork
 
@@ -34,6 +33,16 @@ class WVM:
         self.network = network
         self.encoder = FrameEncoder(config, tokenizer)
         self._sweep = nnx.jit(sweep)
+
+    @property
+    def parts(self) -> dict[str, nnx.Module]:
+        """What is trained and saved."""
+        return {"tokenizer": self.tokenizer, "network": self.network}
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views that `values` is given, side by side."""
+        return self.config.cameras
 
     def values(self, frames: np.ndarray, instruction: str, fps: float | None = None) -> np.ndarray:
         """Values float32 [T] in [0, 1] of one video, see `values_of_many`."""
@@ -79,9 +88,8 @@ class WVM:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / "config.json") as temporary:
             temporary.write_text(to_json(self.config))
-        save_arrays(
-            folder / "model.safetensors", {name: np.asarray(value) for name, value in _flat(self).items()}
-        )
+        arrays = {name: np.asarray(value) for name, value in flat_arrays(self.parts).items()}
+        save_arrays(folder / "model.safetensors", arrays)
 
     def _sweep_all(self, videos: list[tuple[np.ndarray, np.ndarray]], stride: int) -> list[np.ndarray]:
         """Values of videos given as (latents, word ids). Every phase of a video is a sequence at the model's rate."""
@@ -120,30 +128,6 @@ def load_wvm(folder: Path) -> WVM:
     if not (folder / "config.json").is_file():
         raise UserError(f"no world value model in {folder}: config.json is missing")
     config = from_json((folder / "config.json").read_text())
-    arrays, _ = load_arrays(folder / "model.safetensors")
     critic = WVM(config, Tokenizer(config.tokenizer, rngs=nnx.Rngs(0)), WVMNetwork(config, rngs=nnx.Rngs(0)))
-    expected = _flat(critic)
-    wrong = sorted(set(expected) ^ set(arrays)) or sorted(
-        name for name, value in expected.items() if value.shape != arrays[name].shape
-    )
-    if wrong:
-        raise UserError(f"{folder} does not fit its own config.json at {wrong[0]}; train the model again")
-    for part, module in (("tokenizer", critic.tokenizer), ("network", critic.network)):
-        paths = [path for path, _ in nnx.to_flat_state(nnx.state(module))]
-        nnx.update(
-            module, nnx.from_flat_state([(path, jnp.asarray(arrays[_name(part, path)])) for path in paths])
-        )
+    fill_arrays(critic.parts, folder / "model.safetensors")
     return critic
-
-
-def _flat(critic: WVM) -> dict[str, jax.Array]:
-    """Every array of the critic by its dotted name."""
-    return {
-        _name(part, path): variable[...]
-        for part, module in (("tokenizer", critic.tokenizer), ("network", critic.network))
-        for path, variable in nnx.to_flat_state(nnx.state(module))
-    }
-
-
-def _name(part: str, path: tuple) -> str:
-    return ".".join([part, *map(str, path)])

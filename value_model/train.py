@@ -8,7 +8,6 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -18,7 +17,6 @@ import optax
 from flax import nnx
 
 from envs.errors import UserError
-from envs.files import atomic_file
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.clips import LatentData, sample_clips
@@ -28,6 +26,7 @@ from value_model.encoder import FrameEncoder
 from value_model.frames import Episodes, episode_frames, watch
 from value_model.loop import Progress, gradient_step, run_updates
 from value_model.metrics import true_progress
+from value_model.recipe import claim, make_optimizer
 from value_model.tokenizer import Tokenizer, tokenizer_loss
 from value_model.wvm import WVMNetwork, wvm_loss
 
@@ -58,7 +57,7 @@ def train_wvm(
     Raises:
         UserError: no expert episode; the folder belongs to another run; a loss is not finite.
     """
-    _claim(folder, config, seed)
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)})
     if (folder / "model.safetensors").is_file():
         return load_wvm(folder)
     tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
@@ -193,17 +192,7 @@ def _train(
     config, optim = network.config, network.config.optim
     frozen = FROZEN if optim.freeze_video and not video_only else ()
     graph, fixed, params = nnx.split(network, lambda path, _: path[0] in frozen, ...)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0,
-        optim.learning_rate,
-        optim.warmup,
-        max(updates, optim.warmup + 1),
-        optim.final_learning_rate * optim.learning_rate,
-    )
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(optim.clip_norm),
-        optax.adamw(schedule, optim.beta1, optim.beta2, weight_decay=optim.weight_decay),
-    )
+    optimizer = make_optimizer(optim, updates)
 
     def loss(params: nnx.State, key: jax.Array):
         keys = jax.random.split(key)
@@ -248,16 +237,3 @@ def _sample_frames(episodes: Episodes, config: WVMConfig, seed: int) -> np.ndarr
     if not seen:
         raise UserError("no episode to train on")
     return reservoir[: min(seen, limit)]
-
-
-def _claim(folder: Path, config: WVMConfig, seed: int) -> None:
-    """Write down which run the folder belongs to; refuse the folder of another one."""
-    wanted = json.loads(json.dumps({"seed": seed, "config": dataclasses.asdict(config)}))
-    claim = folder / "run.json"
-    if not claim.is_file():
-        with atomic_file(claim) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=1))
-    elif json.loads(claim.read_text()) != wanted:
-        raise UserError(
-            f"{folder} holds the training of another configuration or seed; choose another folder or delete it"
-        )
