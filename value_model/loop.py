@@ -21,14 +21,15 @@ from envs.errors import UserError
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called as progress(stage, updates done, updates in all, mean metrics since the last call)."""
 
-Update = Callable[[Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
-"""(state, update number) → (state, metrics); the metrics hold at least `loss` and `grad_norm`."""
+Update = Callable[[Any, jax.Array, Any], tuple[Any, dict[str, jax.Array]]]
+"""(state, update number, data) → (state, metrics); the metrics hold at least `loss` and `grad_norm`."""
 
 
 def run_updates(
     stage: str,
     update: Update,
     state: Any,
+    data: Any,
     updates: int,
     folder: Path,
     *,
@@ -42,6 +43,7 @@ def run_updates(
         stage: what is trained, for messages.
         update: one update; it is compiled and scanned.
         state: a pytree of arrays to start from.
+        data: a pytree of arrays that every update reads; what an update closes over would be compiled into it.
         updates: how many in all.
         folder: where the checkpoints are kept.
         per_dispatch: updates per compiled call.
@@ -51,19 +53,21 @@ def run_updates(
         UserError: a loss or gradient is not finite. The checkpoints before it are kept.
     """
 
-    shapes = jax.eval_shape(update, state, jnp.int32(0))[1]
+    shapes = jax.eval_shape(update, state, jnp.int32(0), data)[1]
     empty = jax.tree.map(lambda metric: jnp.zeros((per_dispatch, *metric.shape), metric.dtype), shapes)
 
     @jax.jit
-    def dispatch(state: Any, first: jax.Array, count: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+    def dispatch(
+        state: Any, first: jax.Array, count: jax.Array, data: Any
+    ) -> tuple[Any, dict[str, jax.Array]]:
         if per_dispatch == 1:  # no loop: XLA's convolutions are slow inside one on a CPU
-            state, metrics = update(state, first)
+            state, metrics = update(state, first, data)
             return state, jax.tree.map(lambda metric: metric[None], metrics)
 
         def one(
             offset: jax.Array, carry: tuple[Any, dict[str, jax.Array]]
         ) -> tuple[Any, dict[str, jax.Array]]:
-            state, metrics = update(carry[0], first + offset)
+            state, metrics = update(carry[0], first + offset, data)
             return state, jax.tree.map(lambda kept, metric: kept.at[offset].set(metric), carry[1], metrics)
 
         return jax.lax.fori_loop(0, count, one, (state, empty))
@@ -79,7 +83,7 @@ def run_updates(
         while done < updates:
             until_checkpoint = checkpoint_every - done % checkpoint_every
             count = min(per_dispatch, updates - done, until_checkpoint)
-            state, metrics = dispatch(state, jnp.int32(done), jnp.int32(count))
+            state, metrics = dispatch(state, jnp.int32(done), jnp.int32(count), data)
             metrics = {name: np.asarray(values)[:count] for name, values in metrics.items()}
             _stop_if_not_finite(stage, done, metrics, folder)
             done += count

@@ -8,6 +8,7 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import optax
 from flax import nnx
 
 from envs.errors import UserError
+from envs.store import Store
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.clips import LatentData, sample_clips
@@ -32,6 +34,7 @@ from value_model.wvm import WVMNetwork, wvm_loss
 
 EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
 MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
+SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
 FROZEN = ("video", "words")  # parts of the network that `freeze_video` keeps as they are
 
 
@@ -92,7 +95,7 @@ def train_tokenizer(
     schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
-    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array):
+    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: jax.Array):
         tokenizer = nnx.merge(graph, params, statistics, copy=True)
         keys = jax.random.split(key)
         rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
@@ -100,10 +103,12 @@ def train_tokenizer(
         tokenizer.track(jax.lax.stop_gradient(mean))
         return value, nnx.split(tokenizer, nnx.Param, ...)[2]
 
-    def update(state, number: jax.Array):
+    def update(state, number: jax.Array, frames: jax.Array):
         params, statistics, optimizer_state = state
         key = jax.random.fold_in(jax.random.key(seed), number)
-        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(params, statistics, key)
+        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
+            params, statistics, key, frames
+        )
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, statistics, optimizer_state), {"loss": value, "grad_norm": norm}
 
@@ -113,6 +118,7 @@ def train_tokenizer(
         "tokenizer",
         update,
         state,
+        frames,
         settings.updates,
         folder,
         per_dispatch=settings.updates_per_dispatch,
@@ -194,15 +200,15 @@ def _train(
     graph, fixed, params = nnx.split(network, lambda path, _: path[0] in frozen, ...)
     optimizer = make_optimizer(optim, updates)
 
-    def loss(params: nnx.State, key: jax.Array):
+    def loss(params: nnx.State, key: jax.Array, data: LatentData):
         keys = jax.random.split(key)
         clip = sample_clips(data, keys[0], optim.batch, config, stride)
         return wvm_loss(nnx.merge(graph, fixed, params), clip, keys[1], video_only)
 
-    def update(state, number: jax.Array):
+    def update(state, number: jax.Array, data: LatentData):
         params, optimizer_state = state
         key = jax.random.fold_in(jax.random.key(seed), number)
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params, key)
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params, key, data)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {**metrics, "grad_norm": norm}
 
@@ -210,6 +216,7 @@ def _train(
         stage,
         update,
         (params, optimizer.init(params)),
+        data,
         updates,
         folder,
         per_dispatch=optim.updates_per_dispatch,
@@ -219,12 +226,27 @@ def _train(
     return nnx.merge(graph, fixed, params)
 
 
+def _some(episodes: Episodes, config: WVMConfig, random: np.random.Generator) -> Iterator[Episode]:
+    """Of stores only as many episodes, at random, as hold several times the frames that are wanted."""
+    stores = [episodes] if isinstance(episodes, Store) else list(episodes)
+    if not all(isinstance(store, Store) for store in stores):
+        yield from watch(episodes, config.cameras)
+        return
+    views = len(config.cameras) * sum(store.total_frames for store in stores)
+    share = SURPLUS * config.tokenizer.frames / max(views, 1)
+    for store in stores:
+        wanted = [camera for camera in config.cameras if camera in store.cameras]
+        for index in range(len(store)):
+            if random.random() < share:
+                yield store.episode(index, wanted)
+
+
 def _sample_frames(episodes: Episodes, config: WVMConfig, seed: int) -> np.ndarray:
     """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames
     reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
-    for number, episode in enumerate(watch(episodes, config.cameras)):
+    for number, episode in enumerate(_some(episodes, config, random)):
         smooth = number % 2 == 0
         views = np.concatenate(
             np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
