@@ -51,7 +51,8 @@ def sweep(
         before = sequence[:, 0], jnp.maximum(start - 1, 0)
         prefix = jnp.where(start == 0, 0.0, total[before] / jnp.maximum(covered[before], 1.0))
         at = sequence, start[:, None] + offsets
-        values = estimate(network, latents[rows[sequence[:, 0], start] if whole else rows[at]], prefix, words, noise, future_noise)
+        seen = latents[rows[sequence[:, 0], start] if whole else rows[at]]
+        values = estimate(network, seen, prefix, words, noise, future_noise)
         inside = (step < final + shift).astype(values.dtype)[:, None]
         return (total.at[at].add(inside * values), covered.at[at].add(inside)), None
 

@@ -1,0 +1,78 @@
+"""Random small models of the diffusers library, saved as a local folder would hold the published ones."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import WanTransformer3DModel
+
+from value_model.config import TokenizerConfig, ValueConfig, VideoConfig, WVMConfig
+
+torch.set_num_threads(1)  # the models are so small that threads only wait for one another
+
+
+def wan_config(video: VideoConfig, channels: int = 4, side: int = 8) -> WVMConfig:
+    """A configuration with one latent a chunk of four frames and `side` × `side` latents."""
+    return WVMConfig(
+        cameras=("workspace",),
+        causal_video=False,
+        tokenizer=TokenizerConfig(
+            image_size=16 * side, channels=channels, spatial=16, temporal=4 if video.patch[0] == 1 else 1
+        ),
+        video=video,
+        value=ValueConfig(width=16, heads=2, feedforward=32),
+    )
+
+
+SMALL = wan_config(
+    VideoConfig(
+        layers=2,
+        width=32,
+        heads=2,
+        feedforward=48,
+        patch=(1, 2, 2),
+        text_width=12,
+        text_tokens=7,
+        time_width=32,
+    )
+)
+
+
+def random_transformer(config: WVMConfig, seed: int = 0) -> WanTransformer3DModel:
+    """Wan's transformer of this configuration's shape; no parameter has the value it is made with."""
+    torch.manual_seed(seed)
+    video = config.video
+    model = WanTransformer3DModel(
+        patch_size=video.patch,
+        num_attention_heads=video.heads,
+        attention_head_dim=video.width // video.heads,
+        in_channels=config.tokenizer.channels,
+        out_channels=config.tokenizer.channels,
+        text_dim=video.text_width,
+        freq_dim=video.time_width,
+        ffn_dim=video.feedforward,
+        num_layers=video.layers,
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def save(model: WanTransformer3DModel, folder: Path, shard: str = "10GB") -> Path:
+    """Save as <folder>/transformer; gives back the folder."""
+    model.save_pretrained(folder / "transformer", max_shard_size=shard)
+    return folder
+
+
+def reference(
+    model: WanTransformer3DModel, latents: np.ndarray, tau: np.ndarray, text: np.ndarray
+) -> np.ndarray:
+    """The velocities y − ε of diffusers' model for latents [B, T, h, w, C], flow times [B] or [B, N] and text [B, L, D]."""
+    with torch.no_grad():
+        predicted = model(
+            torch.from_numpy(latents.transpose(0, 4, 1, 2, 3).copy()),
+            torch.from_numpy(1000 * (1 - tau)),
+            torch.from_numpy(text),
+        ).sample
+    return -predicted.numpy().transpose(0, 2, 3, 4, 1)

@@ -1,0 +1,132 @@
+"""The weights of a Wan video transformer, from a local diffusers folder, as the video stream of a world value model.
+
+    <folder>/transformer/config.json, diffusion_pytorch_model*.safetensors   →   VideoDiT
+
+Wan predicts ε − y at timestep 1000 (1 − τ), our video stream y − ε at flow time τ: the last layer changes its sign.
+Neither torch nor diffusers is needed. Published: Wan2.2-TI2V-5B (`Wan-AI/Wan2.2-TI2V-5B-Diffusers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Sharding
+
+from envs.errors import UserError
+from value_model.config import WVMConfig
+from value_model.safetensors_folder import map_tensors
+from value_model.video_dit import VideoDiT
+from value_model.wan_layout import Parts, Source, check_config, check_names, wan_sources
+from value_model.wvm import WVMNetwork
+
+Index = tuple[slice, ...]
+ShardingOf = Callable[[Parts, tuple[int, ...]], Sharding]
+"""Where a parameter of the `WVMNetwork` goes, by its place and shape: `sharding.parameter_sharding(mesh)`."""
+
+
+def load_video_weights(folder: Path, config: WVMConfig, sharding: ShardingOf | None = None) -> nnx.State:
+    """State of the `VideoDiT` of `config`, float32, with the weights of `folder`/transformer.
+
+    Every array is read straight from the memory-mapped files; with a sharding, only those slices that this host's
+    devices hold: host memory stays at the size of the largest slice.
+
+    Args:
+        folder: of a diffusers pipeline.
+        sharding: where each array goes; not given: to the default device.
+
+    Raises:
+        UserError: a file is missing or damaged; the transformer is of another class or shape than the configuration's; a
+            tensor is missing, left over or of another shape.
+    """
+    folder = Path(folder) / "transformer"
+    check_config(folder / "config.json", config)
+    tensors, sources = map_tensors(folder), wan_sources()
+    check_names(folder, tensors, sources, config.video.layers)
+    state = nnx.state(nnx.eval_shape(lambda: VideoDiT(config.video, config.latent_shape, rngs=nnx.Rngs(0))))
+    loaded = []
+    for path, variable in nnx.to_flat_state(state):
+        source, stacked = sources[path], "blocks" in path
+        layers = [_views(source, tensors, layer) for layer in range(config.video.layers if stacked else 1)]
+        _check_shape(folder, source, layers, stacked, variable.shape)
+        place = None if sharding is None else sharding(("video", *path), variable.shape)
+        array = _place(variable.shape, source, layers, stacked, place)
+        loaded.append((path, variable.replace(array)))
+    return nnx.from_flat_state(loaded)
+
+
+def load_wan_network(
+    folder: Path, config: WVMConfig, seed: int, sharding: ShardingOf | None = None
+) -> WVMNetwork:
+    """A world value model to be trained: the video stream has the weights of `folder`, the value stream starts fresh.
+
+    Args:
+        folder, sharding: see `load_video_weights`.
+        seed: of the value stream.
+
+    Raises:
+        UserError: see `load_video_weights`.
+    """
+    graph, state = nnx.split(nnx.eval_shape(lambda: WVMNetwork(config, rngs=nnx.Rngs(0))))
+    fresh = {path: leaf for path, leaf in nnx.to_flat_state(state) if path[0] != "video"}
+    places = None if sharding is None else {path: sharding(path, leaf.shape) for path, leaf in fresh.items()}
+
+    def initialise() -> dict[Parts, jax.Array]:  # compiled, the video stream's random weights are never made
+        made = dict(nnx.to_flat_state(nnx.state(WVMNetwork(config, rngs=nnx.Rngs(seed)))))
+        return {path: made[path][...] for path in fresh}
+
+    video = load_video_weights(folder, config, sharding)
+    arrays = jax.jit(initialise, out_shardings=places)()
+    leaves = [(path, leaf.replace(arrays[path])) for path, leaf in fresh.items()]
+    leaves += [(("video", *path), leaf) for path, leaf in nnx.to_flat_state(video)]
+    return nnx.merge(graph, nnx.from_flat_state(leaves))
+
+
+def _views(source: Source, tensors: dict[str, np.ndarray], layer: int) -> list[np.ndarray]:
+    return [source.layout(tensors[name.replace("*", str(layer))]) for name in source.names]
+
+
+def _place(
+    shape: tuple[int, ...],
+    source: Source,
+    layers: list[list[np.ndarray]],
+    stacked: bool,
+    sharding: Sharding | None,
+) -> jax.Array:
+    def read(index: Index | None) -> np.ndarray:
+        index = index or (slice(None),) * len(shape)
+        if not stacked:
+            return source.sign * _cut(layers[0], index)
+        return source.sign * np.stack([_cut(views, index[1:]) for views in layers[index[0]]])
+
+    if sharding is None:
+        return jnp.asarray(read(None))
+    return jax.make_array_from_callback(shape, sharding, read)
+
+
+def _cut(views: list[np.ndarray], index: Index) -> np.ndarray:
+    """`np.concatenate(views, -1)[index]` in float32, reading no more than that."""
+    start, stop, _ = index[-1].indices(sum(view.shape[-1] for view in views))
+    parts, offset = [], 0
+    for view in views:
+        low, high = max(start - offset, 0), min(stop - offset, view.shape[-1])
+        if low < high:
+            parts.append(view[(*index[:-1], slice(low, high))].astype(np.float32))
+        offset += view.shape[-1]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _check_shape(
+    folder: Path, source: Source, layers: list[list[np.ndarray]], stacked: bool, shape: tuple[int, ...]
+) -> None:
+    for number, views in enumerate(layers):
+        found = (*views[0].shape[:-1], sum(view.shape[-1] for view in views))
+        if found != tuple(shape[1:] if stacked else shape):
+            name = source.names[0].replace("*", str(number))
+            raise UserError(
+                f"{folder}: the tensor {name} is of another shape than its config.json says; download it again"
+            )
