@@ -64,10 +64,16 @@ def expand(arguments: Sequence[str]) -> list[list[str]]:
     for override in parse(arguments):
         if override.is_sweep_override():
             key = override.get_key_element()
-            alternatives.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            alternatives.append([f"{key}={value}" for value in sweep_values(override)])
         else:
             alternatives.append([override.input_line or ""])
     return [list(combination) for combination in itertools.product(*alternatives)]
+
+
+def sweep_values(override: Override) -> list[str]:
+    """The values of a sweep as texts; Hydra escapes the colon of `package.module:name`, which is undone."""
+    texts = [(text, text.replace("\\:", ":")) for text in override.sweep_string_iterator()]
+    return [plain if is_reference(plain) else text for text, plain in texts]
 
 
 def composed(command: str, overrides: Sequence[str]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.tasks import TASKS
-from experiments.compose import parse, store, store_command
+from experiments.compose import parse, store, store_command, sweep_values
 from experiments.config import MixtureData, RunConfig, StoreData, TaskConfig
 from experiments.critics import (
     OracleChoice,
@@ -76,7 +76,7 @@ def store_plugins(arguments: Sequence[str]) -> None:
         UserError: it cannot be imported, or the group takes no parts from outside.
     """
     for override in parse(arguments):
-        values = override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
+        values = sweep_values(override) if override.is_sweep_override() else [str(override.value())]
         for value in values if override.key_or_group in GROUPS else ():
             if is_reference(value):
                 store(override.key_or_group, value, _plugin(override.key_or_group, value))

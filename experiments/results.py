@@ -25,12 +25,13 @@ def choice_name(group: str, value: Any) -> str:
         return value.module.split(":")[1]
     if group == "task":
         return value.name
+    schemas = dict(_members(group, value))
+    if len(schemas) < 2:  # one that cannot be made without its settings needs not be made
+        return next(iter(schemas), type(value).__name__)
     members = {
         name: schema() if isinstance(schema, type) and group != "data" else schema
-        for name, schema in _members(group, value)
+        for name, schema in schemas.items()
     }
-    if not members:
-        return type(value).__name__
     return max(members, key=lambda name: _equal_fields(members[name], value))
 
 

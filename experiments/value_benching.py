@@ -1,18 +1,61 @@
-"""What the command `value_bench` does: generate the benchmark, label it, measure, and report."""
+"""What the command `value_bench` does: generate the benchmark, let critics value it, measure, and report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from omegaconf import MISSING
+
+from envs.errors import UserError
+from envs.files import atomic_file
+from envs.store import EpisodeInfo, Store
 from envs.store_writer import refuse_existing
-from experiments.artifacts import Artifacts
+from experiments.artifacts import Artifacts, canonical, digest
+from experiments.cli import configurations
 from experiments.compose import composed, store_command
 from experiments.config import require
-from experiments.stages.value_bench_data import export, generate, open_benchmark
-from experiments.value_bench_set import BenchData
+from experiments.critics import SidecarChoice, sidecar_path
+from experiments.results import choice_name
+from experiments.stages.value_bench import BASE, all_infos, label_bench, plan, summarize
+from experiments.stages.value_bench_critic import bench_critic
+from experiments.stages.value_bench_data import Benchmark, export, generate, get_benchmark, open_benchmark
+from experiments.value_bench_measures import Measures, chosen
+from experiments.value_bench_report import group_columns, headline, markdown, metrics_table
+from experiments.value_bench_set import NAME, BenchData
+from value_model.progress import read_progress
+
+
+@dataclass(frozen=True)
+class ValueBenchConfig:
+    """A critic, the benchmark, and what is measured."""
+
+    critic: Any = MISSING
+    data: BenchData = field(default_factory=BenchData)
+    measure: Measures = field(default_factory=Measures)
+    name: str = ""  # of the report's folder; empty: made from the critic and the settings
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")
+
+    @property
+    def label(self) -> str:
+        """The critic in a table."""
+        path = getattr(self.critic, "path", "")
+        return choice_name("critic", self.critic) + (f" {Path(path).name}" if path else "")
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        unique = digest([self.critic, self.data, self.measure])[:6]
+        name = self.name or f"{self.label.replace(' ', '-')}-{unique}"
+        return Path(self.outputs) / "value_bench" / name
 
 
 @dataclass(frozen=True)
@@ -33,6 +76,9 @@ def run_value_bench(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] == "generate":
         store_command("value_bench_generate", GenerateConfig)
         generate_bench(composed("value_bench_generate", arguments[1:]))
+        return
+    store_command("value_bench", ValueBenchConfig, [{"critic": "wvm"}])
+    measure_critics(configurations("value_bench", arguments))
 
 
 def generate_bench(config: GenerateConfig) -> None:
@@ -51,3 +97,99 @@ def generate_bench(config: GenerateConfig) -> None:
     bench = open_benchmark(made)
     facts = {name: bench.facts[name] for name in ("episodes", "frames", "styles", "redraws")}
     print(json.dumps({"name": bench.name, "folder": str(made), **facts}))
+
+
+def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
+    """Every critic on the same trajectories; prints a table and, as the last line, JSON.
+
+    Raises:
+        UserError: the configurations differ in more than the critic.
+    """
+    first = configs[0]
+    if any(
+        (config.data, config.measure, config.outputs) != (first.data, first.measure, first.outputs)
+        for config in configs
+    ):
+        raise UserError("only critic and its settings may have several values: all are measured alike")
+    artifacts = Artifacts(Path(first.outputs) / "artifacts")
+    bench = get_benchmark(artifacts, first.data)
+    store = bench.open()
+    infos = chosen(all_infos(store), first.measure)
+    reference = headline(time_index(store, infos, first.measure))
+    facts = _facts(bench, first.measure)
+    results = []
+    for config in configs:
+        summary = figures(artifacts, bench, store, infos, config)
+        results.append({"critic": config.label, **facts, **summary})
+        _write(config, results[-1], reference)
+        print(f"report: {config.folder / 'report.md'}", file=sys.stderr)
+    print(_caption(results[0], first.measure))
+    if len(results) == 1:
+        print(metrics_table(group_columns(results[0], reference)))
+        print(json.dumps(headline(results[0])))
+        return
+    rows = [headline(result) for result in results]
+    columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
+    print(metrics_table(columns | {"time index": reference}))
+    print(json.dumps({"rows": rows}))
+
+
+def figures(
+    artifacts: Artifacts,
+    bench: Benchmark,
+    store: Store,
+    infos: Sequence[EpisodeInfo],
+    config: ValueBenchConfig,
+) -> dict[str, Any]:
+    """The summary of one critic, whose values are labelled or found among the artifacts."""
+    if isinstance(config.critic, SidecarChoice):
+        known = read_progress(sidecar_path(config.critic), store)
+        values = {f"{BASE}/{info.index}": known[info.index] for info in infos}
+    else:
+        worlds = {f"{info.task}-{info.robot}" for info in infos}
+        source = bench_critic(artifacts, config.critic, worlds)
+        values = label_bench(artifacts, source, bench.digest, plan(store, infos, config.measure))
+    return summarize(infos, values, store.fps, config.measure)
+
+
+def time_index(store: Store, infos: Sequence[EpisodeInfo], measures: Measures) -> dict[str, Any]:
+    """The summary of who only counts frames, to be seen beside every critic."""
+    requests = [request for part in plan(store, infos, measures).values() for request in part]
+    values = {request.name: np.linspace(0, 1, request.length, dtype=np.float32) for request in requests}
+    return summarize(infos, values, store.fps, measures)
+
+
+def _facts(bench: Benchmark, measures: Measures) -> dict[str, Any]:
+    """What was measured on, and whether it is the benchmark."""
+    return {
+        "benchmark": bench.name,
+        "complete": bench.name == NAME and measures.whole,
+        "digest": bench.digest,
+    }
+
+
+def _caption(result: Mapping[str, Any], measures: Measures) -> str:
+    """What the table is of."""
+    if result["complete"]:
+        what = f"{result['benchmark']}, all trajectories, every frame"
+    elif result["benchmark"] == NAME:
+        what = (
+            f"PART of {NAME}: subset {measures.subset}, limit {measures.limit or 'none'}, every "
+            f"{measures.every}. frame; not the benchmark's result"
+        )
+    else:
+        what = f"{result['benchmark']}: not the benchmark, but a smaller or other set"
+    return f"{what}. Means and 95 % bootstrap intervals over trajectories."
+
+
+def _write(config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    """bench.json and report.md."""
+    settings = canonical({"critic": config.critic, "data": config.data, "measure": config.measure})
+    caption = [_caption(result, config.measure), f"```json\n{json.dumps(settings, indent=1)}\n```"]
+    texts = {
+        "bench.json": json.dumps({**result, "time_index": reference, "settings": settings}, indent=1) + "\n",
+        "report.md": markdown(f"Value benchmark: {result['critic']}", caption, result, reference),
+    }
+    for name, text in texts.items():
+        with atomic_file(config.folder / name) as temporary:
+            temporary.write_text(text)
