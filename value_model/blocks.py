@@ -10,6 +10,7 @@ of a stream, J joint width (that of the video stream), L words, K time features.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,26 @@ class TimeEmbedding(nnx.Module):
         return x, self.project(nnx.silu(x)).reshape(*tau.shape, 6, -1)
 
 
+class Text(NamedTuple):
+    """An instruction as cross-attention reads it."""
+
+    rows: jax.Array  # [B, L, W]
+    bias: jax.Array | None  # added to the logits of the rows [B, L]; None: nothing
+
+
+def padding_bias(words: jax.Array, tokens: int) -> jax.Array:
+    """Logit biases [B, L] that let words [B, L, D] stand for the same words filled up to `tokens` rows with zeros.
+
+    Wan attends to all 512 rows of an embedded text, of which nearly all are zero and so have one key and one value. r
+    such rows among n weigh as much as n when log(n / r) is added to their logits: the same output, without computing
+    hundreds of equal rows. Rows of zeros must be left among L unless the text has `tokens` rows of its own.
+    """
+    real = jnp.any(words != 0, axis=-1)
+    count = jnp.sum(real, axis=-1, keepdims=True)
+    each = (tokens - count) / jnp.maximum(words.shape[1] - count, 1)
+    return jnp.where(real, 0.0, jnp.log(jnp.maximum(each, 1.0)))
+
+
 class CrossAttention(nnx.Module):
     """Attention of a stream's tokens to the words of the instruction."""
 
@@ -70,12 +91,13 @@ class CrossAttention(nnx.Module):
         self.key_norm = nnx.RMSNorm(width, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
 
-    def __call__(self, x: jax.Array, text: jax.Array) -> jax.Array:
-        """x [B, N, W], text [B, L, W] → [B, N, W]."""
-        key, value = jnp.split(self.key_value(text), 2, axis=-1)
+    def __call__(self, x: jax.Array, text: Text) -> jax.Array:
+        """x [B, N, W] → [B, N, W]."""
+        key, value = jnp.split(self.key_value(text.rows), 2, axis=-1)
         query, key = self.query_norm(self.query(x)), self.key_norm(key)
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in (query, key, value))
-        return self.out(jax.nn.dot_product_attention(query, key, value).reshape(x.shape))
+        bias = None if text.bias is None else text.bias[:, None, None].astype(query.dtype)
+        return self.out(jax.nn.dot_product_attention(query, key, value, bias=bias).reshape(x.shape))
 
 
 class Block(nnx.Module):
@@ -103,8 +125,8 @@ class Block(nnx.Module):
         query, key, value = jnp.split(qkv.reshape(x.shape[0], -1, qkv.shape[-1]), 3, axis=-1)
         return self.query_norm(query), self.key_norm(key), value
 
-    def finish(self, x: jax.Array, attended: jax.Array, text: jax.Array, time: jax.Array) -> jax.Array:
-        """x [B, F, S, W], attended [B, F·S, J], text [B, L, W], time [B, F, 6, W] → x of the next layer."""
+    def finish(self, x: jax.Array, attended: jax.Array, text: Text, time: jax.Array) -> jax.Array:
+        """x [B, F, S, W], attended [B, F·S, J], time [B, F, 6, W] → x of the next layer."""
         gate, shift, scale, feed_gate = self._modulations(time)[2:]
         x = x + gate * self.joint_out(attended).reshape(x.shape)
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
@@ -143,9 +165,10 @@ class Stream(nnx.Module):
         self.head_modulation = nnx.Param(jnp.zeros((2, width)))
         self.head = nnx.Linear(width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
-    def text(self, words: jax.Array) -> jax.Array:
-        """Embedded words [B, L, text_width] → [B, L, W]."""
-        return self.text_out(nnx.gelu(self.text_in(words)))
+    def text(self, words: jax.Array, tokens: int = 0) -> Text:
+        """Embedded words [B, L, text_width], which stand for `tokens` rows, see `padding_bias`; 0: for themselves."""
+        rows = self.text_out(nnx.gelu(self.text_in(words)))
+        return Text(rows, padding_bias(words, tokens) if tokens else None)
 
     def read_out(self, x: jax.Array, time: jax.Array) -> jax.Array:
         """Velocities [B, F, S, outputs] of tokens [B, F, S, W] at flow-time vectors [B, F, W]."""

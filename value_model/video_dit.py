@@ -36,6 +36,7 @@ class VideoDiT(nnx.Module):
     def __init__(self, config: VideoConfig, latent_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
         self.patch = config.patch
         self.heads = config.heads
+        self.text_tokens = config.text_tokens
         self.latent_shape = latent_shape
         token = config.patch[0] * config.patch[1] * config.patch[2] * latent_shape[2]
         self.stream = Stream(
@@ -57,13 +58,13 @@ class VideoDiT(nnx.Module):
         Args:
             latents: [B, T, h, w, C].
             tau: flow time of each token frame [B, F], or of each token [B, F, S]; 1 is clean.
-            text: embedded words [B, L, text_width].
+            text: embedded words [B, L, text_width], filled up with zeros; L may be shorter than `text_tokens`.
         """
         x = self.tokens(latents)
         shape = x.shape
         if tau.ndim == 3:  # every token a frame of its own
             x, tau = x.reshape(shape[0], -1, 1, shape[-1]), tau.reshape(shape[0], -1)
-        text, (time, modulation) = self.stream.text(text), self.stream.time(tau)
+        read, (time, modulation) = self.stream.text(text, self.text_tokens), self.stream.time(tau)
         angles = self.angles(shape[1], first=0)
         graph, layers = nnx.split(self.stream.blocks)
 
@@ -71,7 +72,7 @@ class VideoDiT(nnx.Module):
             block = nnx.merge(graph, params)
             query, key, value = block.project(x, modulation)
             query, key = (rotate_heads(part, angles, self.heads) for part in (query, key))
-            return block.finish(x, attend(query, key, value, self.heads), text, modulation), None
+            return block.finish(x, attend(query, key, value, self.heads), read, modulation), None
 
         x, _ = jax.lax.scan(layer, x, layers)
         return unpatchify(

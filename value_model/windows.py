@@ -12,10 +12,15 @@ Dimension letters: R sequences (videos at the model's frame rate), T frames of t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from value_model.wvm import WVMNetwork, estimate
+
+PAD = 8  # lengths are rounded up to a multiple of it, so that few shapes are compiled
 
 
 def sweep(
@@ -60,3 +65,35 @@ def sweep(
     steps = jnp.arange(0, frames - horizon + shift, shift)
     (total, covered), _ = jax.lax.scan(window, (empty, empty), steps)
     return total / jnp.maximum(covered, 1.0)
+
+
+def sweep_videos(
+    run: Callable[..., jax.Array],
+    network: WVMNetwork,
+    videos: Sequence[tuple[np.ndarray, np.ndarray]],
+    stride: int,
+) -> list[np.ndarray]:
+    """Values float32 [T] of videos in lockstep. Every phase of a video is a sequence of its own, `stride` frames a step.
+
+    Args:
+        run: `sweep`, compiled.
+        videos: latents of the frames [T, h, w, C] or of the windows that start at them [T, T', h, w, C], and words.
+    """
+    latents = np.concatenate([video for video, _ in videos])
+    sequences, words, first = [], [], 0
+    for video, ids in videos:
+        phases = [np.arange(first + phase, first + len(video), stride) for phase in range(stride)]
+        sequences += [phase for phase in phases if len(phase)]
+        words += [ids for phase in phases if len(phase)]
+        first += len(video)
+    lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+    steps = max(network.config.clip.horizon, -(-int(lengths.max()) // PAD) * PAD)
+    last = lengths[:, None] - 1
+    rows = np.stack(
+        [sequence[np.minimum(np.arange(steps), end)] for sequence, end in zip(sequences, last, strict=True)]
+    )
+    swept = np.asarray(run(network, latents, rows.astype(np.int32), lengths, np.stack(words)))
+    values = np.zeros(len(latents), np.float32)
+    inside = np.arange(steps) <= last
+    values[rows[inside]] = swept[inside]
+    return np.split(values, np.cumsum([len(video) for video, _ in videos])[:-1])

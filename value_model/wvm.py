@@ -36,7 +36,7 @@ class Clip(NamedTuple):
     values: (
         jax.Array
     )  # true values in [0, 1] of the prefix frame and the h current ones, [B, h + 1]; NaN: unknown
-    words: jax.Array  # ids [B, L], or embeddings [B, text_tokens, text_width]
+    words: jax.Array  # ids [B, L], or embeddings [B, L, text_width]
 
 
 class WVMNetwork(nnx.Module):
@@ -81,14 +81,16 @@ class WVMNetwork(nnx.Module):
             values: [B, h + 1] in [-1, 1], the first that of the prefix frame.
             value_tau: flow time [B, h + 1] of each value; 1 is clean.
             video_tau: flow time [B] of the future latents.
-            words: ids [B, L], 0 is no word; with `text_tokens` their embeddings [B, text_tokens, text_width] instead.
+            words: ids [B, L], 0 is no word; with `text_tokens` their embeddings [B, L, text_width], zero where there is
+                none: the rows of zeros stand for all up to `text_tokens`.
         """
         if future is None and self.config.sees_future:
             raise ValueError(
                 "this configuration's current tokens see the future ones: give the future latents"
             )
         embedded = words if self.words is None else self.words(words) * (words > 0)[..., None]
-        video_text, value_text = self.video.stream.text(embedded), self.value.text(embedded)
+        tokens = self.config.video.text_tokens
+        video_text, value_text = self.video.stream.text(embedded, tokens), self.value.text(embedded, tokens)
         x, taus, future_frames = self._video_tokens(current, future, video_tau)
         video_time, video_modulation = self.video.stream.time(taus)
         y = self.value.embed(values[..., None, None]) + self.position[...][:, None]

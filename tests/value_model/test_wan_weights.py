@@ -134,6 +134,19 @@ def test_a_flow_time_for_each_frame_and_for_each_token(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+def test_short_text_stands_for_one_filled_up_with_zeros(tmp_path: Path) -> None:
+    """512 rows for diffusers, 8 for us: rows 3 and later are zero."""
+    config, frames = SHAPES["long text"]
+    model = random_transformer(config)
+    video = _load(save(model, tmp_path), config)
+    latents, text = _inputs(config, frames)
+    text[0, 3:] = 0.0
+    tau = np.zeros(2, np.float32)
+    expected = reference(model, latents, tau, text)
+    got = _run(video, latents, np.zeros((2, frames), np.float32), text[:, :8])
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
 def test_bfloat16_weights(tmp_path: Path) -> None:
     model = random_transformer(SMALL)
     with torch.no_grad():
