@@ -16,7 +16,13 @@ import numpy as np
 
 from envs.errors import UserError
 
-DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I32": np.int32,
+}
 
 
 def read_json(path: Path) -> dict:
@@ -47,7 +53,7 @@ def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str
     """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
     if single.is_file():
-        return _map_file(single)
+        return map_file(single)
     if not index.is_file():
         raise UserError(
             f"the weights folder is incomplete: {folder} holds neither {single.name} nor {index.name}; "
@@ -56,7 +62,7 @@ def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise UserError(f"{index} has no weight_map; download it again")
-    shards = {name: _map_file(folder / name) for name in sorted(set(places.values()))}
+    shards = {name: map_file(folder / name) for name in sorted(set(places.values()))}
     absent = [name for name, place in places.items() if name not in shards[place]]
     if absent:
         raise UserError(
@@ -65,8 +71,12 @@ def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str
     return {name: shards[place][name] for name, place in places.items()}
 
 
-def _map_file(path: Path) -> dict[str, np.ndarray]:
-    """Memory-mapped tensors of one safetensors file: 8 bytes of length, a JSON header, then the data."""
+def map_file(path: Path) -> dict[str, np.ndarray]:
+    """Read-only memory-mapped tensors of one safetensors file: 8 bytes of length, a JSON header, then the data.
+
+    Raises:
+        UserError: the file is missing, cut short, or of another format.
+    """
     if not path.is_file():
         raise UserError(f"the weights folder is incomplete: {path} is missing; download the whole model")
     size = path.stat().st_size

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Sharding
@@ -20,6 +19,7 @@ from jax.sharding import Sharding
 from envs.errors import UserError
 from value_model.config import WVMConfig
 from value_model.safetensors_folder import map_tensors
+from value_model.sharded_files import place_array
 from value_model.video_dit import VideoDiT
 from value_model.wan_layout import Parts, Source, check_config, check_names, wan_sources
 from value_model.wvm import WVMNetwork
@@ -54,7 +54,7 @@ def load_video_weights(folder: Path, config: WVMConfig, sharding: ShardingOf | N
         layers = [_views(source, tensors, layer) for layer in range(config.video.layers if stacked else 1)]
         _check_shape(folder, source, layers, stacked, variable.shape)
         place = None if sharding is None else sharding(("video", *path), variable.shape)
-        array = _place(variable.shape, source, layers, stacked, place)
+        array = place_array(variable.shape, _reader(source, layers, stacked), place)
         loaded.append((path, variable.replace(array)))
     return nnx.from_flat_state(loaded)
 
@@ -90,22 +90,15 @@ def _views(source: Source, tensors: dict[str, np.ndarray], layer: int) -> list[n
     return [source.layout(tensors[name.replace("*", str(layer))]) for name in source.names]
 
 
-def _place(
-    shape: tuple[int, ...],
-    source: Source,
-    layers: list[list[np.ndarray]],
-    stacked: bool,
-    sharding: Sharding | None,
-) -> jax.Array:
-    def read(index: Index | None) -> np.ndarray:
-        index = index or (slice(None),) * len(shape)
+def _reader(source: Source, layers: list[list[np.ndarray]], stacked: bool) -> Callable[[Index], np.ndarray]:
+    """Reads a part of the parameter in float32."""
+
+    def read(index: Index) -> np.ndarray:
         if not stacked:
             return source.sign * _cut(layers[0], index)
         return source.sign * np.stack([_cut(views, index[1:]) for views in layers[index[0]]])
 
-    if sharding is None:
-        return jnp.asarray(read(None))
-    return jax.make_array_from_callback(shape, sharding, read)
+    return read
 
 
 def _cut(views: list[np.ndarray], index: Index) -> np.ndarray:

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from value_model.config import TokenizerConfig, ValueConfig, VideoConfig, WVMConfig
 
@@ -76,3 +86,59 @@ def reference(
             torch.from_numpy(text),
         ).sample
     return -predicted.numpy().transpose(0, 2, 3, 4, 1)
+
+
+def save_encoders(folder: Path, config: WVMConfig, seed: int = 0) -> Path:
+    """A random small VAE, T5 encoder and tokenizer as <folder>/vae, text_encoder and tokenizer; gives back the folder."""
+    torch.manual_seed(seed)
+    channels = config.tokenizer.channels
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=channels,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1 * channel for channel in range(channels)],
+        latents_std=[0.5 + 0.25 * channel for channel in range(channels)],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=config.tokenizer.temporal,
+        scale_factor_spatial=16,
+    )
+    vae.save_pretrained(folder / "vae")
+    words = ["<pad>", "</s>", "<unk>", "slide", "the", "red", "square", "onto", "green", "one", "pick", "up"]
+    model = WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    wrapped.save_pretrained(folder / "tokenizer")
+    text = UMT5Config(
+        vocab_size=len(words),
+        d_model=config.video.text_width,
+        d_kv=4,
+        d_ff=16,
+        num_layers=2,
+        num_heads=2,
+        relative_attention_num_buckets=8,
+        relative_attention_max_distance=16,
+    )
+    UMT5EncoderModel(text).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+def published_pipeline(folder: Path) -> WanPipeline:
+    """diffusers' own pipeline with the encoders of `folder`."""
+    return WanPipeline(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder"),
+        vae=AutoencoderKLWan.from_pretrained(folder / "vae"),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=None,
+        expand_timesteps=True,
+    )
