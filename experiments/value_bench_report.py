@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,37 +113,49 @@ SHORT = (
 )
 
 
-def metrics_table(columns: Mapping[str, Figures]) -> str:
-    """Metrics as rows, with intervals; the columns are groups or critics, the last gives the undefined of the first."""
+def metrics_table(columns: Mapping[str, Figures], intervals: Collection[str]) -> str:
+    """Metrics as rows; the columns are groups or critics, the last two say of how many trajectories the first is.
+
+    Args:
+        intervals: the columns that are shown with their intervals.
+    """
     first = next(iter(columns.values()))
     known = [row for row in ROWS if any(row.name in figures for figures in columns.values())]
     body = [
         [
             row.title,
             row.perfect,
-            *(figure(figures, row.name) for figures in columns.values()),
             row.published,
+            *(figure(figures, row.name, name in intervals) for name, figures in columns.items()),
             _share(first, row.name),
-            first.get(f"{row.name}_count", ""),
+            str(first.get(f"{row.name}_count", "")),
         ]
         for row in known
     ]
-    return table(["metric", "perfect", *columns, "published WVM", "undefined", "trajectories"], body)
+    return _aligned(["metric", "perfect", "WVM, published", *columns, "undefined", "of"], body)
 
 
 def parts_table(head: str, parts: Mapping[str, Figures]) -> str:
     """One row for each task, robot or combination."""
     titles = {row.name: row.title.removeprefix("control: ") for row in ROWS}
     body = [[name, *(figure(figures, metric) for metric in SHORT)] for name, figures in parts.items()]
-    return table([head, *(titles[metric] for metric in SHORT)], body)
+    return _aligned([head, *(titles[metric] for metric in SHORT)], body)
 
 
-def figure(figures: Figures, name: str) -> str:
+def figure(figures: Figures, name: str, interval: bool = True) -> str:
     """`0.043 [0.039, 0.047]`; – where it is undefined or was not measured."""
     if figures.get(name) is None:
         return "–"
     low, high = figures[f"{name}_ci"]
-    return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{figures[name]:.3f}"
+    ends = f" [{low:.3f}, {high:.3f}]" if interval and low is not None else ""
+    return f"{figures[name]:.3f}{ends}"
+
+
+def _aligned(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns stand below one another."""
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, *body)]
+    return table(padded[0], padded[1:])
 
 
 def _share(figures: Figures, name: str) -> str:
@@ -157,7 +169,8 @@ def markdown(title: str, caption: Sequence[str], summary: Mapping[str, Any], ref
         summary: of `value_bench_scores.Scores`; reference: the time index on the headline's group.
     """
     meanings = "\n".join(f"- {row.title}: {row.meaning}." for row in ROWS)
-    parts = [f"# {title}", *caption, metrics_table(group_columns(summary, reference))]
+    columns = group_columns(summary, reference)
+    parts = [f"# {title}", *caption, metrics_table(columns, columns)]
     for head, of in (("robot", "robots"), ("task", "tasks"), ("combination", "combinations")):
         parts += [f"## By {head}", parts_table(head, summary[of])]
     parts += ["## What is what", meanings]

@@ -34,7 +34,7 @@ POOLED = (
 class Estimate:
     """A figure, the ends of its 95 % interval, of how many trajectories it is, and the share of undefined ones.
 
-    All are NaN where the figure is undefined.
+    The share is of trajectories, for a pooled metric of tasks and robots. The figure is NaN where all are undefined.
     """
 
     value: float

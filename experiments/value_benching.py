@@ -96,7 +96,7 @@ def generate_bench(config: GenerateConfig) -> None:
         made = Path(config.folder)
     bench = open_benchmark(made)
     facts = {name: bench.facts[name] for name in ("episodes", "frames", "styles", "redraws")}
-    print(json.dumps({"name": bench.name, "folder": str(made), **facts}))
+    print(json.dumps({"name": bench.name, "folder": str(made), "numbers": bench.verdict, **facts}))
 
 
 def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
@@ -125,12 +125,12 @@ def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
         print(f"report: {config.folder / 'report.md'}", file=sys.stderr)
     print(_caption(results[0], first.measure))
     if len(results) == 1:
-        print(metrics_table(group_columns(results[0], reference)))
+        print(metrics_table(group_columns(results[0], reference), [results[0]["subset"]]))
         print(json.dumps(headline(results[0])))
         return
     rows = [headline(result) for result in results]
     columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
-    print(metrics_table(columns | {"time index": reference}))
+    print(metrics_table(columns | {"time index": reference}, columns))
     print(json.dumps({"rows": rows}))
 
 
@@ -171,7 +171,9 @@ def _facts(bench: Benchmark, measures: Measures) -> dict[str, Any]:
 def _caption(result: Mapping[str, Any], measures: Measures) -> str:
     """What the table is of."""
     if result["complete"]:
-        what = f"{result['benchmark']}, all trajectories, every frame"
+        what = (
+            f"{result['benchmark']}, all trajectories, every frame; numbers of the set: {result['numbers']}"
+        )
     elif result["benchmark"] == NAME:
         what = (
             f"PART of {NAME}: subset {measures.subset}, limit {measures.limit or 'none'}, every "

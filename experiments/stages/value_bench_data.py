@@ -23,11 +23,14 @@ from experiments.config import TaskConfig
 from experiments.progress import announce
 from experiments.stages.data import Data, collect_data
 from experiments.value_bench_card import card
-from experiments.value_bench_set import BenchData
+from experiments.value_bench_set import NAME, BenchData
 from value_model.metrics import true_progress
 
 VERSION = 1
-DIGESTS = "digests.json"
+DIGESTS, CARD = "digests.json", "README.md"
+PUBLISHED = (
+    Path(__file__).parents[1] / "value_bench_numbers.json"
+)  # numeric digests of the published benchmark
 CHECKED_FOLDERS = ("meta", "data", "videos")
 
 
@@ -35,7 +38,7 @@ CHECKED_FOLDERS = ("meta", "data", "videos")
 class Benchmark:
     """A benchmark folder that has been checked.
 
-    name: whose; `facts`: what its digests.json says; digest: of all its files.
+    name: whose; facts: what its digests.json says; digest: of all its files but the card.
     """
 
     folder: Path
@@ -46,6 +49,18 @@ class Benchmark:
     def open(self) -> Store:
         """The store."""
         return open_store(self.folder)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the numbers (actions, states, segments) are those of the published set: `match`, or what is not.
+
+        Another kind of processor may round otherwise, and the trajectories drift apart.
+        """
+        if self.name != NAME:
+            return "another set"
+        published = json.loads(PUBLISHED.read_text())
+        other = sorted(name for name in published if published[name] != self.facts["numbers"].get(name))
+        return f"differ from the published ones in {', '.join(other)}" if other else "match"
 
 
 def get_benchmark(artifacts: Artifacts, data: BenchData) -> Benchmark:
@@ -112,7 +127,8 @@ def open_benchmark(folder: Path) -> Benchmark:
     for file, digest_of_file in _sha256(folder, files).items():
         if digest_of_file != files[file]:
             raise UserError(f"{folder / file} has been changed; download or generate the benchmark again")
-    return Benchmark(folder, name, digest(files), facts)
+    content = {file: of for file, of in files.items() if file != CARD}
+    return Benchmark(folder, name, digest(content), facts)
 
 
 def numeric_digests(store: Store) -> dict[str, str]:
@@ -135,7 +151,7 @@ def _finish(folder: Path, data: BenchData, parts: Sequence[Data]) -> None:
     infos = [store.episode_info(index) for index in range(len(store))]
     _check_curves(infos)
     redraws = sum(sum(part.report["redraws"].values()) for part in parts)
-    (folder / "README.md").write_text(card(data, store, infos, redraws))
+    (folder / CARD).write_text(card(data, store, infos, redraws))
     facts = {
         "name": data.name,
         "episodes": len(infos),
@@ -161,8 +177,8 @@ def _check_curves(infos: Sequence[EpisodeInfo]) -> None:
 
 def _files(folder: Path) -> Iterator[str]:
     """Every file of the data set: the card, and all in its folders."""
-    if (folder / "README.md").is_file():
-        yield "README.md"
+    if (folder / CARD).is_file():
+        yield CARD
     for name in CHECKED_FOLDERS:
         yield from sorted(
             str(path.relative_to(folder)) for path in (folder / name).rglob("*") if path.is_file()

@@ -311,6 +311,11 @@ def test_the_command(generated: Path, tmp_path: Path, monkeypatch, capsys) -> No
     assert first["critic"] == "bright" and second == result
     [report] = (tmp_path / "outputs/value_bench").glob("bright-*/report.md")
     assert "## By combination" in report.read_text()
+    run_value_bench(
+        ["critic=oracle", *common, "critic.data.clean=2", "critic.data.noisy=0", "critic.data.slow=0"]
+    )
+    oracle = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert oracle["static_constant"] == 1.0 and oracle["expert_voc"] > 0.9
     for wrong, message in (
         (["critic=train"], "learns a single task"),
         (["critic=wvm", "critic.path=/nowhere"], "no world value model"),
