@@ -164,6 +164,7 @@ def _facts(bench: Benchmark, measures: Measures) -> dict[str, Any]:
     return {
         "benchmark": bench.name,
         "complete": bench.name == NAME and measures.whole,
+        "numbers": bench.verdict,
         "digest": bench.digest,
     }
 

@@ -21,12 +21,13 @@ from envs.store_writer import refuse_existing
 from experiments.artifacts import Artifacts, digest
 from experiments.config import TaskConfig
 from experiments.progress import announce
+from experiments.stages.data import VERSION as COLLECT_VERSION
 from experiments.stages.data import Data, collect_data
 from experiments.value_bench_card import card
 from experiments.value_bench_set import NAME, BenchData
 from value_model.metrics import true_progress
 
-VERSION = 1
+VERSION = 2
 DIGESTS, CARD = "digests.json", "README.md"
 PUBLISHED = (
     Path(__file__).parents[1] / "value_bench_numbers.json"
@@ -78,21 +79,29 @@ def generate(artifacts: Artifacts, data: BenchData) -> Path:
     Raises:
         UserError: an expert cannot do it, or the disk is full.
     """
-    parts: list[Data] = []
-    for number, combination in enumerate(data.chosen, start=1):
-        print(f"[{number}/{len(data.chosen)}] {combination.name}", file=sys.stderr)
-        task = TaskConfig(combination.task, combination.robot, data.image_size)
-        seed = data.run_seed(combination)
-        parts.append(collect_data(artifacts, task, data.styles(combination), "value_bench", seed))
+    recipe = {
+        "name": data.name,
+        "image_size": data.image_size,
+        "parts": [[one.name, data.styles(one), data.run_seed(one)] for one in data.chosen],
+        "collect": COLLECT_VERSION,
+    }
 
     def build(folder: Path) -> None:
+        parts = list(_collected(artifacts, data))
         shutil.rmtree(folder / "data", ignore_errors=True)  # of a killed attempt; it is made of links
         merge_stores([part.folder for part in parts], folder / "data")
         _finish(folder / "data", data, parts)
 
-    inputs = {one.name: part.digest for one, part in zip(data.chosen, parts, strict=True)}
-    made = announce(artifacts.make("value_bench_data", VERSION, {"name": data.name}, inputs, build))
-    return made.folder / "data"
+    return announce(artifacts.make("value_bench_data", VERSION, recipe, {}, build)).folder / "data"
+
+
+def _collected(artifacts: Artifacts, data: BenchData) -> Iterator[Data]:
+    """The demonstrations of every combination."""
+    for number, combination in enumerate(data.chosen, start=1):
+        print(f"[{number}/{len(data.chosen)}] {combination.name}", file=sys.stderr)
+        task = TaskConfig(combination.task, combination.robot, data.image_size)
+        seed = data.run_seed(combination)
+        yield collect_data(artifacts, task, data.styles(combination), "value_bench", seed)
 
 
 def export(folder: Path, target: Path) -> None:

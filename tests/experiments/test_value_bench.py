@@ -15,7 +15,14 @@ from envs.types import Episode, Segment
 from experiments.artifacts import Artifacts
 from experiments.stages.critic import CriticSource
 from experiments.stages.value_bench import all_infos, label_bench, measure, plan
-from experiments.stages.value_bench_data import DIGESTS, export, generate, numeric_digests, open_benchmark
+from experiments.stages.value_bench_data import (
+    DIGESTS,
+    PUBLISHED,
+    export,
+    generate,
+    numeric_digests,
+    open_benchmark,
+)
 from experiments.value_bench_measures import Measures, Views, trajectory_score, trajectory_scores
 from experiments.value_bench_scores import Scores
 from experiments.value_bench_set import COMBINATIONS, GROUPS, NAME, BenchData, in_group
@@ -325,6 +332,32 @@ def test_the_command(generated: Path, tmp_path: Path, monkeypatch, capsys) -> No
     ):
         with pytest.raises(UserError, match=message):
             run_value_bench([*wrong, *common])
+
+
+def test_the_benchmark_is_compared_with_the_published_one(generated: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "copy"
+    export(generated, folder)
+    facts = json.loads((folder / DIGESTS).read_text())
+    published = json.loads(PUBLISHED.read_text())
+    assert set(published) == {one.name for one in COMBINATIONS}
+    for numbers, verdict in (
+        (published, "match"),
+        ({**published, "can-Panda": "0"}, "differ from the published ones in can-Panda"),
+    ):
+        (folder / DIGESTS).write_text(json.dumps({**facts, "name": NAME, "numbers": numbers}))
+        common = [
+            "critic=time_index",
+            f"data.path={folder}",
+            f"outputs={tmp_path / 'out'}",
+            "measure.bootstrap=5",
+        ]
+        run_value_bench(common)
+        printed = capsys.readouterr().out
+        result = json.loads(printed.splitlines()[-1])
+        assert result["complete"] is True and result["numbers"] == verdict and verdict in printed
+    run_value_bench([*common, "measure.limit=1"])
+    printed = capsys.readouterr().out
+    assert "PART of" in printed and json.loads(printed.splitlines()[-1])["complete"] is False
 
 
 def test_a_progress_file_is_a_critic(store: Store, generated: Path, tmp_path: Path, capsys) -> None:
