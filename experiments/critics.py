@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 import value_model
 from envs.errors import UserError
 from envs.types import Episode
+from experiments.artifacts import digest, file_digest
 from experiments.config import require
-from experiments.oracle import Oracle
-from experiments.plugins import resolve
+from experiments.plain_critics import TimeIndex, VideoCritic
+from experiments.plugins import resolve, source_digest
 from value_model.config import WVMConfig
+from value_model.frames import Episodes
+
+VERSION = 2  # of trained critics; raised when the same training gives other values
+Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 class Critic(Protocol):
@@ -23,6 +28,66 @@ class Critic(Protocol):
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
         """Values float32 [T] in [0, 1] of every episode, in order."""
+        ...
+
+
+@runtime_checkable
+class SeeingCritic(Protocol):
+    """A critic that judges from pictures alone."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views that `values` is given, side by side."""
+        ...
+
+    def values(self, frames: np.ndarray, instruction: str, fps: float | None = None) -> np.ndarray:
+        """Values float32 [T] in [0, 1] of one video uint8 [T, H, W · cameras, 3]."""
+        ...
+
+
+class TrainedCritic(Critic, Protocol):
+    """A critic that can be kept in a folder."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        ...
+
+
+class ReadyChoice(Protocol):
+    """A choice of `critic=` that needs no training."""
+
+    def origin(self) -> str:
+        """A digest of all that its values depend on."""
+        ...
+
+    def make(self) -> Critic:
+        """The critic, ready to work."""
+        ...
+
+
+@runtime_checkable
+class TrainableChoice(Protocol):
+    """A choice of `critic=` that may have to be trained first; where not, it is a `ReadyChoice` too."""
+
+    part: str  # the folder of its artifact that it is saved in
+    data: CriticData
+    model: WVMConfig
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it has to be trained."""
+        ...
+
+    def recipe(self) -> Mapping[str, Any]:
+        """All that the result of `train` depends on, beside the episodes."""
+        ...
+
+    def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
+        """Train on `episodes`; `folder` keeps the checkpoints, from which a killed training goes on."""
+        ...
+
+    def load(self, folder: Path) -> Critic:
+        """The critic that was saved in a folder."""
         ...
 
 
@@ -65,9 +130,17 @@ class WVMChoice:
 
     path: str = ""  # of the folder; empty: the critic that ships
 
-    @property
-    def folder(self) -> Path:
-        """Where the model is."""
+    def origin(self) -> str:
+        """See `ReadyChoice`."""
+        return digest(["wvm", VERSION, *saved_digests(self._folder(), "world value model")])
+
+    def make(self) -> Critic:
+        """See `ReadyChoice`."""
+        from value_model.critic import load_wvm
+
+        return load_wvm(self._folder())
+
+    def _folder(self) -> Path:
         return Path(self.path) if self.path else TINY_CRITIC
 
 
@@ -78,6 +151,25 @@ class TrainChoice:
     data: CriticData = field(default_factory=CriticData)
     model: WVMConfig = field(default_factory=WVMConfig)
     seed: int = 0
+
+    part = "wvm"
+    untrained = True
+
+    def recipe(self) -> Mapping[str, Any]:
+        """See `TrainableChoice`."""
+        return {"model": self.model, "seed": self.seed}
+
+    def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
+        """See `TrainableChoice`."""
+        from value_model.train import train_wvm
+
+        return train_wvm(episodes, self.model, folder, self.seed, progress)
+
+    def load(self, folder: Path) -> Critic:
+        """See `TrainableChoice`."""
+        from value_model.critic import load_wvm
+
+        return load_wvm(folder)
 
 
 @dataclass(frozen=True)
@@ -90,6 +182,14 @@ class OracleChoice:
 @dataclass(frozen=True)
 class TimeIndexChoice:
     """Frame number over episode length: what a critic is worth that sees nothing."""
+
+    def origin(self) -> str:
+        """See `ReadyChoice`."""
+        return "time_index"
+
+    def make(self) -> Critic:
+        """See `ReadyChoice`."""
+        return TimeIndex()
 
 
 @dataclass(frozen=True)
@@ -116,71 +216,26 @@ class PluginCritic:
     module: str = ""
     camera: str = "workspace"
 
+    def origin(self) -> str:
+        """See `ReadyChoice`; the user's file counts."""
+        return digest([self, source_digest(resolve(self.module))])
 
-@dataclass(frozen=True)
-class TimeIndex:
-    """Frame number over episode length."""
-
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        for episode in episodes:
-            yield np.linspace(0, 1, len(episode), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class StateCritic:
-    """The oracle as a critic."""
-
-    oracle: Oracle
-
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        return (self.oracle.values(episode) for episode in episodes)
+    def make(self) -> Critic:
+        """See `ReadyChoice`."""
+        return VideoCritic.load(self.module, self.camera)
 
 
-@dataclass(frozen=True)
-class VideoCritic:
-    """A user's ValueModel or function, one episode at a time, its values checked."""
+def saved_digests(folder: Path, what: str) -> list[str]:
+    """Digests of the files of a critic that was saved.
 
-    values: Any
-    name: str
-    camera: str
-
-    @classmethod
-    def load(cls, choice: PluginCritic) -> VideoCritic:
-        """Import it.
-
-        Raises:
-            UserError: it cannot be imported, or is nothing that gives values.
-        """
-        thing = resolve(choice.module)
-        thing = thing() if isinstance(thing, type) else thing
-        values = getattr(thing, "values", thing)
-        if not callable(values):
-            raise UserError(f"{choice.module} is no critic: it needs values(frames, instruction) -> [T]")
-        return cls(values, choice.module, choice.camera)
-
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        for number, episode in enumerate(episodes):
-            if self.camera not in episode.images:
-                known = ", ".join(sorted(episode.images)) or "none"
-                raise UserError(f"the data has no camera {self.camera!r} for the critic (it has {known})")
-            yield self.check(
-                self.values(episode.images[self.camera], episode.instruction), len(episode), number
-            )
-
-    def check(self, values: Any, length: int, number: int) -> np.ndarray:
-        """The values of episode `number` as float32 [length].
-
-        Raises:
-            UserError: wrong shape, not finite, or outside [0, 1].
-        """
-        array = np.asarray(values, np.float32)
-        if array.shape != (length,):
-            raise UserError(
-                f"{self.name} gave values of shape {array.shape} for {length} frames; give one a frame"
-            )
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise UserError(f"{self.name} gave values outside [0, 1] in episode {number}; clip or scale them")
-        return array
+    Raises:
+        UserError: one is missing.
+    """
+    files = [folder / name for name in ("config.json", "model.safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"no {what} in {folder}: {file.name} is missing; check critic.path")
+    return [file_digest(file) for file in files]
 
 
 def sidecar_path(choice: SidecarChoice) -> Path:

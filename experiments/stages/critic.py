@@ -13,27 +13,22 @@ from envs.errors import UserError
 from envs.recording import Recording, Rollout
 from envs.tasks import check_choice, task_spec
 from envs.types import Episode
-from experiments.artifacts import SCRATCH, Artifacts, digest, file_digest
+from experiments.artifacts import SCRATCH, Artifacts, digest
 from experiments.config import TaskConfig
 from experiments.critics import (
+    VERSION,
     Critic,
     CriticData,
     OracleChoice,
-    PluginCritic,
-    StateCritic,
-    TimeIndex,
-    TimeIndexChoice,
-    TrainChoice,
-    VideoCritic,
-    WVMChoice,
+    ReadyChoice,
+    SeeingCritic,
+    TrainableChoice,
 )
 from experiments.oracle import Oracle
-from experiments.plugins import resolve, source_digest
+from experiments.plain_critics import StateCritic
 from experiments.progress import Bars, announce
 from experiments.stages.data import CAMERAS, Data, collect_data
 from experiments.tracking import Tracker
-
-VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,41 +41,20 @@ class CriticSource:
 
 def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tracker) -> CriticSource:
     """The critic of a choice of `critic=` that gives values itself (a progress file does not)."""
-    if isinstance(choice, WVMChoice):
-        return trained_critic(choice)
-    if isinstance(choice, TrainChoice):
-        return train_critic(artifacts, task, choice, tracker)
     if isinstance(choice, OracleChoice):
         data = critic_data(artifacts, task, choice.data)
         return CriticSource(
             digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(_undisturbed(data)))
         )
-    if isinstance(choice, TimeIndexChoice):
-        return CriticSource("time_index", TimeIndex)
-    assert isinstance(choice, PluginCritic), choice
-    source = source_digest(resolve(choice.module))
-    return CriticSource(digest([choice, source]), lambda: VideoCritic.load(choice))
+    if isinstance(choice, TrainableChoice) and choice.untrained:
+        return train_on(artifacts, choice, [critic_data(artifacts, task, choice.data)], tracker)
+    ready: Any = choice
+    return ready_critic(ready)
 
 
-def trained_critic(choice: WVMChoice) -> CriticSource:
-    """The world value model in a folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    files = [choice.folder / name for name in ("config.json", "model.safetensors")]
-    for file in files:
-        if not file.is_file():
-            raise UserError(
-                f"no world value model in {choice.folder}: {file.name} is missing; check critic.path"
-            )
-
-    def load() -> Critic:
-        from value_model.critic import load_wvm
-
-        return load_wvm(choice.folder)
-
-    return CriticSource(digest(["wvm", VERSION, *map(file_digest, files)]), load)
+def ready_critic(choice: ReadyChoice) -> CriticSource:
+    """The critic of a choice that needs no training."""
+    return CriticSource(choice.origin(), choice.make)
 
 
 def critic_data(artifacts: Artifacts, task: TaskConfig, data: CriticData) -> Data:
@@ -92,36 +66,20 @@ def _undisturbed(data: Data) -> Iterator[Episode]:
     return (episode for episode in data.numbers() if not episode.segments)
 
 
-def train_critic(
-    artifacts: Artifacts, task: TaskConfig, choice: TrainChoice, tracker: Tracker
-) -> CriticSource:
-    """A world value model, trained on episodes with known values; resumes from its own checkpoints."""
-    return train_on(artifacts, choice, [critic_data(artifacts, task, choice.data)], tracker)
-
-
 def train_on(
-    artifacts: Artifacts, choice: TrainChoice, data: Sequence[Data], tracker: Tracker
+    artifacts: Artifacts, choice: TrainableChoice, data: Sequence[Data], tracker: Tracker
 ) -> CriticSource:
-    """The same from the data sets that are given."""
+    """A critic trained on the episodes of these data sets whose values are known; resumes from its own checkpoints."""
 
     def build(folder: Path) -> None:
-        from value_model.train import train_wvm
-
         stores = [part.open() for part in data]
         with Bars(tracker, "critic") as bars:
-            critic = train_wvm(stores, choice.model, folder / SCRATCH / "wvm", choice.seed, bars.update)
-        critic.save(folder / "wvm")
+            critic = choice.train(stores, folder / SCRATCH / choice.part, bars.update)
+        critic.save(folder / choice.part)
 
-    recipe = {"model": choice.model, "seed": choice.seed}
     inputs = {"data": digest([part.digest for part in data])}
-    made = announce(artifacts.make("critic", VERSION, recipe, inputs, build))
-
-    def load() -> Critic:
-        from value_model.critic import load_wvm
-
-        return load_wvm(made.folder / "wvm")
-
-    return CriticSource(made.digest, load)
+    made = announce(artifacts.make("critic", VERSION, choice.recipe(), inputs, build))
+    return CriticSource(made.digest, lambda: choice.load(made.folder / choice.part))
 
 
 def make_judge(
@@ -135,17 +93,10 @@ def make_judge(
     Raises:
         UserError: the critic does not judge from pictures.
     """
-    critic: Any = source.load()
-    instruction = task_spec(task.name).instructions[0]
-    if isinstance(critic, VideoCritic):
-        cameras, values = (critic.camera,), critic.values
-    elif hasattr(critic, "values_of_many"):
-        cameras = critic.config.cameras
-
-        def values(frames: np.ndarray, text: str) -> np.ndarray:
-            return critic.values(frames, text, frame_rate)
-    else:
+    critic = source.load()
+    if not isinstance(critic, SeeingCritic):
         raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=train")
+    instruction, cameras = task_spec(task.name).instructions[0], critic.cameras
     for camera in cameras:
         check_choice("camera", camera, CAMERAS)
 
@@ -155,8 +106,11 @@ def make_judge(
         )
         return np.concatenate([views[camera] for camera in cameras], axis=2)
 
+    def value(recording: Recording) -> float:
+        return float(critic.values(seen(recording), instruction, frame_rate)[-1])
+
     def judge(rollouts: Sequence[Rollout]) -> np.ndarray:
         recordings = [rollout.recording for rollout in rollouts if rollout.recording is not None]
-        return np.array([values(seen(recording), instruction)[-1] for recording in recordings], np.float32)
+        return np.array([value(recording) for recording in recordings], np.float32)
 
     return judge

@@ -1,6 +1,8 @@
 """Seeds, weights, the oracle and critics from outside, on small inputs."""
 
+import importlib
 import itertools
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from envs.errors import UserError
 from envs.types import Episode
 from experiments.cli import configurations
-from experiments.critics import PluginCritic, TimeIndex, VideoCritic
+from experiments.critics import PluginCritic
 from experiments.oracle import Oracle
+from experiments.plain_critics import TimeIndex
 from experiments.results import choice_name, run_name, sample_weights
 from experiments.seeds import RUN_RANGE, STARTS, first_seed, seeds
 from policy_extraction.advantages import ChunkDifference
@@ -94,25 +97,64 @@ def test_time_index_counts_frames():
     ("body", "message"),
     [
         ("return np.zeros(3)", "one a frame"),
+        ("return np.zeros((len(frames), 1))", "one a frame"),
         ("return np.full(len(frames), np.nan)", "outside [0, 1]"),
         ("return np.full(len(frames), 1.5)", "outside [0, 1]"),
+        ("return -np.ones(len(frames))", "outside [0, 1]"),
+        ("return ['0.5'] * len(frames)", "gave <U3"),
+        ("return [None] * len(frames)", "gave object"),
+        ("return np.ones(len(frames)) * 1j", "gave complex128"),
+        ("return [[0.1], [0.1, 0.2]]", "gave no array"),
+        ("return 1 / 0", "ZeroDivisionError: division by zero (my_critic.py, line 3)"),
+        ("return frames.progress", "AttributeError: 'numpy.ndarray' object has no attribute"),
     ],
 )
-def test_a_critic_from_outside_is_checked(tmp_path, monkeypatch, body, message):
-    name = f"my_critic_{abs(hash(body))}"
-    (tmp_path / f"{name}.py").write_text(
-        f"import numpy as np\ndef values(frames, instruction):\n    {body}\nnumber = 3\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    critic = VideoCritic.load(PluginCritic(module=f"{name}:values"))
-    with pytest.raises(UserError) as caught:
-        list(critic.label([episode()]))
-    assert message in str(caught.value)
+def test_a_critic_from_outside_is_checked(plugin, body, message):
+    critic = plugin(f"def values(frames, instruction):\n    {body}\n")
+    for give in (lambda: list(critic.label([episode()])), lambda: critic.values(FRAMES, "lift")):
+        with pytest.raises(UserError) as caught:
+            give()
+        assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+FRAMES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A critic from a file of this text."""
+
+    def load(text: str, name: str = "values", **settings):
+        (tmp_path / "my_critic.py").write_text(f"import numpy as np\n{text}")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "my_critic", raising=False)
+        importlib.invalidate_caches()
+        return PluginCritic(module=f"my_critic:{name}", **settings).make()
+
+    return load
+
+
+def test_a_critic_from_outside_may_be_a_function_an_object_or_a_class(plugin):
+    body = "return [t / len(frames) for t in range(len(frames))]"
+    for text in (
+        f"def values(frames, instruction): {body}",
+        f"class values:\n    def values(self, frames, instruction): {body}",
+        f"class C:\n    def values(self, frames, instruction): {body}\nvalues = C()",
+    ):
+        critic = plugin(text)
+        assert critic.cameras == ("workspace",)
+        assert critic.values(FRAMES, "lift", fps=5.0).tolist() == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_critic_from_outside_that_cannot_be_is_one_line(plugin):
+    values = "def values(frames, instruction): return np.ones(len(frames))\nnumber = 3\n"
     with pytest.raises(UserError, match="no camera 'front'"):
-        list(VideoCritic.load(PluginCritic(module=f"{name}:values", camera="front")).label([episode()]))
+        list(plugin(values, camera="front").label([episode()]))
     with pytest.raises(UserError, match="is no critic"):
-        VideoCritic.load(PluginCritic(module=f"{name}:number"))
+        plugin(values, name="number")
+    with pytest.raises(UserError, match="could not be made: TypeError"):
+        plugin("class values:\n    def __init__(self, weights): ...")
 
 
 def test_runs_are_named_by_their_choices():
