@@ -13,7 +13,6 @@ A killed run goes on with the first shard that is not there, and several process
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +79,15 @@ def encode_clips(
     shards = _shards(windows)
     instructions = sorted({_instruction(stores, index) for index in range(len(windows))})
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, _run(stores, weights, config, instructions, seed, variants, every))
+    run = {
+        "data": [_identity(store) for store in stores],
+        "settings": encoding_settings(config, weights),
+        "instructions": instructions,
+        "seed": seed,
+        "variants": variants,
+        "every": every,
+    }
+    claim(folder, run)
     if not (folder / "text.safetensors").is_file():
         encoder = TextEncoder(weights, config, device)
         texts = fill_up([encoder(text) for text in instructions], config.video.text_tokens)
@@ -176,27 +183,19 @@ def _instruction(stores: Sequence[Store], index: int) -> str:
     return clean(store.episode_info(number).instruction)
 
 
-def _run(
-    stores: Sequence[Store],
-    weights: Path,
-    config: WVMConfig,
-    instructions: list[str],
-    seed: int,
-    variants: int,
-    every: int,
-) -> dict[str, Any]:
-    """What the clips are made of; a folder holds clips of one such description."""
+def encoding_settings(config: WVMConfig, weights: Path) -> dict[str, Any]:
+    """What of a configuration, and which encoders, the clips depend on, as JSON has it."""
+    clip = config.clip
     return {
-        "data": [_identity(store) for store in stores],
         "encoders": fingerprint(weights),
-        "cameras": config.cameras,
+        "cameras": list(config.cameras),
         "image_size": config.tokenizer.image_size,
-        "clip": dataclasses.asdict(config.clip),
         "text_tokens": config.video.text_tokens,
-        "instructions": instructions,
-        "seed": seed,
-        "variants": variants,
-        "every": every,
+        "horizon": clip.horizon,
+        "fps": clip.fps,
+        "rewind": clip.rewind,
+        "plateau": clip.plateau,
+        "marked": clip.marked,
     }
 
 

@@ -23,16 +23,16 @@ class Source:
 
     names: tuple[str, ...]  # `*` stands for the number of the layer
     layout: Callable[[np.ndarray], np.ndarray]  # a view of the tensor with our order of axes
-    sign: float = 1.0
+    negated: bool = False
 
 
 def wan_sources() -> dict[Parts, Source]:
     """Wan's tensors for each parameter of a `VideoDiT`."""
 
-    def linear(path: str, *names: str, sign: float = 1.0) -> Iterator[tuple[Parts, Source]]:
+    def linear(path: str, *names: str, negated: bool = False) -> Iterator[tuple[Parts, Source]]:
         at = tuple(path.split("."))
-        yield (*at, "kernel"), Source(tuple(f"{name}.weight" for name in names), np.transpose, sign)
-        yield (*at, "bias"), Source(tuple(f"{name}.bias" for name in names), _as_is, sign)
+        yield (*at, "kernel"), Source(tuple(f"{name}.weight" for name in names), np.transpose, negated)
+        yield (*at, "bias"), Source(tuple(f"{name}.bias" for name in names), _as_is, negated)
 
     def same(path: str, name: str, layout: Callable[[np.ndarray], np.ndarray] = _as_is):
         yield tuple(path.split(".")), Source((name,), layout)
@@ -62,7 +62,7 @@ def wan_sources() -> dict[Parts, Source]:
             *linear("stream.blocks.up", "blocks.*.ffn.net.0.proj"),
             *linear("stream.blocks.down", "blocks.*.ffn.net.2"),
             *same("stream.head_modulation", "scale_shift_table", _without_batch),
-            *linear("stream.head", "proj_out", sign=-1.0),
+            *linear("stream.head", "proj_out", negated=True),
         ]
     )
 

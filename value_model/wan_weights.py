@@ -94,9 +94,10 @@ def _reader(source: Source, layers: list[list[np.ndarray]], stacked: bool) -> Ca
     """Reads a part of the parameter in float32."""
 
     def read(index: Index) -> np.ndarray:
-        if not stacked:
-            return source.sign * _cut(layers[0], index)
-        return source.sign * np.stack([_cut(views, index[1:]) for views in layers[index[0]]])
+        chosen = layers[index[0]] if stacked else layers
+        parts = [_cut(views, index[1:] if stacked else index) for views in chosen]
+        part = np.stack(parts) if stacked else parts[0]
+        return np.negative(part, out=part) if source.negated else part
 
     return read
 

@@ -1,57 +1,34 @@
 """Encoding a data set with random small models of diffusers and transformers, and labelling through the same encoders."""
 
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import torch
-from flax import nnx
 
 from envs.errors import UserError
 from envs.store import Store, open_store, write_store
 from envs.types import Segment
 from tests.value_model.synthetic import slide
-from tests.value_model.wan_models import (
-    published_pipeline,
-    random_transformer,
-    save,
-    save_encoders,
-    wan_config,
-)
+from tests.value_model.wan_models import ENCODED as CONFIG
+from tests.value_model.wan_models import published_pipeline, save_encoders, wan_config
 from value_model import wan_encode
 from value_model.clip_store import ClipStore
-from value_model.config import ClipConfig, VideoConfig
+from value_model.config import ClipConfig
 from value_model.frames import resize
-from value_model.wan_critic import WanCritic, load_wan_critic
 from value_model.wan_encode import encode_clips
 from value_model.wan_encoders import TextEncoder, VideoEncoder, fill_up
-from value_model.wan_weights import load_wan_network
 from value_model.wan_windows import BACKWARD, FORWARD, STILL, Window, draw_windows, window_frames
-from value_model.wvm import estimate
 
-VIDEO = VideoConfig(
-    layers=1,
-    width=32,
-    heads=2,
-    feedforward=48,
-    patch=(1, 2, 2),
-    text_width=12,
-    text_tokens=20,
-    time_width=32,
-)
-CONFIG = wan_config(VIDEO, side=2)  # 32×32 pixels, 5 of the 20 frames a second
 LENGTHS = (40, 23, 31)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = save_encoders(tmp_path_factory.mktemp("weights"), CONFIG)
-    return save(random_transformer(CONFIG), folder)
+    return save_encoders(tmp_path_factory.mktemp("weights"), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +114,7 @@ def test_batches(clips: ClipStore, weights: Path) -> None:
     batch = clips.batch(5, 4, seed=1)
     assert batch.current.shape == batch.future.shape == (4, 1, *CONFIG.latent_shape)
     assert batch.values.shape == (4, 5)
-    assert batch.words.shape == (4, 16, VIDEO.text_width)
+    assert batch.words.shape == (4, 16, CONFIG.video.text_width)
     again, other = clips.batch(5, 4, seed=1), clips.batch(6, 4, seed=1)
     np.testing.assert_array_equal(batch.current, again.current)
     assert not np.array_equal(batch.current, other.current)
@@ -198,7 +175,7 @@ def test_changed_and_foreign_folders(clips: ClipStore, store: Store, weights: Pa
 def test_encoders_that_do_not_fit(
     weights: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = wan_config(dataclasses.replace(VIDEO, text_width=16), channels=6, side=2)
+    other = wan_config(dataclasses.replace(CONFIG.video, text_width=16), channels=6, side=2)
     with pytest.raises(UserError, match="z_dim is 4, this configuration needs 6"):
         VideoEncoder(weights, other)
     with pytest.raises(UserError, match="d_model is 12, this configuration needs 16"):
@@ -217,48 +194,3 @@ def test_encoders_that_do_not_fit(
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"pip install 'policy-extraction\[wan\]'"):
         encode_clips([store], weights, CONFIG, tmp_path / "clips")
-
-
-@pytest.fixture(scope="module")
-def critic(weights: Path) -> WanCritic:
-    """Its value stream is random; the parts that start at zero are moved, so that values depend on what is seen."""
-    network = load_wan_network(weights, CONFIG, seed=0)
-    head = network.value.head.kernel
-    head[...] = head[...] + 0.3
-    network.value.time.project.kernel[...] = network.value.time.project.kernel[...] + 0.02
-    return WanCritic(CONFIG, network, weights)
-
-
-def test_values_of_windows_encoded_alone(critic: WanCritic, weights: Path) -> None:
-    """A video of four frames at the model's rate is one window."""
-    frames, instruction = slide(0).images["workspace"][:16:4], slide(0).instruction
-    values = critic.values(frames, instruction, fps=5.0)
-    small = resize(frames, 32, 32)
-    latents = VideoEncoder(weights, CONFIG)(small[None, [0, 0, 1, 2, 3]])[:, 1:]
-    words = fill_up([TextEncoder(weights, CONFIG)(instruction)], 20)
-    noise = jax.random.normal(jax.random.key(0), latents.shape[1:])[None]
-    zeros = np.zeros((1, 4), np.float32)
-    expected = nnx.jit(estimate)(critic.network, latents, zeros[:, 0], words, zeros, noise)[0]
-    assert np.ptp(values) > 1e-3
-    np.testing.assert_allclose(values, expected, atol=1e-5)
-
-
-def test_labelling_a_store_saved_and_loaded(
-    critic: WanCritic, store: Store, weights: Path, tmp_path: Path
-) -> None:
-    labels = list(critic.label(store))
-    assert [len(values) for values in labels] == list(LENGTHS)
-    alone = critic.values(store.frames(2, "workspace"), store.episode_info(2).instruction, fps=20.0)
-    np.testing.assert_allclose(labels[2], alone, atol=1e-5)
-    critic.save(tmp_path / "critic")
-    loaded = load_wan_critic(tmp_path / "critic", weights)
-    np.testing.assert_allclose(list(loaded.label(store))[1], labels[1], atol=1e-6)
-    other = save_encoders(tmp_path / "other", CONFIG, seed=9)
-    with pytest.raises(UserError, match="was trained with other encoders"):
-        load_wan_critic(tmp_path / "critic", other)
-    index = tmp_path / "critic" / "model.safetensors.index.json"
-    content = json.loads(index.read_text())
-    del content["weight_map"]["network.position"]
-    index.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"does not fit its own config\.json at network\.position"):
-        load_wan_critic(tmp_path / "critic", weights)

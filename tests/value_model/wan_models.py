@@ -48,6 +48,21 @@ SMALL = wan_config(
 )
 
 
+ENCODED = wan_config(  # 32×32 pixels; five frames a second, of twenty in the synthetic episodes
+    VideoConfig(
+        layers=1,
+        width=32,
+        heads=2,
+        feedforward=48,
+        patch=(1, 2, 2),
+        text_width=12,
+        text_tokens=20,
+        time_width=32,
+    ),
+    side=2,
+)
+
+
 def random_transformer(config: WVMConfig, seed: int = 0) -> WanTransformer3DModel:
     """Wan's transformer of this configuration's shape; no parameter has the value it is made with."""
     torch.manual_seed(seed)
