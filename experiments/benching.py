@@ -13,6 +13,7 @@ from experiments.compose import composed, store_command
 from experiments.config import require
 from experiments.progress import bar
 from experiments.reporting import table
+from value_model.config import PRESETS
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,30 @@ class MethodsBench:
         require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
 
 
+@dataclass(frozen=True)
+class LabelBench:
+    """Labelling, from pictures to values."""
+
+    preset: str = "tiny"
+    episodes: int = 300  # made-up ones of 160 frames
+
+    def __post_init__(self) -> None:
+        check_choice("preset", self.preset, PRESETS)
+        require(self.episodes >= 1, f"episodes={self.episodes} must be at least 1")
+
+
+@dataclass(frozen=True)
+class TrainCriticBench:
+    """Training of the value model, from latents to new weights."""
+
+    preset: str = "tiny"
+    dispatches: int = 5  # compiled calls, of several updates each; the first is left out
+
+    def __post_init__(self) -> None:
+        check_choice("preset", self.preset, PRESETS)
+        require(self.dispatches >= 2, f"dispatches={self.dispatches} must be at least 2")
+
+
 def bench_rollout(config: RolloutBench) -> Mapping[str, Any]:
     """Stock robosuite and ours, and the ratio."""
     from envs.benchmark import measure_rollout
@@ -69,9 +94,42 @@ def bench_methods(config: MethodsBench) -> Mapping[str, Any]:
     return found
 
 
+def bench_label(config: LabelBench) -> Mapping[str, Any]:
+    """Labelling, and its share of the rate of plain matrix products."""
+    from value_model.benchmark import LENGTH, measure_label
+
+    with bar("label", config.episodes * LENGTH, "frames") as shown:
+        found = measure_label(PRESETS[config.preset], config.episodes, shown.update)
+    return _speed("frames", "frame", config.preset, found)
+
+
+def bench_train_critic(config: TrainCriticBench) -> Mapping[str, Any]:
+    """Training, and its share of the rate of plain matrix products."""
+    from value_model.benchmark import measure_train
+
+    model = PRESETS[config.preset]
+    with bar("train", config.dispatches * model.optim.updates_per_dispatch, "updates") as shown:
+        found = measure_train(model, config.dispatches, shown.update)
+    return _speed("clips", "clip", config.preset, found)
+
+
+def _speed(things: str, thing: str, preset: str, found: Mapping[str, float]) -> Mapping[str, Any]:
+    rows = [
+        [f"{things}/s", f"{found[f'{things}_per_s']:,.0f}"],
+        [f"operations a {thing}", f"{found[f'flops_per_{thing}'] / 1e6:,.1f} MFLOP"],
+        ["matrix products alone", f"{found['matmul_flops_per_s'] / 1e9:,.0f} GFLOP/s"],
+        ["share of that rate", f"{100 * found['matmul_share']:.0f} %"],
+        ["peak memory", f"{found['peak_rss_mb']:,.0f} MB"],
+    ]
+    print(table([preset, ""], rows))
+    return found
+
+
 BENCHES: dict[str, tuple[type, Callable[[Any], Mapping[str, Any]]]] = {
     "rollout": (RolloutBench, bench_rollout),
     "methods": (MethodsBench, bench_methods),
+    "label": (LabelBench, bench_label),
+    "train_critic": (TrainCriticBench, bench_train_critic),
 }
 
 
