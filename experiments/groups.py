@@ -19,6 +19,8 @@ from experiments.critics import (
     TrainChoice,
     WVMChoice,
 )
+from experiments.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
+from experiments.plain_critics import value_function
 from experiments.plugins import is_reference, resolve
 from experiments.policies import PluginPolicy, ScratchVLA, VLAChoice
 from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
@@ -36,6 +38,9 @@ GROUPS: dict[str, dict[str, Any]] = {
         "wvm": WVMChoice,
         "train": TrainChoice,
         "train_small": TrainChoice(model=PRESETS["small"]),
+        "single_frame": SingleFrameChoice,
+        "frame_transformer": FrameTransformerChoice,
+        "gvl": GVLChoice,
         "oracle": OracleChoice,
         "time_index": TimeIndexChoice,
         "sidecar": SidecarChoice,
@@ -88,6 +93,7 @@ def _plugin(group: str, reference: str) -> Any:
     if group == "policy":
         return PluginPolicy(module=reference)
     if group == "critic":
+        value_function(thing, reference)
         return PluginCritic(module=reference)
     if group in ("method", "advantage"):
         if not (isinstance(thing, type) and is_dataclass(thing)):

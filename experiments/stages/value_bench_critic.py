@@ -14,7 +14,7 @@ from envs.errors import UserError
 from envs.types import Episode
 from experiments.artifacts import Artifacts, digest
 from experiments.config import TaskConfig
-from experiments.critics import OracleChoice, TrainChoice
+from experiments.critics import OracleChoice, TrainableChoice
 from experiments.oracle import Oracle
 from experiments.progress import announce, bar
 from experiments.seeds import first_seed
@@ -36,10 +36,10 @@ def bench_critic(artifacts: Artifacts, choice: Any, worlds: Collection[str]) -> 
     Raises:
         UserError: it cannot be had, or knows one task only.
     """
-    if isinstance(choice, TrainChoice):
+    if isinstance(choice, TrainableChoice) and choice.untrained:
         raise UserError(
-            "critic=train learns a single task; train one for all with `python -m experiments.train_critic` "
-            "and give its folder: critic=wvm critic.path=…"
+            "this critic learns a single task; train one for all with `python -m experiments.train_critic critic=…` "
+            "and give its folder: critic.path=… (critic=wvm for world value models)"
         )
     if isinstance(choice, OracleChoice):
         return oracle(artifacts, choice, worlds)
