@@ -185,5 +185,10 @@ def group_columns(summary: Mapping[str, Any], reference: Figures) -> dict[str, F
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of the headline's group, without the parts."""
-    return {name: value for name, value in summary.items() if not isinstance(value, Mapping)}
+    """What was measured and the figures of the headline's group, in the order of the table, without the parts."""
+    suffixes = ("", "_ci", "_undefined", "_count")
+    metrics = [
+        f"{row.name}{suffix}" for row in ROWS for suffix in suffixes if f"{row.name}{suffix}" in summary
+    ]
+    facts = {name: of for name, of in summary.items() if name not in metrics and not isinstance(of, Mapping)}
+    return facts | {name: summary[name] for name in metrics}
