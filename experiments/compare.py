@@ -1,7 +1,7 @@
 """Methods against each other: same data, labels, base policy and number of updates.
 
     python -m experiments.compare method=bc,filtered_bc,awr seed=0,1,2
-    python -m experiments.compare method=bc,awr critic=train,oracle task=stack,bread evaluate.episodes=100
+    python -m experiments.compare method=bc,awr critic=wvm,oracle task=stack,bread evaluate.episodes=100
 
 Every setting may be a comma-separated list. Prints a table; the last line is JSON. Both, and a picture, are
 also written to outputs/compare/<name>/.

@@ -11,23 +11,27 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from envs.errors import UserError
 from envs.files import atomic_file
 from envs.store import Store
 from envs.types import Episode
 from experiments.artifacts import Artifacts, canonical
 from experiments.compose import composed, store_command
 from experiments.config import HeldOutConfig, TaskConfig, WandbConfig
-from experiments.critics import TrainChoice
+from experiments.critics import TrainableChoice
 from experiments.groups import store_groups
 from experiments.mixture import CriticMixture, mixture_data
 from experiments.progress import announce, bar
 from experiments.reporting import table
+from experiments.results import choice_name
 from experiments.stages.critic import CriticSource, train_on
 from experiments.stages.data import Data, collect_data
 from experiments.tracking import tracked
 from value_model.metrics import measure_critic
 
 CARD = "MODEL_CARD.md"
+ABOUT = """The world value model (`critic=train`) is a video DiT and a value DiT with joint attention, trained by flow
+matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.24742)."""
 SHOWN = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_drift")
 
 
@@ -48,6 +52,8 @@ def train_critic(arguments: Sequence[str]) -> None:
     store_groups()
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
     config: TrainCriticConfig = composed("train_critic", arguments)
+    if not (isinstance(config.critic, TrainableChoice) and config.critic.untrained):
+        raise UserError(f"critic={choice_name('critic', config.critic)} cannot be trained; use critic=train")
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     data = mixture_data(artifacts, config.mixture)
     with tracked(config.wandb, "train_critic", Path(config.outputs), canonical(config)) as tracker:
@@ -64,7 +70,7 @@ def train_critic(arguments: Sequence[str]) -> None:
 
 def held_out_data(artifacts: Artifacts, mixture: CriticMixture, styles: HeldOutConfig) -> list[Data]:
     """Episodes of the mixture's tasks, with its first robot, that nothing is trained on."""
-    robot = next(iter(mixture.styles))
+    robot = mixture.robots[0]
     tasks = [TaskConfig(name, robot, mixture.image_size) for name in mixture.tasks]
     return [collect_data(artifacts, task, styles.styles, "held_out", mixture.seed) for task in tasks]
 
@@ -107,20 +113,18 @@ def _card(
     frames = sum(part.report["frames"] for part in data)
     size = f"{episodes} scripted robosuite demonstrations ({frames:,} frames)"
     styles = [
-        [robot, ", ".join(f"{count} {style}" for style, count in counts.items())]
-        for robot, counts in config.mixture.styles.items()
+        [robot, ", ".join(f"{count} {style}" for style, count in config.mixture.counts(robot).items())]
+        for robot in config.mixture.robots
     ]
-    assert isinstance(config.critic, TrainChoice)
     marks = (
         "Values of hesitations and retries follow from the exact ends that the controller recorded."
         if config.critic.model.clip.marked
         else "Only undisturbed experts have values; of all other episodes only the video is learned."
     )
-    return f"""# World value model, tiny
+    return f"""# Critic `{choice_name("critic", config.critic)}`
 
-Frames of two cameras ({", ".join(config.critic.model.cameras)}) and an instruction in, task progress in [0, 1] out, frame
-by frame. A video DiT and a value DiT with joint attention, trained by flow matching, after "World Value Models for
-Robotic Manipulation" (arXiv 2606.24742). `model.safetensors` and `config.json`.
+Frames of {len(config.critic.model.cameras)} cameras ({", ".join(config.critic.model.cameras)}) and an instruction in, task
+progress in [0, 1] out, frame by frame. {ABOUT}
 
 **Made by** `python -m experiments.train_critic {" ".join(arguments)}`; all settings are below.
 
@@ -131,7 +135,7 @@ Robotic Manipulation" (arXiv 2606.24742). `model.safetensors` and `config.json`.
 {marks}
 Its seeds are used for no policy's data, no benchmark and no evaluation; UR5e, door and nut_square were never seen.
 
-**Held-out episodes** ({tested}, {next(iter(config.mixture.styles))}, all tasks):
+**Held-out episodes** ({tested}, {config.mixture.robots[0]}, all tasks):
 
 {table(["metric", "value"], [[name, f"{found[name]:.3f}"] for name in SHOWN if name in found])}
 

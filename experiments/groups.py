@@ -58,7 +58,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 DEFAULTS = [
     {"task": "stack"},
     {"data": "mixed"},
-    {"critic": "train"},
+    {"critic": "wvm"},
     {"advantage": "chunk_difference"},
     {"method": "awr"},
     {"policy": "vla"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
 
 from envs.tasks import ROBOTS, check_choice, task_spec
@@ -24,29 +24,41 @@ class CriticMixture:
     """Which demonstrations; `door`, `nut_square` and UR5e are left for the benchmark's zero-shot part."""
 
     tasks: tuple[str, ...] = TASKS
+    robots: tuple[str, ...] = ("Panda", "Sawyer")
     styles: dict[str, dict[str, int]] = field(
         default_factory=_styles
     )  # {robot: {style: episodes of each task}}
+    share: float = 1.0  # of those numbers, rounded up
     image_size: int = 128  # pixels, as the benchmark's
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(bool(self.tasks) and bool(self.styles), "mixture.tasks and mixture.styles must not be empty")
+        require(bool(self.tasks) and bool(self.robots), "mixture.tasks and mixture.robots must not be empty")
+        require(0 < self.share <= 1, f"mixture.share={self.share} must be above 0 and at most 1")
         for name in self.tasks:
             task_spec(name)
-        for robot in self.styles:
+        for robot in self.robots:
             check_choice("robot", robot, ROBOTS)
+            require(
+                robot in self.styles,
+                f"mixture.styles says nothing of {robot}; it has {', '.join(self.styles)}",
+            )
+
+    def counts(self, robot: str) -> dict[str, int]:
+        """{style: episodes of each task} with a robot."""
+        return {style: math.ceil(self.share * count) for style, count in self.styles[robot].items() if count}
 
 
 def mixture_data(artifacts: Artifacts, mixture: CriticMixture) -> list[Data]:
     """One data set for each robot and task, with seeds that no policy's data and no evaluation share."""
     return [
-        _part(artifacts, mixture, TaskConfig(task, robot, mixture.image_size), styles)
-        for robot, styles in mixture.styles.items()
+        collect_data(
+            artifacts,
+            TaskConfig(task, robot, mixture.image_size),
+            mixture.counts(robot),
+            "critic_mixture",
+            mixture.seed,
+        )
+        for robot in mixture.robots
         for task in mixture.tasks
     ]
-
-
-def _part(artifacts: Artifacts, mixture: CriticMixture, task: TaskConfig, styles: Mapping[str, int]) -> Data:
-    wanted = {style: count for style, count in styles.items() if count}
-    return collect_data(artifacts, task, wanted, "critic_mixture", mixture.seed)

@@ -27,7 +27,7 @@ def features(episode: Episode) -> np.ndarray:
     """
     if episode.environment_state.shape[-1] < 6:
         raise UserError(
-            "critic=oracle needs the simulator's state, which this data set lacks; use critic=train"
+            "critic=oracle needs the simulator's state, which this data set lacks; use critic=wvm"
         )
     thing, target = episode.environment_state[:, OBJECT], episode.environment_state[:, TARGET]
     height = thing[:, 2:] - thing[:1, 2:]

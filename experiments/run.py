@@ -1,6 +1,6 @@
 """Extract a better policy from mixed data and say how much better it is.
 
-    python -m experiments.run method=awr task=stack policy=vla critic=train seed=3 method.temperature=5
+    python -m experiments.run method=awr task=stack policy=vla critic=wvm seed=3 method.temperature=5
     python -m experiments.run -m method=bc,awr seed=0,1       a sweep
     python -m experiments.run --cfg job                       all settings
     python -m experiments.run method=my_file:MyMethod         a part of your own

@@ -95,7 +95,7 @@ def make_judge(
     """
     critic = source.load()
     if not isinstance(critic, SeeingCritic):
-        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=train")
+        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=wvm")
     instruction, cameras = task_spec(task.name).instructions[0], critic.cameras
     for camera in cameras:
         check_choice("camera", camera, CAMERAS)

@@ -1,0 +1,28 @@
+"""The value model's ablations: every variant at equal budget, on the same latents, with several seeds.
+
+    python -m experiments.ablate [seeds=[0,1,2]] [updates=1000] [variants=[full,hl_gauss]]
+
+Prints a table beside the published figures and writes it to outputs/ablate/. Finished trainings are kept: a killed
+command is continued by the same command. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+from experiments.command import command
+
+
+@command
+def main() -> None:
+    """The command line. Imports are here: simulator processes import this file too."""
+    import sys
+
+    from experiments.ablating import ablate
+    from experiments.cli import show_help
+
+    arguments = sys.argv[1:]
+    if not show_help(arguments, __doc__):
+        ablate(arguments)
+
+
+if __name__ == "__main__":
+    main()

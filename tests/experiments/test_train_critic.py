@@ -1,0 +1,79 @@
+"""Training a critic on the mixture, and the ablations, on next to no data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from envs.errors import UserError
+from experiments.ablating import ablate
+from experiments.ablations import VARIANTS, AblateConfig, with_settings
+from experiments.critic_training import train_critic
+from experiments.mixture import CriticMixture
+from value_model.config import WVMConfig
+from value_model.critic import load_wvm
+
+MIXTURE = ["mixture.tasks=[lift]", "mixture.robots=[Panda]", "mixture.share=0.01", "mixture.image_size=64"]
+MODEL = [
+    "critic.model.tokenizer.updates=2",
+    "critic.model.tokenizer.width=8",
+    "critic.model.tokenizer.frames=64",
+    "critic.model.video.layers=1",
+    "critic.model.video.width=32",
+    "critic.model.value.width=16",
+    "critic.model.optim.updates=2",
+    "critic.model.optim.updates_per_dispatch=1",
+    "critic.model.optim.batch=4",
+    "held_out.clean=1",
+    "held_out.hesitation=1",
+    "held_out.retry=1",
+]
+
+
+def last_line(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_critic_and_ablations(tmp_path, capsys):
+    critic = tmp_path / "critic"
+    common = [f"outputs={tmp_path}/outputs", "wandb.mode=disabled"]
+    train_critic([*MIXTURE, *MODEL, f"folder={critic}", *common])
+    found = last_line(capsys.readouterr().out)
+    assert found["expert_voc_count"] == 1 and found["folder"] == str(critic)
+    assert load_wvm(critic).config.video.layers == 1
+    card = (critic / "MODEL_CARD.md").read_text()
+    assert "Panda" in card and "1 retry" in card and "critic.model.video.layers=1" in card
+
+    few = ["bench.combinations=[lift-Panda]", "bench.scale=0.01", "bench.image_size=64"]
+    variants = ["full", "experts_alone", "frozen_video", "hl_gauss", "no_future", "horizon_8", "euler_4"]
+    budget = ["updates=2", "video_updates=2", "batch=4", "seeds=[0,1]", f"variants=[{','.join(variants)}]"]
+    ablate([*MIXTURE, *few, *budget, f"base={critic}", *common])
+    rows = last_line(capsys.readouterr().out)["rows"]
+    assert list(rows) == variants
+    assert all(len(row["retry_voc"]) == 2 for row in rows.values())
+    assert rows["full"]["hesitation_rmse"] != rows["hl_gauss"]["hesitation_rmse"]
+    assert rows["full"]["hesitation_rmse"] != rows["euler_4"]["hesitation_rmse"]
+
+
+def test_every_variant_is_a_configuration_of_its_own():
+    config = AblateConfig(updates=7, video_updates=3)
+    models = {name: config.model(name, WVMConfig()) for name in VARIANTS}
+    assert len(set(models.values())) == len(VARIANTS)
+    assert models["frozen_video"].optim.video_updates == 3 and models["frozen_video"].optim.freeze_video
+    assert {model.optim.updates for model in models.values()} == {7}
+
+
+def test_settings_by_dotted_name():
+    config = with_settings(WVMConfig(), {"causal_video": False, "clip.prefix_random": 1.0})
+    assert (config.causal_video, config.clip.prefix_random) == (False, 1.0)
+    assert with_settings(config, {}) == config
+
+
+def test_mistakes_are_one_line():
+    with pytest.raises(UserError, match="says nothing of UR5e"):
+        CriticMixture(robots=("UR5e",))
+    with pytest.raises(UserError, match="variant"):
+        AblateConfig(variants=("none",))
+    with pytest.raises(UserError, match=r"MODEL|model"):
+        ablate(["base=/nowhere", "wandb.mode=disabled", "outputs=/tmp/nowhere"])
