@@ -70,6 +70,7 @@ class ClipConfig:
     prefix_random: float = 0.5  # probability that the prefix value is replaced by U[0,1]; published .5
     future: bool = True  # whether the model imagines the next chunk; without it there is no L_video
     marked: bool = True  # learn from marked hesitations and retries too; published: from experts alone
+    focus: float = 0.0  # share of the clips that are drawn around marked lapses; published 0
     rewind: float = 0.5  # share of the clips that are not played forward; published .5
     plateau: float = 0.1  # share of all clips that repeat one frame; published .1
 
@@ -90,7 +91,9 @@ class OptimConfig:
     video_weight: float = 1.0  # λ of L = L_value + λ L_video; published 1
     video_updates: int = 0  # of the video stream alone, before both; published: Wan2.2's own pretraining
     freeze_video: bool = False  # keep the video stream as it is after `video_updates`; published: trained
-    precision: str = "float32"  # of products and activations; weights, moments and losses are float32; published bfloat16
+    precision: str = (
+        "float32"  # of products and activations; weights, moments and losses are float32; published bfloat16
+    )
     remat: bool = False  # compute each layer's activations again in the backward pass instead of keeping them
     accumulate: int = 1  # micro-batches that a batch is computed in, one after the other
     updates_per_dispatch: int = 25
@@ -150,6 +153,8 @@ class WVMConfig:
             )
         if self.inference.steps < 1 or not 1 <= self.inference.shift <= clip.horizon:
             raise UserError("inference.steps must be at least 1, and inference.shift between 1 and horizon")
+        if not 0 <= clip.focus <= 1:
+            raise UserError(f"clip.focus={clip.focus} must lie in [0, 1]")
         if clip.rewind < clip.plateau or not 0 <= clip.rewind <= 1 or not 0 <= clip.prefix_random <= 1:
             raise UserError(
                 "rewind and prefix_random must lie in [0, 1], and rewind must be at least plateau"

@@ -135,12 +135,16 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     """
     config = encoder.config
     latents, values, lengths, words, strides = [], [], [], [], set()
+    lapses = [np.zeros(0, np.int64)]
     for number, episode in enumerate(watch(episodes, config.cameras)):
         if len(episode) < 2:
             continue
         frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
         latents.append(encoder.encode(frames))
         values.append(training_values(episode, config.clip.marked))
+        if config.clip.marked and is_known(episode):
+            first = sum(lengths)
+            lapses += [np.arange(first + part.start, first + part.end + 1) for part in episode.segments]
         lengths.append(len(episode))
         words.append(word_ids(episode.instruction))
         strides.add(encoder.stride(episode.fps))
@@ -154,6 +158,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
         start=jnp.asarray(np.cumsum([0, *lengths[:-1]]), jnp.int32),
         length=jnp.asarray(lengths, jnp.int32),
         words=jnp.asarray(np.stack(words)),
+        lapses=jnp.asarray(np.concatenate(lapses), jnp.int32),
     )
     return data, strides.pop()
 

@@ -63,6 +63,7 @@ def load_latents(latents: Latents, marked: bool) -> tuple[LatentData, int]:
     lapse = arrays.pop("lapse")
     if not marked:
         arrays["values"] = np.where(lapse, np.float32(np.nan), arrays["values"])
+        arrays["lapses"] = arrays["lapses"][:0]
     data = LatentData(**{name: jnp.asarray(array) for name, array in arrays.items()})
     return data, int(facts["stride"])
 
