@@ -3,6 +3,8 @@
 Computes what `WanTransformer3DModel` of diffusers computes (tests/value_model/test_wan_parity.py), but that it predicts
 y − ε where Wan predicts ε − y.
 
+Activations have the precision of the weights; normalisation, modulation, rotation and softmax compute in float32.
+
 Dimension letters: B batch, F frames (latent frames of a stream that share a flow time), S tokens per frame, W width
 of a stream, J joint width (that of the video stream), L words, K time features.
 """
@@ -18,9 +20,15 @@ from flax import nnx
 
 
 def layer_norm(x: jax.Array) -> jax.Array:
-    """Normalisation without trained scale; the flow time modulates its result."""
+    """Normalisation in float32 without trained scale; the flow time modulates its result."""
+    x = x.astype(jnp.float32)
     centred = x - jnp.mean(x, -1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-6)
+
+
+def normalised(norm: nnx.RMSNorm | nnx.LayerNorm, x: jax.Array) -> jax.Array:
+    """The norm's result, which it computes in float32, in the precision of its input."""
+    return norm(x).astype(x.dtype)
 
 
 def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
@@ -36,9 +44,10 @@ def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
     """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2], on adjacent pairs."""
-    first, second = x[..., 0::2], x[..., 1::2]
+    first, second = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
     cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
-    return jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1).reshape(x.shape)
+    rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    return rotated.reshape(x.shape).astype(x.dtype)
 
 
 class TimeEmbedding(nnx.Module):
@@ -94,7 +103,7 @@ class CrossAttention(nnx.Module):
     def __call__(self, x: jax.Array, text: Text) -> jax.Array:
         """x [B, N, W] → [B, N, W]."""
         key, value = jnp.split(self.key_value(text.rows), 2, axis=-1)
-        query, key = self.query_norm(self.query(x)), self.key_norm(key)
+        query, key = normalised(self.query_norm, self.query(x)), normalised(self.key_norm, key)
         query, key, value = (y.reshape(*y.shape[:2], self.heads, -1) for y in (query, key, value))
         bias = None if text.bias is None else text.bias[:, None, None].astype(query.dtype)
         return self.out(jax.nn.dot_product_attention(query, key, value, bias=bias).reshape(x.shape))
@@ -121,18 +130,18 @@ class Block(nnx.Module):
     def project(self, x: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """x [B, F, S, W], time [B, F, 6, W] → query, key, value [B, F·S, J]."""
         shift, scale = self._modulations(time)[:2]
-        qkv = self.joint_in(layer_norm(x) * (1 + scale) + shift)
+        qkv = self.joint_in((layer_norm(x) * (1 + scale) + shift).astype(x.dtype))
         query, key, value = jnp.split(qkv.reshape(x.shape[0], -1, qkv.shape[-1]), 3, axis=-1)
-        return self.query_norm(query), self.key_norm(key), value
+        return normalised(self.query_norm, query), normalised(self.key_norm, key), value
 
     def finish(self, x: jax.Array, attended: jax.Array, text: Text, time: jax.Array) -> jax.Array:
         """x [B, F, S, W], attended [B, F·S, J], time [B, F, 6, W] → x of the next layer."""
         gate, shift, scale, feed_gate = self._modulations(time)[2:]
-        x = x + gate * self.joint_out(attended).reshape(x.shape)
+        x = (x + gate * self.joint_out(attended).reshape(x.shape)).astype(x.dtype)
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
-        x = x + self.cross(self.cross_norm(flat), text).reshape(x.shape)
-        hidden = nnx.gelu(self.up(layer_norm(x) * (1 + scale) + shift))
-        return x + feed_gate * self.down(hidden)
+        x = x + self.cross(normalised(self.cross_norm, flat), text).reshape(x.shape)
+        hidden = nnx.gelu(self.up((layer_norm(x) * (1 + scale) + shift).astype(x.dtype)))
+        return (x + feed_gate * self.down(hidden)).astype(x.dtype)
 
     def _modulations(self, time: jax.Array) -> list[jax.Array]:
         """Shift, scale and gate of the attention, then of the feed-forward part; each [B, F, 1, W]."""
@@ -173,7 +182,7 @@ class Stream(nnx.Module):
     def read_out(self, x: jax.Array, time: jax.Array) -> jax.Array:
         """Velocities [B, F, S, outputs] of tokens [B, F, S, W] at flow-time vectors [B, F, W]."""
         shift, scale = (time[:, :, None] + self.head_modulation[...][index] for index in range(2))
-        return self.head(layer_norm(x) * (1 + scale) + shift)
+        return self.head((layer_norm(x) * (1 + scale) + shift).astype(x.dtype))
 
 
 def _stack(layers: int, width: int, heads: int, feedforward: int, joint_width: int, rngs: nnx.Rngs) -> Block:

@@ -8,6 +8,7 @@ Dimension letters: B batch, E episodes, N frames of all episodes, h horizon, L w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,9 @@ import jax.numpy as jnp
 
 from value_model.config import ClipConfig, WVMConfig
 from value_model.wvm import Clip
+
+HostClips = Callable[[int], Clip]
+"""A source of clips on the host: an update's batch of numpy arrays from its number, the same at every call."""
 
 
 class LatentData(NamedTuple):

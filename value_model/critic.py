@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from envs.errors import UserError
 from envs.files import atomic_file, save_arrays
@@ -16,23 +17,26 @@ from envs.types import Episode
 from value_model.config import InferenceConfig, WVMConfig, from_json, to_json
 from value_model.encoder import FrameEncoder
 from value_model.frames import episode_frames, watch
+from value_model.sharding import device_mesh
 from value_model.tokenizer import Tokenizer
 from value_model.weights import fill_arrays, flat_arrays
-from value_model.windows import sweep, sweep_videos
+from value_model.windows import Sweeper, sweep_videos
 from value_model.wvm import WVMNetwork
 
 SEQUENCES = 512  # labelled in lockstep
 
 
 class WVM:
-    """A frozen world value model (a `value_model.types.ValueModel`)."""
+    """A frozen world value model (a `value_model.types.ValueModel`), on one device or on those of a mesh."""
 
-    def __init__(self, config: WVMConfig, tokenizer: Tokenizer, network: WVMNetwork) -> None:
+    def __init__(
+        self, config: WVMConfig, tokenizer: Tokenizer, network: WVMNetwork, mesh: Mesh | None = None
+    ) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.network = network
-        self.encoder = FrameEncoder(config, tokenizer)
-        self._sweep = nnx.jit(sweep)
+        self.encoder = FrameEncoder(config, tokenizer, mesh)
+        self._sweeper = Sweeper(network, mesh)
 
     @property
     def parts(self) -> dict[str, nnx.Module]:
@@ -96,11 +100,11 @@ class WVM:
 
         Every phase of a video is a sequence at the model's rate, `stride` frames a step.
         """
-        return sweep_videos(self._sweep, self.network, videos, stride)
+        return sweep_videos(self._sweeper, videos, stride)
 
 
 def load_wvm(folder: Path, inference: InferenceConfig | None = None) -> WVM:
-    """The critic that `WVM.save` wrote.
+    """The critic that `WVM.save` wrote, on all devices.
 
     Args:
         inference: how to read values off it, if not as it was saved.
@@ -114,6 +118,7 @@ def load_wvm(folder: Path, inference: InferenceConfig | None = None) -> WVM:
     config = from_json((folder / "config.json").read_text())
     if inference is not None:
         config = dataclasses.replace(config, inference=inference)
-    critic = WVM(config, Tokenizer(config.tokenizer, rngs=nnx.Rngs(0)), WVMNetwork(config, rngs=nnx.Rngs(0)))
+    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
+    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)), device_mesh())
     fill_arrays(critic.parts, folder / "model.safetensors")
     return critic

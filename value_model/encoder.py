@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from envs.errors import UserError
 from value_model.config import WVMConfig
 from value_model.frames import check_frames, resize
+from value_model.sharding import place_batch, replicate
 from value_model.tokenizer import Tokenizer
 
 ENCODE_BATCH = 128
@@ -18,10 +21,17 @@ ENCODE_BATCH = 128
 class FrameEncoder:
     """The frozen tokenizer at the configured cameras, picture size and frame rate."""
 
-    def __init__(self, config: WVMConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: WVMConfig, tokenizer: Tokenizer, mesh: Mesh | None = None) -> None:
         self.config = config
         self.tokenizer = tokenizer
+        self._mesh = mesh
         self._encode = nnx.jit(lambda tokenizer, views: tokenizer.encode(views))
+
+    @cached_property
+    def _computed(self) -> Tokenizer:
+        """The tokenizer, whole on every device."""
+        graph, state = nnx.split(self.tokenizer)
+        return nnx.merge(graph, replicate(state, self._mesh))
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
@@ -31,7 +41,8 @@ class FrameEncoder:
         for start in range(0, len(views), ENCODE_BATCH):
             part = views[start : start + ENCODE_BATCH]
             padded = np.concatenate([part, np.zeros((ENCODE_BATCH - len(part), *part.shape[1:]), np.uint8)])
-            parts.append(np.asarray(self._encode(self.tokenizer, padded))[: len(part)])
+            placed = place_batch(padded, self._mesh)
+            parts.append(np.asarray(self._encode(self._computed, placed))[: len(part)])
         return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
 
     def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ arXiv 2204.02311, appendix B); hardware operations count it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -22,8 +23,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from envs.text import MAX_WORDS
 from value_model.config import WVMConfig
+from value_model.gradients import loss_gradients, split_network
 from value_model.tokenizer import Tokenizer
 from value_model.wvm import Clip, WVMNetwork, estimate, wvm_loss
+
+TEXT_ROWS = 32  # of an instruction embedded beforehand: its tokens, and one of zeros for all that follow
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
@@ -38,13 +42,21 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
 
 @cache
 def train_flops(config: WVMConfig) -> int:
-    """Model operations of one training clip, forwards and backwards."""
-    graph, params = abstract_network(config)
+    """Model operations of one training clip, forwards and backwards; of a frozen part forwards only."""
+    return hardware_flops(dataclasses.replace(config, optim=dataclasses.replace(config.optim, remat=False)))
 
-    def gradients(params: nnx.State, clip: Clip, key: jax.Array) -> nnx.State:
-        return jax.grad(lambda params: wvm_loss(nnx.merge(graph, params), clip, key)[0])(params)
 
-    return count_flops(gradients, params, clip_shapes(config, 1), jax.random.key(0))
+@cache
+def hardware_flops(config: WVMConfig) -> int:
+    """`train_flops` and, with `optim.remat`, what is computed again."""
+    once = dataclasses.replace(config.optim, batch=1, accumulate=1)
+    config = dataclasses.replace(config, optim=once)
+    graph, fixed, params = split_network(nnx.merge(*abstract_network(config)))
+
+    def gradients(fixed: nnx.State, params: nnx.State, clip: Clip, key: jax.Array) -> Any:
+        return loss_gradients(config, graph, fixed, params, clip, key)
+
+    return count_flops(gradients, fixed, params, clip_shapes(config, 1), jax.random.key(0))
 
 
 @cache
@@ -84,7 +96,7 @@ def encode_flops(config: WVMConfig) -> int:
 
 
 def label_flops(config: WVMConfig) -> int:
-    """Operations of labelling one frame: its latents, and one window (in a long video as many windows as frames)."""
+    """Operations of labelling one frame: its latents by our tokenizer, and one window (there are as many as frames)."""
     return encode_flops(config) + window_flops(config)
 
 
@@ -103,10 +115,16 @@ def clip_shapes(config: WVMConfig, batch: int) -> Clip:
             current=jnp.zeros(latents),
             future=jnp.zeros(latents),
             values=jnp.zeros((batch, horizon + 1)),
-            words=jnp.zeros((batch, MAX_WORDS), jnp.int32),
+            words=_words(config, batch),
         )
 
     return jax.eval_shape(zeros)
+
+
+def _words(config: WVMConfig, batch: int) -> jax.Array:
+    if config.video.text_tokens:
+        return jnp.zeros((batch, min(TEXT_ROWS, config.video.text_tokens), config.video.text_width))
+    return jnp.zeros((batch, MAX_WORDS), jnp.int32)
 
 
 def _count(jaxpr: Jaxpr) -> int:

@@ -16,26 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from envs.errors import UserError
 from envs.store import Store
 from envs.text import word_ids
 from envs.types import Episode
-from value_model.clips import LatentData, sample_clips
+from value_model.clips import HostClips, LatentData, sample_clips
 from value_model.config import WVMConfig
 from value_model.critic import WVM, load_wvm
 from value_model.encoder import FrameEncoder
 from value_model.frames import Episodes, episode_frames, watch
+from value_model.gradients import loss_gradients, split_network
 from value_model.loop import Progress, gradient_step, run_updates
 from value_model.metrics import true_progress
 from value_model.recipe import claim, make_optimizer
+from value_model.sharding import check_batch, device_mesh, place_state
 from value_model.tokenizer import Tokenizer, tokenizer_loss
-from value_model.wvm import WVMNetwork, wvm_loss
+from value_model.wvm import Clip, WVMNetwork
 
 EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
 MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
 SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
-FROZEN = ("video", "words")  # parts of the network that `freeze_video` keeps as they are
 
 
 def train_wvm(
@@ -66,8 +68,9 @@ def train_wvm(
     tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
     critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
     data, stride = encode_episodes(critic.encoder, episodes)
-    network = train_network(critic.network, data, stride, folder / "network", seed, progress)
-    critic = WVM(config, tokenizer, network)
+    mesh = device_mesh()
+    network = train_network(critic.network, data, stride, folder / "network", seed, progress, mesh)
+    critic = WVM(config, tokenizer, network, mesh)
     critic.save(folder)
     return critic
 
@@ -165,68 +168,70 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
 
 def train_network(
     network: WVMNetwork,
-    data: LatentData,
+    clips: LatentData | HostClips,
     stride: int,
     folder: Path,
     seed: int,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
 ) -> WVMNetwork:
-    """Both streams, trained together on clips drawn from the latents; before it, if asked for, the video stream alone."""
-    if network.config.optim.video_updates:
-        updates = network.config.optim.video_updates
+    """Both streams, trained together; before it, if asked for, the video stream alone.
+
+    Args:
+        network: to start from. On a mesh its parameters are moved there, and it cannot be used any more.
+        clips: latents on the device that clips are drawn from, or a source of clips on the host.
+        stride: frames of the latents from one of a clip to the next; a source on the host has its own.
+        mesh: the devices to train on (`sharding.device_mesh`); None for the default one.
+
+    Raises:
+        UserError: the batch cannot be split evenly over the devices; a loss is not finite.
+    """
+    optim = network.config.optim
+    check_batch(optim.batch, optim.accumulate, mesh)
+    if optim.video_updates:
+        alone = optim.video_updates
         network = _train(
-            network,
-            data,
-            stride,
-            folder / "video",
-            seed + 1,
-            "video model",
-            updates,
-            progress,
-            video_only=True,
+            network, clips, stride, folder / "video", seed + 1, alone, progress, mesh, video_only=True
         )
-    updates = network.config.optim.updates
-    return _train(network, data, stride, folder, seed, "value model", updates, progress)
+    return _train(network, clips, stride, folder, seed, optim.updates, progress, mesh)
 
 
 def _train(
     network: WVMNetwork,
-    data: LatentData,
+    clips: LatentData | HostClips,
     stride: int,
     folder: Path,
     seed: int,
-    stage: str,
     updates: int,
     progress: Progress | None,
+    mesh: Mesh | None,
     video_only: bool = False,
 ) -> WVMNetwork:
     config, optim = network.config, network.config.optim
-    frozen = FROZEN if optim.freeze_video and not video_only else ()
-    graph, fixed, params = nnx.split(network, lambda path, _: path[0] in frozen, ...)
+    graph, fixed, params = split_network(network, video_only)
+    fixed = place_state(fixed, mesh)
     optimizer = make_optimizer(optim, updates)
 
-    def loss(params: nnx.State, key: jax.Array, data: LatentData):
-        keys = jax.random.split(key)
-        clip = sample_clips(data, keys[0], optim.batch, config, stride)
-        return wvm_loss(nnx.merge(graph, fixed, params), clip, keys[1], video_only)
-
-    def update(state, number: jax.Array, data: LatentData):
+    def update(state, number: jax.Array, data: LatentData | Clip):
         params, optimizer_state = state
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(params, key, data)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        if isinstance(data, LatentData):
+            data = sample_clips(data, keys[0], optim.batch, config, stride)
+        gradients, metrics = loss_gradients(config, graph, fixed, params, data, keys[1], video_only)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {**metrics, "grad_norm": norm}
 
     params, _ = run_updates(
-        stage,
+        "video model" if video_only else "value model",
         update,
         (params, optimizer.init(params)),
-        data,
+        clips,
         updates,
         folder,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,
         progress=progress,
+        mesh=mesh,
     )
     return nnx.merge(graph, fixed, params)
 

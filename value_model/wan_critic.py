@@ -22,11 +22,12 @@ from value_model.config import WVMConfig, from_json, to_json
 from value_model.frames import check_frames, episode_frames, resize, watch
 from value_model.safetensors_folder import map_tensors, read_json
 from value_model.sharded_files import place_array, save_sharded
+from value_model.sharding import device_mesh
 from value_model.wan_encoders import TextEncoder, VideoEncoder, fill_up, fingerprint
 from value_model.wan_weights import ShardingOf
 from value_model.wan_windows import FORWARD, Window, starts, window_frames
 from value_model.weights import flat_arrays
-from value_model.windows import sweep, sweep_videos
+from value_model.windows import Sweeper, sweep_videos
 from value_model.wvm import WVMNetwork
 
 ENCODE_BATCH = 8  # windows
@@ -53,7 +54,7 @@ class WanCritic:
         self._video = VideoEncoder(weights, config, device)
         self._text = TextEncoder(weights, config, device)
         self._texts: dict[str, np.ndarray] = {}
-        self._sweep = nnx.jit(sweep)
+        self._sweeper = Sweeper(network, device_mesh())
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ class WanCritic:
     def _values(self, videos: list[tuple[np.ndarray, np.ndarray]], stride: int) -> list[np.ndarray]:
         words = fill_up([text for _, text in videos], self.config.video.text_tokens)
         pairs = [(latents, text) for (latents, _), text in zip(videos, words, strict=True)]
-        return sweep_videos(self._sweep, self.network, pairs, stride)
+        return sweep_videos(self._sweeper, pairs, stride)
 
 
 def load_wan_critic(

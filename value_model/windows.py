@@ -12,12 +12,17 @@ Dimension letters: R sequences (videos at the model's frame rate), T frames of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
 
+from value_model.precision import compute_copy
+from value_model.sharding import place_batch, replicate, split_batch, use
 from value_model.wvm import WVMNetwork, estimate
 
 PAD = 8  # lengths are rounded up to a multiple of it, so that few shapes are compiled
@@ -61,22 +66,51 @@ def sweep(
         inside = (step < final + shift).astype(values.dtype)[:, None]
         return (total.at[at].add(inside * values), covered.at[at].add(inside)), None
 
-    empty = jnp.zeros((count, frames))
+    empty = split_batch(jnp.zeros((count, frames)))
     steps = jnp.arange(0, frames - horizon + shift, shift)
     (total, covered), _ = jax.lax.scan(window, (empty, empty), steps)
     return total / jnp.maximum(covered, 1.0)
 
 
+class Sweeper:
+    """`sweep`, compiled, in the precision of inference; every device has the whole network and a share of the sequences.
+
+    Args:
+        network: read when the first sequences come.
+        mesh: the devices, see `sharding.device_mesh`.
+    """
+
+    def __init__(self, network: WVMNetwork, mesh: Mesh | None = None) -> None:
+        self.config = network.config
+        self._network = network
+        self._mesh = mesh
+        self._sweep = nnx.jit(sweep)
+
+    @cached_property
+    def _computed(self) -> WVMNetwork:
+        graph, params = nnx.split(self._network)
+        computed = compute_copy(params, self.config.inference.precision)
+        return nnx.merge(graph, replicate(computed, self._mesh))
+
+    def __call__(
+        self, latents: np.ndarray, rows: np.ndarray, lengths: np.ndarray, words: np.ndarray
+    ) -> np.ndarray:
+        """See `sweep`. The first sequence is repeated to make their number a multiple of the devices'."""
+        count = len(rows)
+        spare = -count % (1 if self._mesh is None else self._mesh.size)
+        batch = [np.concatenate([part, part[:1].repeat(spare, 0)]) for part in (rows, lengths, words)]
+        with use(self._mesh):
+            placed = place_batch(batch, self._mesh)
+            swept = self._sweep(self._computed, replicate(latents, self._mesh), *placed)
+        return np.asarray(swept)[:count]
+
+
 def sweep_videos(
-    run: Callable[..., jax.Array],
-    network: WVMNetwork,
-    videos: Sequence[tuple[np.ndarray, np.ndarray]],
-    stride: int,
+    sweeper: Sweeper, videos: Sequence[tuple[np.ndarray, np.ndarray]], stride: int
 ) -> list[np.ndarray]:
     """Values float32 [T] of videos in lockstep. Every phase of a video is a sequence of its own, `stride` frames a step.
 
     Args:
-        run: `sweep`, compiled.
         videos: latents of the frames [T, h, w, C] or of the windows that start at them [T, T', h, w, C], and words.
     """
     latents = np.concatenate([video for video, _ in videos])
@@ -87,12 +121,12 @@ def sweep_videos(
         words += [ids for phase in phases if len(phase)]
         first += len(video)
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
-    steps = max(network.config.clip.horizon, -(-int(lengths.max()) // PAD) * PAD)
+    steps = max(sweeper.config.clip.horizon, -(-int(lengths.max()) // PAD) * PAD)
     last = lengths[:, None] - 1
     rows = np.stack(
         [sequence[np.minimum(np.arange(steps), end)] for sequence, end in zip(sequences, last, strict=True)]
     )
-    swept = np.asarray(run(network, latents, rows.astype(np.int32), lengths, np.stack(words)))
+    swept = sweeper(latents, rows.astype(np.int32), lengths, np.stack(words))
     values = np.zeros(len(latents), np.float32)
     inside = np.arange(steps) <= last
     values[rows[inside]] = swept[inside]

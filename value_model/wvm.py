@@ -24,6 +24,7 @@ from flax import nnx
 from envs.text import BUCKETS
 from value_model.blocks import Stream
 from value_model.config import WVMConfig
+from value_model.sharding import gathered, split_batch
 from value_model.value_heads import value_head
 from value_model.video_dit import VideoDiT, attend, rotate_heads
 
@@ -75,6 +76,8 @@ class WVMNetwork(nnx.Module):
     ) -> tuple[jax.Array, jax.Array | None]:
         """Outputs of the value tokens [B, h + 1, O] and velocities of the future latents (None without them).
 
+        Computed in the precision of the network's matrices; the results have it, too.
+
         Args:
             current: clean latents [B, T, h, w, C].
             future: noised latents of the same shape; may be None when the current tokens do not see them.
@@ -89,6 +92,9 @@ class WVMNetwork(nnx.Module):
                 "this configuration's current tokens see the future ones: give the future latents"
             )
         embedded = words if self.words is None else self.words(words) * (words > 0)[..., None]
+        precision = self.video.stream.embed.kernel.dtype
+        embedded, current, values = (part.astype(precision) for part in (embedded, current, values))
+        future = None if future is None else future.astype(precision)
         tokens = self.config.video.text_tokens
         video_text, value_text = self.video.stream.text(embedded, tokens), self.value.text(embedded, tokens)
         x, taus, future_frames = self._video_tokens(current, future, video_tau)
@@ -102,7 +108,7 @@ class WVMNetwork(nnx.Module):
         value_graph, value_layers = nnx.split(self.value.blocks)
 
         def layer(carry: tuple[jax.Array, jax.Array], params: tuple[nnx.State, nnx.State]):
-            x, y = carry
+            (x, y), params = split_batch(carry), gathered(params)
             video_block, value_block = nnx.merge(video_graph, params[0]), nnx.merge(value_graph, params[1])
             video_q, video_k, video_v = video_block.project(x, video_modulation)
             value_q, value_k, value_v = value_block.project(y, value_modulation)
@@ -116,6 +122,7 @@ class WVMNetwork(nnx.Module):
             y = value_block.finish(y, attended[:, video_count:], value_text, value_modulation)
             return (x, y), None
 
+        layer = jax.checkpoint(layer, prevent_cse=False) if self.config.optim.remat else layer
         (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers))
         answered = self.value.read_out(y, value_time)[:, :, 0]
         if future is None:
@@ -150,42 +157,82 @@ class WVMNetwork(nnx.Module):
         return jnp.concatenate([x, noised], axis=1), taus, noised.shape[1]
 
 
-def wvm_loss(
-    network: WVMNetwork, clip: Clip, key: jax.Array, video_only: bool = False
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L = L_value + λ L_video: the head's loss on the h current values, flow matching on the future latents.
+class Noised(NamedTuple):
+    """A batch of clips with everything that is drawn for a loss: what the network is given, and what it should answer."""
 
-    The value at the prefix frame enters clean, with probability `prefix_random` replaced by U[0, 1]; no loss on it.
-    Clips whose values are unknown (NaN) have no L_value. With `video_only` the loss is L_video.
+    current: jax.Array  # clean latents [B, T, h, w, C]
+    future: jax.Array | None  # noised latents, and the velocities to be predicted
+    video_target: jax.Array | None
+    video_tau: jax.Array  # [B]
+    values: jax.Array  # value tokens [B, h + 1], the first that of the prefix frame
+    value_tau: jax.Array  # [B, h + 1]
+    value_target: jax.Array  # [B, h, O]
+    known: jax.Array  # bool [B]: whether the clip's true values are
+    words: jax.Array
+
+
+def noise_clip(config: WVMConfig, clip: Clip, key: jax.Array, video_only: bool = False) -> Noised:
+    """Flow times and noise for a batch of clips.
+
+    The value at the prefix frame enters clean, with probability `prefix_random` replaced by U[0, 1].
     """
-    config = network.config
     keys = jax.random.split(key, 5)
     batch = clip.values.shape[0]
     known = jnp.all(jnp.isfinite(clip.values), axis=1)
     values = jnp.where(known[:, None], clip.values, 0.0)
     random = jax.random.bernoulli(keys[0], config.clip.prefix_random, (batch,))
     prefix = jnp.where(random, jax.random.uniform(keys[1], (batch,)), values[:, 0])
-    head = value_head(config.value)
-    drawn = head.draw(values[:, 1:], keys[2])
+    drawn = value_head(config.value).draw(values[:, 1:], keys[2])
     video_tau = jax.random.uniform(keys[3], (batch,))
     future, video_target = None, None
     if config.clip.future and (video_only or config.optim.video_weight or config.sees_future):
         noise = jax.random.normal(keys[4], clip.future.shape)
         tau = video_tau[:, None, None, None, None]
         future, video_target = tau * clip.future + (1 - tau) * noise, clip.future - noise
-    answered, video_velocity = network(
-        clip.current,
-        future,
-        jnp.concatenate([2.0 * prefix[:, None] - 1.0, drawn.tokens], axis=1),
-        jnp.concatenate([jnp.ones((batch, 1)), drawn.tau], axis=1),
-        video_tau,
-        clip.words,
+    return Noised(
+        current=clip.current,
+        future=future,
+        video_target=video_target,
+        video_tau=video_tau,
+        values=jnp.concatenate([2.0 * prefix[:, None] - 1.0, drawn.tokens], axis=1),
+        value_tau=jnp.concatenate([jnp.ones((batch, 1)), drawn.tau], axis=1),
+        value_target=drawn.target,
+        known=known,
+        words=clip.words,
     )
-    losses = jnp.mean(head.loss(answered[:, 1:], drawn.target), axis=1)
-    value_loss = jnp.sum(losses * known) / jnp.maximum(jnp.sum(known), 1)
-    video_loss = jnp.float32(0.0) if future is None else jnp.mean((video_velocity - video_target) ** 2)
+
+
+def noised_loss(
+    network: WVMNetwork, noised: Noised, count: jax.Array, parts: int = 1, video_only: bool = False
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """A batch's loss L = L_value + λ L_video, or what one of its `parts` micro-batches of equal size adds to it.
+
+    L_value is the head's loss on the h current values, a mean over the clips whose values are known; L_video the mean
+    square of the future latents' velocities. With `video_only` the loss is L_video.
+
+    Args:
+        count: how many clips of the whole batch have known values.
+    """
+    config = network.config
+    answered, velocity = network(
+        noised.current, noised.future, noised.values, noised.value_tau, noised.video_tau, noised.words
+    )
+    head = value_head(config.value)
+    losses = jnp.mean(head.loss(answered[:, 1:].astype(jnp.float32), noised.value_target), axis=1)
+    value_loss = jnp.sum(losses * noised.known) / jnp.maximum(count, 1)
+    video_loss = jnp.float32(0.0)
+    if velocity is not None and noised.video_target is not None:
+        video_loss = jnp.mean((velocity.astype(jnp.float32) - noised.video_target) ** 2) / parts
     loss = video_loss if video_only else value_loss + config.optim.video_weight * video_loss
     return loss, {"loss": loss, "value_loss": value_loss, "video_loss": video_loss}
+
+
+def wvm_loss(
+    network: WVMNetwork, clip: Clip, key: jax.Array, video_only: bool = False
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`noised_loss` of a whole batch of clips, noised at random. Clips of unknown values (NaN) have no L_value."""
+    noised = noise_clip(network.config, clip, key, video_only)
+    return noised_loss(network, noised, jnp.sum(noised.known), video_only=video_only)
 
 
 def estimate(
@@ -210,6 +257,7 @@ def estimate(
     def read(tokens: jax.Array, tau: jax.Array) -> jax.Array:
         values = jnp.concatenate([2.0 * prefix[:, None] - 1.0, tokens], axis=1)
         taus = jnp.concatenate([jnp.ones((batch, 1)), tau], axis=1)
-        return network(current, future_noise, values, taus, jnp.zeros(batch), words)[0][:, 1:]
+        answered, _ = network(current, future_noise, values, taus, jnp.zeros(batch), words)
+        return answered[:, 1:].astype(jnp.float32)
 
     return value_head(network.config.value).values(read, noise, network.config.inference.steps)
