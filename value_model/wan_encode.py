@@ -73,6 +73,8 @@ def encode_clips(
         raise UserError("clips need data of one frame rate; encode each rate into a folder of its own")
     stride = max(1, round(stores[0].fps / config.clip.fps))
     every = stride if every is None else every
+    if config.clip.focus:
+        raise UserError("encoded windows are all equally likely in training: set clip.focus=0")
     if variants < 1 or every < 1:
         raise UserError("variants and every must be at least 1")
     windows = _all_windows(stores, config, stride, every, variants, seed)
