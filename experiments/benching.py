@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.tasks import ROBOTS, check_choice, task_spec
+from experiments.bench_resources import ResourcesBench, bench_resources
 from experiments.compose import composed, store_command
 from experiments.config import require
 from experiments.progress import bar
@@ -48,11 +49,11 @@ class LabelBench:
     """Labelling, from pictures to values."""
 
     preset: str = "tiny"
-    episodes: int = 300  # made-up ones of 160 frames
+    groups: int = 3  # of made-up episodes that are labelled in lockstep
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, PRESETS)
-        require(self.episodes >= 1, f"episodes={self.episodes} must be at least 1")
+        require(self.groups >= 2, f"groups={self.groups} must be at least 2: the first is left out")
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ def bench_methods(config: MethodsBench) -> Mapping[str, Any]:
 
 def bench_label(config: LabelBench) -> Mapping[str, Any]:
     """Labelling, and its share of the rate of plain matrix products."""
-    from value_model.benchmark import LENGTH, measure_label
+    from value_model.benchmark import measure_label
 
-    with bar("label", config.episodes * LENGTH, "frames") as shown:
-        found = measure_label(PRESETS[config.preset], config.episodes, shown.update)
+    with bar("label", 0, "frames") as shown:
+        found = measure_label(PRESETS[config.preset], config.groups, shown.update)
     return _speed("frames", "frame", config.preset, found)
 
 
@@ -130,6 +131,7 @@ BENCHES: dict[str, tuple[type, Callable[[Any], Mapping[str, Any]]]] = {
     "methods": (MethodsBench, bench_methods),
     "label": (LabelBench, bench_label),
     "train_critic": (TrainCriticBench, bench_train_critic),
+    "resources": (ResourcesBench, bench_resources),
 }
 
 

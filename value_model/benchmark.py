@@ -22,7 +22,7 @@ from envs.text import MAX_WORDS, word_ids
 from envs.types import Episode
 from value_model.clips import LatentData
 from value_model.config import WVMConfig
-from value_model.critic import WVM
+from value_model.critic import SEQUENCES, WVM
 from value_model.flops import label_flops, train_flops
 from value_model.tokenizer import Tokenizer
 from value_model.train import train_network
@@ -31,80 +31,91 @@ from value_model.wvm import WVMNetwork
 LENGTH = 160  # frames of a made-up episode, as many as a demonstration has
 INSTRUCTION = "put the red cube on the green cube"
 SIDE = 1024  # of the matrices whose product is timed
+PRODUCTS = 10  # of them after each piece of work
 
 
-def matmul_rate(precision: str = "float32", seconds: float = 0.5) -> float:
-    """Operations a second of products of square matrices, the best of those made in about `seconds`."""
-    matrix = jnp.ones((SIDE, SIDE), precision)
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
-    best, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
+class Meter:
+    """Times pieces of work, and after each of them plain products of matrices, so that both see the same machine."""
+
+    def __init__(self, precision: str) -> None:
+        self._matrix = jnp.ones((SIDE, SIDE), precision)
+        self._product = jax.jit(jnp.matmul)
+        self._product(self._matrix, self._matrix).block_until_ready()
+        self.seconds: list[float] = []
+        self.rates: list[float] = []
+        self._began = time.perf_counter()
+
+    def lap(self) -> None:
+        """A piece of work is done; the next begins when this returns."""
+        self.seconds.append(time.perf_counter() - self._began)
         began = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        best = min(best, time.perf_counter() - began)
-    return 2 * SIDE**3 / best
+        for _ in range(PRODUCTS):
+            self._product(self._matrix, self._matrix).block_until_ready()
+        self.rates.append(PRODUCTS * 2 * SIDE**3 / (time.perf_counter() - began))
+        self._began = time.perf_counter()
+
+    def speed(self, things: int, flops: int) -> dict[str, float]:
+        """From the median piece, the first left out, of `things` things of `flops` operations: things a second, the
+        rate of products alone, and the share of it."""
+        per_s, rate = things / float(np.median(self.seconds[1:])), float(np.median(self.rates[1:]))
+        return {"per_s": per_s, "matmul_flops_per_s": rate, "matmul_share": per_s * flops / rate}
 
 
 def measure_label(
-    config: WVMConfig, episodes: int, progress: Callable[[int], object] | None = None
+    config: WVMConfig, groups: int, progress: Callable[[int], object] | None = None
 ) -> dict[str, float]:
-    """Labelling made-up episodes as they stream by, from uint8 pictures to values; compiling is left out.
+    """Labelling made-up episodes as they stream by, from uint8 pictures to values, a group in lockstep at a time.
 
     Returns:
         frames_per_s, flops_per_frame, matmul_flops_per_s, matmul_share, and peak_rss_mb, the process's peak memory, which
-        does not depend on the number of episodes.
+        does not depend on the number of groups.
     """
     tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
     critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)))
-    group = _group(critic)
-    for _ in critic.label(_episodes(config, group)):
-        pass
-    rate = matmul_rate(config.optim.precision)
-    began = time.perf_counter()
-    for values in critic.label(_episodes(config, max(episodes, group))):
-        if progress is not None:
-            progress(len(values))
-    frames_per_s = max(episodes, group) * LENGTH / (time.perf_counter() - began)
-    found = _found(frames_per_s, label_flops(config), rate, config)
-    return {"frames_per_s": frames_per_s, "flops_per_frame": label_flops(config), **found}
+    size = -(-SEQUENCES // critic.encoder.stride(config.data_fps))
+    meter = Meter(config.inference.precision)
+    for number, _ in enumerate(critic.label(_episodes(config, size * (groups + 1))), start=1):
+        if number % size == 1:  # the first values of a group come when all of it is done
+            meter.lap()
+            if progress is not None:
+                progress(size * LENGTH)
+    flops = label_flops(config)
+    found = meter.speed(size * LENGTH, flops)
+    return {"frames_per_s": found.pop("per_s"), "flops_per_frame": flops, **found, "peak_rss_mb": _peak()}
 
 
 def measure_train(
     config: WVMConfig, dispatches: int, progress: Callable[[int], object] | None = None
 ) -> dict[str, float]:
-    """Training on made-up latents by the trainer itself; the median compiled call counts, without the first.
+    """Training on made-up latents by the trainer itself.
+
+    Args:
+        dispatches: compiled calls, of `updates_per_dispatch` updates each.
 
     Returns:
         clips_per_s, flops_per_clip, matmul_flops_per_s, matmul_share and peak_rss_mb.
     """
     updates = dispatches * config.optim.updates_per_dispatch
     optim = replace(config.optim, updates=updates, checkpoint_every=updates, video_updates=0)
-    config, times = replace(config, optim=optim), [0.0]
+    config = replace(config, optim=optim)
+    meter = Meter(optim.precision)
 
     def tick(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        times.append(time.perf_counter())
+        meter.lap()
         if progress is not None:
             progress(optim.updates_per_dispatch)
 
-    rate = matmul_rate(optim.precision)
-    network = WVMNetwork(config, rngs=nnx.Rngs(0))
     with tempfile.TemporaryDirectory() as folder:
+        network = WVMNetwork(config, rngs=nnx.Rngs(0))
         train_network(network, _latents(config), 1, Path(folder), 0, tick)
-    seconds = float(np.median(np.diff(times[1:])))
-    clips_per_s = optim.updates_per_dispatch * optim.batch / seconds
-    found = _found(clips_per_s, train_flops(config), max(rate, matmul_rate(optim.precision)), config)
-    return {"clips_per_s": clips_per_s, "flops_per_clip": train_flops(config), **found}
+    flops = train_flops(config)
+    found = meter.speed(optim.updates_per_dispatch * optim.batch, flops)
+    return {"clips_per_s": found.pop("per_s"), "flops_per_clip": flops, **found, "peak_rss_mb": _peak()}
 
 
-def _found(per_s: float, flops: int, rate: float, config: WVMConfig) -> dict[str, float]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"matmul_flops_per_s": rate, "matmul_share": per_s * flops / rate, "peak_rss_mb": peak}
-
-
-def _group(critic: WVM) -> int:
-    """Enough episodes that every program that labelling needs is compiled."""
-    return -(-512 // critic.encoder.stride(critic.config.data_fps)) + 1
+def _peak() -> float:
+    """The process's peak memory so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _episodes(config: WVMConfig, count: int) -> Iterator[Episode]:
