@@ -19,7 +19,7 @@ from experiments.critics import (
     TrainedCritic,
     saved_digests,
 )
-from value_model.baseline_networks import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
+from value_model.baseline_config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
 from value_model.config import WVMConfig
 from value_model.frames import Episodes
 from value_model.gvl import GVL, GVLConfig

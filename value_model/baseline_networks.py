@@ -6,59 +6,15 @@ Dimension letters: B batch, T frames at the model's rate, E episodes, W width, L
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from envs.errors import UserError
 from envs.text import BUCKETS
+from value_model.baseline_config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
 from value_model.clips import LatentData
 from value_model.config import ClipConfig, WVMConfig
-
-
-@dataclass(frozen=True)
-class SingleFrameConfig:
-    """A perceptron on the latent of one frame and the mean of its words' embeddings."""
-
-    width: int = 256
-    layers: int = 2
-    text_width: int = 64
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.layers, self.text_width) < 1:
-            raise UserError("single_frame: width, layers and text_width must be at least 1")
-
-    def build(self, model: WVMConfig, rngs: nnx.Rngs) -> SingleFrame:
-        """The network, with random weights."""
-        return SingleFrame(self, model, rngs=rngs)
-
-
-@dataclass(frozen=True)
-class FrameTransformerConfig:
-    """A causal transformer over the frames of an episode."""
-
-    width: int = 128
-    layers: int = 4  # published 4
-    heads: int = 4  # published 8
-    feedforward: int = 512
-    frames: int = (
-        48  # of a training sequence, at the model's rate; published 16, subsampled from the whole video
-    )
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.layers, self.heads, self.feedforward) < 1 or self.frames < 2:
-            raise UserError("frame_transformer: sizes must be at least 1, and frames at least 2")
-        if self.width % self.heads:
-            raise UserError(f"frame_transformer: width={self.width} must be a multiple of heads={self.heads}")
-
-    def build(self, model: WVMConfig, rngs: nnx.Rngs) -> FrameTransformer:
-        """The network, with random weights."""
-        return FrameTransformer(self, model, rngs=rngs)
-
-
-BaselineConfig = SingleFrameConfig | FrameTransformerConfig
 
 
 class SingleFrame(nnx.Module):
@@ -205,3 +161,13 @@ def mean_word(embed: nnx.Embed, words: jax.Array) -> jax.Array:
     """Mean embedding [B, W] of the words of ids [B, L]; 0 is no word."""
     present = (words > 0)[..., None]
     return jnp.sum(embed(words) * present, axis=1) / jnp.maximum(jnp.sum(present, axis=1), 1)
+
+
+BaselineNetwork = SingleFrame | FrameTransformer
+
+
+def build(kind: BaselineConfig, model: WVMConfig, rngs: nnx.Rngs) -> BaselineNetwork:
+    """The network of a baseline beside a world value model, with random weights."""
+    if isinstance(kind, SingleFrameConfig):
+        return SingleFrame(kind, model, rngs=rngs)
+    return FrameTransformer(kind, model, rngs=rngs)

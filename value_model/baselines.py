@@ -20,13 +20,8 @@ from envs.errors import UserError
 from envs.files import atomic_file, save_arrays
 from envs.text import word_ids
 from envs.types import Episode
-from value_model.baseline_networks import (
-    BaselineConfig,
-    FrameTransformer,
-    FrameTransformerConfig,
-    SingleFrame,
-    SingleFrameConfig,
-)
+from value_model.baseline_config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
+from value_model.baseline_networks import BaselineNetwork, build
 from value_model.clips import LatentData
 from value_model.config import WVMConfig, from_json, to_json
 from value_model.encoder import FrameEncoder
@@ -37,7 +32,6 @@ from value_model.tokenizer import Tokenizer
 from value_model.train import encode_episodes, train_tokenizer
 from value_model.weights import fill_arrays, flat_arrays
 
-BaselineNetwork = SingleFrame | FrameTransformer
 KINDS = {"single_frame": SingleFrameConfig, "frame_transformer": FrameTransformerConfig}
 PAD = 16  # lengths are rounded up to a multiple of it, so that few shapes are compiled
 
@@ -164,7 +158,7 @@ def load_baseline(folder: Path) -> Baseline:
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{file} is not that of a baseline critic ({error!r}); train it again") from error
     tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
-    network = kind.build(config, nnx.Rngs(0))
+    network = build(kind, config, nnx.Rngs(0))
     baseline = Baseline(kind, config, tokenizer, network)
     fill_arrays(baseline.parts, Path(folder) / "model.safetensors")
     return baseline
@@ -183,7 +177,7 @@ def _train_network(
     optim = config.optim
     data, stride = encode_episodes(FrameEncoder(config, tokenizer), episodes)
     known = jnp.asarray(np.flatnonzero(np.isfinite(np.asarray(data.values))), jnp.int32)
-    network = kind.build(config, nnx.Rngs(seed))
+    network = build(kind, config, nnx.Rngs(seed))
     graph, params = nnx.split(network)
     optimizer = make_optimizer(optim, optim.updates)
 

@@ -18,7 +18,7 @@ from experiments.stages.data import Data
 from experiments.tracking import Tracker
 from tests.value_model.synthetic import MICRO, slide
 from tests.value_model.vlm_server import VLMServer, chat, seeing
-from value_model.baseline_networks import FrameTransformerConfig, SingleFrameConfig
+from value_model.baseline_config import FrameTransformerConfig, SingleFrameConfig
 from value_model.gvl import GVLConfig
 from value_model.openai_client import ConnectionConfig
 

@@ -11,12 +11,8 @@ from flax import nnx
 
 from envs.errors import UserError
 from tests.value_model.synthetic import MICRO, slide
-from value_model.baseline_networks import (
-    BaselineConfig,
-    FrameTransformerConfig,
-    SingleFrameConfig,
-    rewound_frames,
-)
+from value_model.baseline_config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
+from value_model.baseline_networks import build, rewound_frames
 from value_model.baselines import Baseline, load_baseline, train_baseline
 from value_model.config import ClipConfig
 from value_model.metrics import voc
@@ -76,7 +72,7 @@ def test_sequences_turn_back_or_stand_still():
 
 @pytest.mark.parametrize("kind", KINDS, ids=["single_frame", "frame_transformer"])
 def test_no_frame_sees_later_ones(kind: BaselineConfig):
-    network = kind.build(MICRO, nnx.Rngs(0))
+    network = build(kind, MICRO, nnx.Rngs(0))
     latents = jax.random.normal(jax.random.key(1), (1, 6, *MICRO.latent_shape))
     words = jnp.array([[1, 2, 0]])
     whole, cut = network(latents, words), network(latents.at[:, 4:].set(0.0), words)
