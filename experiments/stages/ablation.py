@@ -153,7 +153,13 @@ def _scores(
                 scores["hesitation_rmse"].append(hesitation_rmse(values[info.index], segment))
             else:
                 scores["retry_voc"].append(retry_voc(values[info.index], segment))
-    return {name: float(np.nanmean(found)) for name, found in scores.items()}
+    return {name: _mean(found) for name, found in scores.items()}
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """Mean of those that are defined; NaN where none is."""
+    known = [score for score in scores if not np.isnan(score)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _values(critic: WVM, videos: list[tuple[np.ndarray, np.ndarray]], stride: int) -> list[np.ndarray]:

@@ -1,0 +1,90 @@
+"""Run by `test_sharding` in a process of its own, with 8 devices simulated on the host: training and labelling on 1, 2
+and 8 of them. Prints as JSON what each run saw."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tests.value_model.synthetic import MICRO, slide
+from value_model.clips import LatentData
+from value_model.critic import WVM
+from value_model.sharding import device_mesh
+from value_model.tokenizer import Tokenizer
+from value_model.train import train_network
+from value_model.wvm import WVMNetwork
+
+OPTIM = dataclasses.replace(MICRO.optim, updates=4, warmup=2, updates_per_dispatch=2, checkpoint_every=2)
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+def latents() -> LatentData:
+    """Ten episodes of random latents; the values of one are not known."""
+    random = np.random.default_rng(0)
+    values = np.tile(np.linspace(0, 1, 40, dtype=np.float32), 10)
+    values[80:120] = np.nan
+    return LatentData(
+        latents=jnp.asarray(random.normal(size=(400, *MICRO.latent_shape)), jnp.float32),
+        values=jnp.asarray(values),
+        start=jnp.arange(0, 400, 40, dtype=jnp.int32),
+        length=jnp.full(10, 40, jnp.int32),
+        words=jnp.asarray(random.integers(1, 100, (10, 16)), jnp.int32),
+        lapses=jnp.zeros(0, jnp.int32),
+    )
+
+
+def train(folder: Path, devices: int, optim=OPTIM, die: bool = False) -> tuple[dict, WVMNetwork | None]:
+    """Losses and gradient norms by update, and the largest share of a matrix that a device holds; `die` after two."""
+    seen: dict = {"loss": {}, "grad_norm": {}}
+
+    def progress(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        for name, by_update in seen.items():
+            by_update[done] = metrics[name]
+        if die and done == 2:
+            raise Killed
+
+    mesh = device_mesh(jax.devices()[:devices])
+    start = WVMNetwork(dataclasses.replace(MICRO, optim=optim), rngs=nnx.Rngs(0))
+    try:
+        network = train_network(start, latents(), 4, folder, seed=0, progress=progress, mesh=mesh)
+    except Killed:
+        return seen, None
+    matrices = [leaf for leaf in jax.tree.leaves(nnx.state(network)) if leaf.ndim >= 2 and leaf.size > 512]
+    held = max(leaf.addressable_shards[0].data.size / leaf.size for leaf in matrices)
+    return {**seen, "held": held}, network
+
+
+def label(network: WVMNetwork, devices: int) -> list[float]:
+    """Values of three episodes of different lengths."""
+    mesh = device_mesh(jax.devices()[:devices])
+    critic = WVM(MICRO, Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(0)), network, mesh)
+    episodes = [slide(seed, length) for seed, length in ((1, 21), (2, 13), (3, 18))]
+    return [float(value) for values in critic.label(episodes) for value in values]
+
+
+def main(folder: Path) -> None:
+    found: dict = {}
+    found["1"], network = train(folder / "one", 1)
+    assert network is not None, "it did not die"
+    found["label 1"], found["label 8"] = label(network, 1), label(network, 8)
+    train(folder / "eight", 8, die=True)
+    for devices in (1, 2):
+        shutil.copytree(folder / "eight", folder / f"to{devices}")
+        found[f"8 to {devices}"], _ = train(folder / f"to{devices}", devices)
+    found["8"], _ = train(folder / "eight", 8)
+    micro = dataclasses.replace(OPTIM, accumulate=2, remat=True)
+    found["8, micro-batches, remat"], _ = train(folder / "micro", 8, micro)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
