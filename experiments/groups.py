@@ -23,6 +23,7 @@ from experiments.learned_critics import FrameTransformerChoice, GVLChoice, Singl
 from experiments.plain_critics import value_function
 from experiments.plugins import is_reference, resolve
 from experiments.policies import PluginPolicy, ScratchVLA, VLAChoice
+from experiments.wan_critics import WanChoice
 from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
 from policy_extraction.methods import METHODS
 from value_model.config import PRESETS
@@ -38,6 +39,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "wvm": WVMChoice,
         "train": TrainChoice,
         "train_small": TrainChoice(model=PRESETS["small"]),
+        "wan": WanChoice,
         "single_frame": SingleFrameChoice,
         "frame_transformer": FrameTransformerChoice,
         "gvl": GVLChoice,
