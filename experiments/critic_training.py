@@ -139,7 +139,7 @@ Its seeds are used for no policy's data, no benchmark and no evaluation; UR5e, d
 
 {table(["metric", "value"], [[name, f"{found[name]:.3f}"] for name in SHOWN if name in found])}
 
-The benchmark's figures, with intervals and the zero-shot parts, are in docs/results/value_bench.md.
+The benchmark's figures, with intervals and the zero-shot parts, are in docs/results/critic.md.
 
 **Not for** real robots, other cameras or other tasks without training on them.
 
