@@ -12,9 +12,11 @@ matplotlib.use("Agg")  # no screen
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from envs.files import atomic_file
+from envs.store_video import CODECS, VideoWriter
 from envs.types import Segment
 from experiments.statistics import Interval
 
@@ -73,6 +75,32 @@ def draw_values(curves: Sequence[ValueCurve], critic: str, path: Path) -> None:
             _draw_strip(figure.add_subplot(upper), curve)
             _draw_curve(figure.add_subplot(lower), curve, critic, last=row == len(curves) - 1)
         save(figure, path)
+
+
+def draw_film(curve: ValueCurve, critic: str, path: Path, fps: float) -> None:
+    """An mp4 of the frames with the value growing beside them, at `fps` frames a second."""
+    with plt.rc_context(STYLE | {"figure.dpi": 100}):
+        aspect = curve.frames.shape[2] / curve.frames.shape[1]
+        figure = plt.figure(figsize=(5.2 + 2.4 * aspect, 2.8))
+        picture, axes = figure.subplots(1, 2, width_ratios=(2.4 * aspect, 4.6))
+        shown = picture.imshow(curve.frames[0], interpolation="bilinear")
+        picture.set_axis_off()
+        _draw_curve(axes, curve, critic, last=True)
+        axes.set_title(curve.title)
+        grown, (dot,) = axes.lines[-1], axes.plot([], [], "o", color=AFTER, ms=5)
+        figure.tight_layout()
+        canvas = FigureCanvasAgg(figure)
+        width, height = (size // 2 * 2 for size in canvas.get_width_height())
+        with atomic_file(path) as temporary:
+            writer = VideoWriter(temporary, CODECS["h264"], fps, height, width)
+            for time, frame in enumerate(curve.frames):
+                shown.set_data(frame)
+                grown.set_data(np.arange(time + 1), curve.values[: time + 1])
+                dot.set_data([time], [curve.values[time]])
+                canvas.draw()
+                writer.add(np.asarray(canvas.buffer_rgba())[None, :height, :width, :3])
+            writer.close()
+        plt.close(figure)
 
 
 def _draw_strip(axes: Axes, curve: ValueCurve) -> None:
