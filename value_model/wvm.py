@@ -29,6 +29,11 @@ from value_model.value_heads import value_head
 from value_model.video_dit import VideoDiT, attend, rotate_heads
 
 
+UNROLLED = (
+    8  # layers up to which their loop is written out: half as fast again on a CPU, but longer to compile
+)
+
+
 class Clip(NamedTuple):
     """A batch of training clips."""
 
@@ -123,7 +128,8 @@ class WVMNetwork(nnx.Module):
             return (x, y), None
 
         layer = jax.checkpoint(layer, prevent_cse=False) if self.config.optim.remat else layer
-        (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers))
+        unroll = self.config.video.layers if self.config.video.layers <= UNROLLED else 1
+        (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers), unroll=unroll)
         answered = self.value.read_out(y, value_time)[:, :, 0]
         if future is None:
             return answered, None
