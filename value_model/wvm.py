@@ -28,7 +28,6 @@ from value_model.sharding import gathered, split_batch
 from value_model.value_heads import value_head
 from value_model.video_dit import VideoDiT, attend, rotate_heads
 
-
 UNROLLED = (
     8  # layers up to which their loop is written out: half as fast again on a CPU, but longer to compile
 )
