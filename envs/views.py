@@ -11,7 +11,9 @@ from envs.headless import mujoco
 
 PROPRIO_SIZE = 8
 STATE_SIZE = 8
+VISIBLE_SIZE = 10
 DOOR_OPEN = 0.3  # rad at the hinge: robosuite's success
+PRECISION = 0.05  # m
 LIFTED = 0.04  # m above the table: robosuite's success
 _GRIPPERS = {
     "Panda": (0.04, 0.0),
@@ -54,6 +56,18 @@ def environment_state(world: Any, task: str) -> np.ndarray:
     cosine, _, _, sine = world.sim.data._data.xmat[body][:4]
     yaw = np.array([cosine, sine]) / max(np.hypot(cosine, sine), 1e-9)
     return np.concatenate([position, target, yaw]).astype(np.float32)
+
+
+def visible_state(state: np.ndarray) -> np.ndarray:
+    """What a picture can tell of `environment_state`, in units of the precision that a grasp needs: [T, 8] -> float32
+    [T, 10].
+
+    Both positions in units of 5 cm, then cosine and sine of twice and of four times the yaw. A carton or a cube looks the
+    same after a quarter of a turn, so that its yaw cannot be learned from pictures, but four times its yaw can.
+    """
+    yaw = np.arctan2(state[:, 7], state[:, 6])
+    turns = [turn(times * yaw) for times in (2, 4) for turn in (np.cos, np.sin)]
+    return np.column_stack([state[:, :6] / PRECISION, *turns]).astype(np.float32)
 
 
 def _lift(world: Any) -> tuple[np.ndarray, np.ndarray, int]:

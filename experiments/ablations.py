@@ -27,7 +27,7 @@ class Variant:
 VARIANTS: dict[str, Variant] = {
     "full": Variant({}, (0.05, 0.78, 0.95)),
     "experts_alone": Variant({"clip.marked": False}),
-    "lapses_focused": Variant({"clip.focus": 0.25}),
+    "uniform_clips": Variant({"clip.focus": 0.0}),
     "no_video_loss": Variant({"optim.video_weight": 0.0}, (0.08, 0.68, 0.95)),
     "pretrained_video": Variant({"optim.video_updates": 0}),
     "frozen_video": Variant({"optim.video_updates": 0, "optim.freeze_video": True}, (0.12, 0.45, 0.92)),

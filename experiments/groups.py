@@ -26,6 +26,7 @@ from experiments.policies import PluginPolicy, ScratchVLA, VLAChoice
 from experiments.wan_critics import WanChoice
 from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
 from policy_extraction.methods import METHODS
+from policy_extraction.methods.filtered_bc import FilteredBC
 from value_model.config import PRESETS
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -54,7 +55,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "monte_carlo": MonteCarlo,
         "group_relative": GroupRelative,
     },
-    "method": METHODS,
+    "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
     "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
 }
 DEFAULTS = [

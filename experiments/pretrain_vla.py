@@ -1,6 +1,6 @@
 """Pretrain the base VLA on mixed-quality demonstrations of all tasks, and write it with its model card.
 
-    python -m experiments.pretrain_vla [folder=policy_extraction/base_vla] [train.updates=…] [episodes=…]
+    python -m experiments.pretrain_vla [folder=policy_extraction/base_vla] [train.updates=…] [check.episodes=…]
 
 Its seeds are its own: no episode of an experiment's data or evaluation is among them. A killed run is
 continued by the same command.

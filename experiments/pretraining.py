@@ -12,6 +12,7 @@ from typing import Any
 from envs.files import atomic_file
 from envs.tasks import task_spec
 from envs.types import Episode
+from envs.views import visible_state
 from experiments.artifacts import SCRATCH, Artifact, Artifacts, canonical
 from experiments.compose import composed, store_command
 from experiments.config import EvaluateConfig, MixtureData, TaskConfig, WandbConfig, require
@@ -28,7 +29,7 @@ from policy_extraction.methods.bc import BC
 from policy_extraction.types import Training
 from policy_extraction.vla_encoder import VLAConfig
 
-VERSION = 1
+VERSION = 2
 CARD = "MODEL_CARD.md"
 
 
@@ -37,18 +38,27 @@ class PretrainConfig:
     """How the base VLA is made."""
 
     folder: str = str(BASE_VLA)
-    tasks: tuple[str, ...] = ("stack", "lift", "can", "milk", "cereal", "bread", "door")
+    tasks: tuple[str, ...] = (
+        "stack",
+        "lift",
+        "can",
+        "milk",
+        "cereal",
+        "bread",
+        "door",
+        "nut_square",
+    )
     robot: str = "Panda"
     data: MixtureData = field(
         default_factory=lambda: MixtureData(
-            clean=10, noisy=10, slow=10, hesitation=15, retry=15, detour=15, failure=15
+            clean=15, noisy=25, slow=10, hesitation=25, retry=25, detour=20, failure=20
         )
     )
     vla: VLAConfig = field(default_factory=VLAConfig)
-    train: Training = field(default_factory=lambda: Training(updates=6400))
+    train: Training = field(default_factory=lambda: Training(updates=9600))
     batch: int = 128
-    state_weight: float = 1.0  # of the auxiliary loss: where are the objects?
-    check: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(episodes=20, videos=0))
+    state_weight: float = 5.0  # of the auxiliary loss: where are the objects?
+    check: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(episodes=40, videos=0))
     wandb: WandbConfig = field(default_factory=WandbConfig)
     seed: int = 0
     outputs: str = "outputs"
@@ -86,7 +96,7 @@ def _train(
         from policy_extraction.vla import save_vla
 
         paraphrases = {task_spec(name).instructions[0]: task_spec(name).instructions[1:] for name in data}
-        frames = gather_frames(_episodes(data), config.vla.spec, paraphrases, config.seed)
+        frames = gather_frames(_episodes(data), config.vla.spec, paraphrases, config.seed, visible_state)
         settings = Pretraining(config.train, config.batch, config.state_weight)
         with bar("pretrain", config.train.updates, "updates") as shown:
 

@@ -81,6 +81,17 @@ def styles_of(labelled: Labelled) -> np.ndarray:
     return names[labelled.samples.episode]
 
 
+def lapses_of(labelled: Labelled) -> np.ndarray:
+    """Whether a sample's chunk starts within a marked lapse: bool [N]."""
+    store, samples = labelled.data.open(), labelled.samples
+    within = np.zeros(len(samples), bool)
+    for index in range(len(store)):
+        for part in store.episode_info(index).segments:
+            begun = (samples.frame >= part.start) & (samples.frame <= part.end)
+            within |= begun & (samples.episode == index)
+    return within
+
+
 def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
     """Everything that the report says, as JSON data."""
     labelled = outcome.labelled
@@ -122,15 +133,14 @@ def _data(labelled: Labelled) -> dict[str, Any]:
 
 
 def _weights(method: Method, labelled: Labelled) -> dict[str, Any]:
-    """Means and quartiles of advantages and weights, by style."""
-    styles = styles_of(labelled)
+    """Means and quartiles of advantages and weights, by style, and within the lapses of a style."""
+    styles, lapses = styles_of(labelled), lapses_of(labelled)
     weights = sample_weights(method, labelled.samples, labelled.selected)
+    parts = {str(style): styles == style for style in np.unique(styles)}
+    parts |= {f"{style}, lapse": lapses & mine for style, mine in parts.items() if (lapses & mine).any()}
     return {
-        str(style): {
-            "advantage": _spread(labelled.samples.advantage[styles == style]),
-            "weight": _spread(weights[styles == style]),
-        }
-        for style in np.unique(styles)
+        name: {"advantage": _spread(labelled.samples.advantage[mine]), "weight": _spread(weights[mine])}
+        for name, mine in parts.items()
     }
 
 

@@ -52,18 +52,23 @@ class Pretraining:
 
     training: Training
     batch: int = 128
-    state_weight: float = 1.0  # λ
+    state_weight: float = 5.0  # λ
     shift: int = 3  # pixels
 
 
 def gather_frames(
-    episodes: Iterable[Episode], spec: PolicySpec, paraphrases: Mapping[str, tuple[str, ...]], seed: int
+    episodes: Iterable[Episode],
+    spec: PolicySpec,
+    paraphrases: Mapping[str, tuple[str, ...]],
+    seed: int,
+    visible: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> PretrainingSet:
     """All frames of episodes, each under a random paraphrase of its instruction.
 
     Args:
         episodes: read once; their environment_state must not be empty.
         paraphrases: {instruction: other ways to say it}.
+        visible: what the encoder should see of an episode's environment_state: [T, D] -> [T, state_dim].
     """
     rng = np.random.default_rng(seed)
     columns: dict[str, list[np.ndarray]] = {}
@@ -78,7 +83,7 @@ def gather_frames(
         row = {f"images.{camera}": episode.images[camera] for camera in spec.cameras} | {
             "proprio": episode.proprio.astype(np.float32),
             "words": words_of(chosen, spec),
-            "state": episode.environment_state.astype(np.float32),
+            "state": visible(episode.environment_state).astype(np.float32),
             "action": action_chunks(episode.actions.astype(np.float32), spec.action_horizon),
         }
         for name, array in row.items():
@@ -126,7 +131,7 @@ def pretrain(
     """
     vla = new_vla(config, seed)
     _fit(vla.encoder.proprio, data.observation["proprio"])
-    _fit(vla.encoder.state, data.observation["state"])
+    vla.encoder.state.mean[...] = jnp.asarray(data.observation["state"].mean(0))
     joint = JointLoss(vla, pretraining.state_weight, pretraining.shift)
     policy = JaxPolicy(joint, config.spec, pretraining.training, seed)
     if folder is not None and (folder / STATE_FILE).is_file():

@@ -18,7 +18,9 @@ class VLAConfig:
     """The shape of the small VLA."""
 
     spec: PolicySpec = field(default_factory=PolicySpec)
-    state_dim: int = 8  # of the simulator's state, which the encoder learns to predict
+    state_dim: int = (
+        10  # of what the encoder learns to see of the simulator's state (`envs.views.visible_state`)
+    )
     first_channels: int = 16
     second_channels: int = 32
     word_width: int = 16
@@ -88,8 +90,8 @@ class Eye(nnx.Module):
 class Encoder(nnx.Module):
     """One eye a camera (weights not shared), words and proprioception.
 
-    Features [B, F]: keypoints, normalised proprioception, and the normalised prediction of the simulator's
-    state (object positions), which only pretraining supervises.
+    Features [B, F]: keypoints, normalised proprioception, and the prediction of the simulator's state (places and
+    turns of objects, centred), which only pretraining supervises.
     """
 
     def __init__(self, config: VLAConfig, rngs: nnx.Rngs) -> None:

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from envs.errors import UserError
 from envs.robosuite_env import RobosuiteEnv
 from envs.tasks import TASKS
+from envs.views import visible_state
 
 SUMMARY = """
 import numpy as np
@@ -152,3 +153,14 @@ def test_no_egl_says_what_to_install():
     result = run(code, __EGL_VENDOR_LIBRARY_FILENAMES="/nonexistent.json")
     assert "UserError: no usable EGL to draw without a screen; run: sudo apt-get install" in result.stderr
     assert "Exception ignored" not in result.stderr
+
+
+def test_what_a_picture_can_tell_of_the_state():
+    yaws = np.array([0.3, 0.3 + np.pi / 2, 0.3 + np.pi])
+    state = np.column_stack([np.tile([0.1, -0.2, 0.9, 0.0, 0.05, 0.8], (3, 1)), np.cos(yaws), np.sin(yaws)])
+    seen = visible_state(state.astype(np.float32))
+    np.testing.assert_allclose(seen[0, :6], [2, -4, 18, 0, 1, 16], rtol=1e-6)
+    np.testing.assert_allclose(seen[0, 6:], [np.cos(0.6), np.sin(0.6), np.cos(1.2), np.sin(1.2)], rtol=1e-5)
+    np.testing.assert_allclose(seen[0, 8:], seen[1, 8:], atol=1e-5)  # a quarter of a turn cannot be told
+    np.testing.assert_allclose(seen[0, 6:8], -seen[1, 6:8], atol=1e-5)
+    np.testing.assert_allclose(seen[0], seen[2], atol=1e-5)

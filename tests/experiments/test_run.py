@@ -151,7 +151,7 @@ def test_a_run_ends_with_a_summary_and_a_report(lab, undisturbed):
     assert undisturbed.splitlines()[-1] == "report   undisturbed/runs/whole/report.md"
     results = lab.results("undisturbed", "whole")
     assert results["after"]["episodes"] == 2 and results["before"]["horizon"] == 16
-    assert set(results["weights"]) == {"clean", "hesitation"}
+    assert set(results["weights"]) == {"clean", "hesitation", "hesitation, lapse"}
     assert {"expert_voc", "hesitation_rmse", "retry_voc", "static_drift"} <= set(results["critic"]["metrics"])
     report = (folder / "report.md").read_text()
     for picture in ("success.png", "training.png", "weights.png", "values.png"):
