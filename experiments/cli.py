@@ -14,6 +14,7 @@ from experiments.compose import composed, expand, to_object
 from experiments.groups import store_groups, store_plugins
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
+VALUED = ("--cfg", "-c", "--package", "-p")  # Hydra's options that are followed by their value
 
 
 def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
@@ -33,7 +34,7 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
     if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
         store_groups()
     else:
-        configurations(name, [argument for argument in arguments if not argument.startswith("-")])
+        configurations(name, _settings(arguments))
 
     @command
     def task() -> None:
@@ -48,6 +49,16 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
 
     entry: Any = job  # Hydra gives it the configuration
     entry()
+
+
+def _settings(arguments: Sequence[str]) -> list[str]:
+    """The arguments without Hydra's own options."""
+    before = ["", *arguments]
+    return [
+        argument
+        for last, argument in zip(before, arguments, strict=False)
+        if not argument.startswith("-") and last not in VALUED
+    ]
 
 
 def show_help(arguments: Sequence[str], text: str | None) -> bool:

@@ -161,3 +161,13 @@ def test_the_command_itself_leaves_with_status_2_and_one_line():
     )
     assert done.returncode == 2
     assert done.stdout == "" and done.stderr.count("\n") == 1 and "did you mean 'awr'" in done.stderr
+
+
+def test_all_settings_are_listed():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "method=filtered_bc_binary", "--cfg", "job"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "rule: binary" in done.stdout
