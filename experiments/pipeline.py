@@ -134,8 +134,10 @@ class _Experiment:
         _, arrays = make_inputs(
             self.artifacts, labelled.data, selected, self.policy, self._reader(), config.batch.variants
         )
-        advantage = digest([config.advantage, source_digest(type(config.advantage))])
-        samples = {"data": labelled.data.digest, "labels": labelled.labels.digest, "advantage": advantage}
+        samples = {"data": labelled.data.digest}
+        if not isinstance(config.method, BC):  # cloning looks at no value: it is trained once for all critics
+            advantage = digest([config.advantage, source_digest(type(config.advantage))])
+            samples |= {"labels": labelled.labels.digest, "advantage": advantage}
         return extract(
             self.artifacts,
             config.method,

@@ -231,18 +231,32 @@ def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):
 
 
 def test_methods_are_compared_in_a_table_with_json_as_the_last_line(lab, undisturbed):
-    out = lab.run(
-        "policy.base=base", "critic=time_index", "method=bc,awr", "outputs=undisturbed", command="compare"
+    (lab.folder / "my_values.py").write_text(
+        "import numpy as np\n\ndef falling(frames, instruction):\n    return np.linspace(1, 0, len(frames))\n"
     )
+    extracts = set((lab.folder / "undisturbed" / "artifacts").glob("extract-*"))
+    out = lab.run(
+        "policy.base=base",
+        "critic=time_index,my_values:falling",
+        "method=bc,awr",
+        "outputs=undisturbed",
+        command="compare",
+    )
+    new = set((lab.folder / "undisturbed" / "artifacts").glob("extract-*")) - extracts
+    assert len(new) == 3  # AWR for each critic, cloning once
     rows = json.loads(out.splitlines()[-1])["rows"]
-    assert [(row["method"], row["task"], row["critic"]) for row in rows] == [
-        ("bc", "lift", "time_index"),
-        ("awr", "lift", "time_index"),
-    ]
+    assert {(row["method"], row["task"], row["critic"]) for row in rows} == {
+        (method, "lift", critic) for method in ("bc", "awr") for critic in ("time_index", "falling")
+    }
     assert all(row["seeds"] == 1 and row["episodes"] == 2 for row in rows)
     assert all(row["low"] <= row["success"] <= row["high"] for row in rows)
-    assert rows[0]["difference_to_bc"] is None
-    assert rows[1]["difference_to_bc"]["mean"] == rows[1]["success"] - rows[0]["success"]
+    rates = {(row["method"], row["critic"]): row["success"] for row in rows}
+    assert rates["bc", "time_index"] == rates["bc", "falling"]
+    for row in rows:
+        if row["method"] == "bc":
+            assert row["difference_to_bc"] is None
+        else:
+            assert row["difference_to_bc"]["mean"] == row["success"] - rates["bc", row["critic"]]
     assert "| awr | lift | time_index |" in out
 
 
