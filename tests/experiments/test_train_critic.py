@@ -10,8 +10,9 @@ from envs.errors import UserError
 from experiments.ablating import ablate
 from experiments.ablations import VARIANTS, AblateConfig, with_settings
 from experiments.critic_training import train_critic
+from experiments.critics import TINY_CRITIC
 from experiments.mixture import CriticMixture
-from value_model.config import WVMConfig
+from value_model.config import WVMConfig, from_json
 from value_model.critic import load_wvm
 
 MIXTURE = ["mixture.tasks=[lift]", "mixture.robots=[Panda]", "mixture.share=0.01", "mixture.image_size=64"]
@@ -58,7 +59,8 @@ def test_critic_and_ablations(tmp_path, capsys):
 
 def test_every_variant_is_a_configuration_of_its_own():
     config = AblateConfig(updates=7, video_updates=3)
-    models = {name: config.model(name, WVMConfig()) for name in VARIANTS}
+    shipped = from_json((TINY_CRITIC / "config.json").read_text())
+    models = {name: config.model(name, shipped) for name in VARIANTS}
     assert len(set(models.values())) == len(VARIANTS)
     assert models["frozen_video"].optim.video_updates == 3 and models["frozen_video"].optim.freeze_video
     assert {model.optim.updates for model in models.values()} == {7}
