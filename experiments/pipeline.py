@@ -135,7 +135,7 @@ class _Experiment:
             self.artifacts, labelled.data, selected, self.policy, self._reader(), config.batch.variants
         )
         samples = {"data": labelled.data.digest}
-        if not isinstance(config.method, BC):  # cloning looks at no value: it is trained once for all critics
+        if type(config.method) is not BC:  # cloning looks at no value: it is trained once for all critics
             advantage = digest([config.advantage, source_digest(type(config.advantage))])
             samples |= {"labels": labelled.labels.digest, "advantage": advantage}
         return extract(

@@ -232,21 +232,23 @@ def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):
 
 def test_methods_are_compared_in_a_table_with_json_as_the_last_line(lab, undisturbed):
     (lab.folder / "my_values.py").write_text(
-        "import numpy as np\n\ndef falling(frames, instruction):\n    return np.linspace(1, 0, len(frames))\n"
+        "import numpy as np\nfrom policy_extraction.methods.bc import BC\n\n"
+        "def falling(frames, instruction):\n    return np.linspace(1, 0, len(frames))\n\n"
+        "class Own(BC): ...  # might look at values, so that it is trained for each critic\n"
     )
     extracts = set((lab.folder / "undisturbed" / "artifacts").glob("extract-*"))
     out = lab.run(
         "policy.base=base",
         "critic=time_index,my_values:falling",
-        "method=bc,awr",
+        "method=bc,awr,my_values:Own",
         "outputs=undisturbed",
         command="compare",
     )
     new = set((lab.folder / "undisturbed" / "artifacts").glob("extract-*")) - extracts
-    assert len(new) == 3  # AWR for each critic, cloning once
+    assert len(new) == 5  # cloning once, the others for each critic
     rows = json.loads(out.splitlines()[-1])["rows"]
     assert {(row["method"], row["task"], row["critic"]) for row in rows} == {
-        (method, "lift", critic) for method in ("bc", "awr") for critic in ("time_index", "falling")
+        (method, "lift", critic) for method in ("bc", "awr", "Own") for critic in ("time_index", "falling")
     }
     assert all(row["seeds"] == 1 and row["episodes"] == 2 for row in rows)
     assert all(row["low"] <= row["success"] <= row["high"] for row in rows)
