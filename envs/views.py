@@ -11,9 +11,8 @@ from envs.headless import mujoco
 
 PROPRIO_SIZE = 8
 STATE_SIZE = 8
-VISIBLE_SIZE = 10
 DOOR_OPEN = 0.3  # rad at the hinge: robosuite's success
-PRECISION = 0.05  # m
+PRECISION = 0.05  # m, the unit of places in `visible_state`
 LIFTED = 0.04  # m above the table: robosuite's success
 _GRIPPERS = {
     "Panda": (0.04, 0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import hydra
@@ -53,10 +54,9 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
 
 def _settings(arguments: Sequence[str]) -> list[str]:
     """The arguments without Hydra's own options."""
-    before = ["", *arguments]
     return [
         argument
-        for last, argument in zip(before, arguments, strict=False)
+        for last, argument in pairwise(["", *arguments])
         if not argument.startswith("-") and last not in VALUED
     ]
 

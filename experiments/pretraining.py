@@ -38,16 +38,7 @@ class PretrainConfig:
     """How the base VLA is made."""
 
     folder: str = str(BASE_VLA)
-    tasks: tuple[str, ...] = (
-        "stack",
-        "lift",
-        "can",
-        "milk",
-        "cereal",
-        "bread",
-        "door",
-        "nut_square",
-    )
+    tasks: tuple[str, ...] = ("stack", "lift", "can", "milk", "cereal", "bread", "door", "nut_square")
     robot: str = "Panda"
     data: MixtureData = field(
         default_factory=lambda: MixtureData(

@@ -84,12 +84,13 @@ def styles_of(labelled: Labelled) -> np.ndarray:
 def lapses_of(labelled: Labelled) -> np.ndarray:
     """Whether a sample's chunk starts within a marked lapse: bool [N]."""
     store, samples = labelled.data.open(), labelled.samples
-    within = np.zeros(len(samples), bool)
-    for index in range(len(store)):
-        for part in store.episode_info(index).segments:
-            begun = (samples.frame >= part.start) & (samples.frame <= part.end)
-            within |= begun & (samples.episode == index)
-    return within
+    infos = [store.episode_info(index) for index in range(len(store))]
+    first = np.cumsum([0, *(info.length for info in infos)])
+    lapse = np.zeros(first[-1], bool)
+    for info in infos:
+        for part in info.segments:
+            lapse[first[info.index] + part.start : first[info.index] + part.end + 1] = True
+    return lapse[first[samples.episode] + samples.frame]
 
 
 def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
