@@ -22,14 +22,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line."""
-    import sys
-
     from experiments.benching import run_bench
-    from experiments.cli import show_help
+    from experiments.cli import answer
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        run_bench(arguments)
+    answer(run_bench, __doc__)
 
 
 if __name__ == "__main__":

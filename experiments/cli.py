@@ -61,9 +61,10 @@ def _settings(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def show_help(arguments: Sequence[str], text: str | None) -> bool:
-    """Print a command's own description if it is asked for."""
-    if not {"--help", "-h"} & set(arguments):
-        return False
-    print((text or "").strip())
-    return True
+def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
+    """Run `main` on the arguments of the command line, or print the command's own description if it is asked for."""
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print((text or "").strip())
+    else:
+        main(arguments)

@@ -15,14 +15,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line. Imports are here: simulator processes import this file too."""
-    import sys
-
-    from experiments.cli import configurations, show_help
+    from experiments.cli import answer, configurations
     from experiments.comparing import compare
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        compare(configurations("run", arguments), arguments)
+    answer(lambda arguments: compare(configurations("run", arguments), arguments), __doc__)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line. Imports are here: simulator processes import this file too."""
-    import sys
-
-    from experiments.cli import show_help
+    from experiments.cli import answer
     from experiments.pretraining import pretrain_base
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        pretrain_base(arguments)
+    answer(pretrain_base, __doc__)
 
 
 if __name__ == "__main__":

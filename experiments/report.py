@@ -13,14 +13,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line."""
-    import sys
-
-    from experiments.cli import show_help
+    from experiments.cli import answer
     from experiments.overview import print_overview
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        print_overview(arguments)
+    answer(print_overview, __doc__)
 
 
 if __name__ == "__main__":

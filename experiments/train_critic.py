@@ -15,14 +15,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line. Imports are here: simulator processes import this file too."""
-    import sys
-
-    from experiments.cli import show_help
+    from experiments.cli import answer
     from experiments.critic_training import train_critic
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        train_critic(arguments)
+    answer(train_critic, __doc__)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line. Imports are here: simulator processes import this file too."""
-    import sys
-
-    from experiments.cli import show_help
+    from experiments.cli import answer
     from experiments.value_benching import run_value_bench
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        run_value_bench(arguments)
+    answer(run_value_bench, __doc__)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,10 @@ from experiments.command import command
 @command
 def main() -> None:
     """The command line. Imports are here: simulator processes import this file too."""
-    import sys
-
-    from experiments.cli import show_help
+    from experiments.cli import answer
     from experiments.value_videos import value_video
 
-    arguments = sys.argv[1:]
-    if not show_help(arguments, __doc__):
-        value_video(arguments)
+    answer(value_video, __doc__)
 
 
 if __name__ == "__main__":
