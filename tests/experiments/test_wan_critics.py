@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
-from envs.store import open_store, write_store
 from experiments.wan_critics import WanChoice
-from tests.value_model.synthetic import slide
-from tests.value_model.wan_models import ENCODED, random_transformer, save, save_encoders
+from tests.value_model.synthetic import slides
+from tests.value_model.wan_models import ENCODED, save_all
 from value_model.config import OptimConfig
 
 CONFIG = dataclasses.replace(ENCODED, optim=OptimConfig(updates=2, batch=4, warmup=1, checkpoint_every=2))
 
 
 def test_trained_saved_and_loaded(tmp_path: Path) -> None:
-    weights = save(random_transformer(CONFIG), save_encoders(tmp_path / "weights", CONFIG))
-    store = open_store(write_store(tmp_path / "store", [slide(0, 30)]))
+    weights = save_all(tmp_path / "weights", CONFIG)
+    store = slides(tmp_path / "store", (30,))
     choice = WanChoice(weights=str(weights), model=CONFIG)
     assert choice.untrained and choice.recipe()["variants"] == 1
     critic = choice.train([store], tmp_path / "work", lambda *_: None)

@@ -1,7 +1,11 @@
 """Episodes whose progress is plain to see: a red square slides over the picture to a green one."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
+from envs.store import Store, open_store, write_store
 from envs.types import Episode, Segment, Style
 from value_model.config import ClipConfig, OptimConfig, TokenizerConfig, ValueConfig, VideoConfig, WVMConfig
 from value_model.metrics import true_progress
@@ -43,3 +47,8 @@ def slide(seed: int, length: int = 40, style: Style = "clean", segments: tuple[S
         style=style,
         segments=segments,
     )
+
+
+def slides(folder: Path, lengths: Sequence[int]) -> Store:
+    """A data set of `slide`s of these lengths, with seeds 0, 1, ..."""
+    return open_store(write_store(folder, [slide(seed, length) for seed, length in enumerate(lengths)]))

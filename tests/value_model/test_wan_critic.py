@@ -9,10 +9,10 @@ import pytest
 from flax import nnx
 
 from envs.errors import UserError
-from envs.store import Store, open_store, write_store
-from tests.value_model.synthetic import slide
+from envs.store import Store
+from tests.value_model.synthetic import slide, slides
 from tests.value_model.wan_models import ENCODED as CONFIG
-from tests.value_model.wan_models import random_transformer, save, save_encoders
+from tests.value_model.wan_models import save_all, save_encoders
 from value_model.frames import resize
 from value_model.wan_critic import WanCritic, load_wan_critic
 from value_model.wan_encoders import TextEncoder, VideoEncoder, fill_up
@@ -24,14 +24,12 @@ LENGTHS = (40, 23)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = save_encoders(tmp_path_factory.mktemp("weights"), CONFIG)
-    return save(random_transformer(CONFIG), folder)
+    return save_all(tmp_path_factory.mktemp("weights"), CONFIG)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    episodes = [slide(seed, length) for seed, length in enumerate(LENGTHS)]
-    return open_store(write_store(tmp_path_factory.mktemp("data") / "store", episodes))
+    return slides(tmp_path_factory.mktemp("data") / "store", LENGTHS)
 
 
 @pytest.fixture(scope="module")

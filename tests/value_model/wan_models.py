@@ -157,3 +157,8 @@ def published_pipeline(folder: Path) -> WanPipeline:
         transformer=None,
         expand_timesteps=True,
     )
+
+
+def save_all(folder: Path, config: WVMConfig) -> Path:
+    """All parts of a random small model, in the folder."""
+    return save(random_transformer(config), save_encoders(folder, config))
