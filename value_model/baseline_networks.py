@@ -15,6 +15,7 @@ from envs.text import BUCKETS
 from value_model.baseline_config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
 from value_model.clips import LatentData
 from value_model.config import ClipConfig, WVMConfig
+from value_model.linear import Linear
 
 
 class SingleFrame(nnx.Module):
@@ -29,8 +30,8 @@ class SingleFrame(nnx.Module):
         inputs = height * width * channels + config.text_width
         self.words = nnx.Embed(BUCKETS, config.text_width, rngs=rngs)
         widths = [inputs, *[config.width] * config.layers]
-        self.hidden = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(widths)])
-        self.out = nnx.Linear(config.width, 1, rngs=rngs)
+        self.hidden = nnx.List([Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(widths)])
+        self.out = Linear(config.width, 1, rngs=rngs)
 
     def __call__(self, latents: jax.Array, words: jax.Array) -> jax.Array:
         """Values [B, T] in [0, 1] of latents [B, T, h, w, C] under instructions of ids [B, L]."""
@@ -69,11 +70,11 @@ class FrameTransformer(nnx.Module):
         self.shape = (model.optim.batch, config.frames)
         height, width, channels = model.latent_shape
         self.words = nnx.Embed(BUCKETS, config.width, rngs=rngs)
-        self.embed = nnx.Linear(height * width * channels, config.width, rngs=rngs)
+        self.embed = Linear(height * width * channels, config.width, rngs=rngs)
         self.first = nnx.Param(config.width**-0.5 * jax.random.normal(rngs.params(), (config.width,)))
         self.blocks = nnx.List([CausalBlock(config, rngs=rngs) for _ in range(config.layers)])
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
-        self.out = nnx.Linear(config.width, 1, rngs=rngs)
+        self.out = Linear(config.width, 1, rngs=rngs)
 
     def __call__(self, latents: jax.Array, words: jax.Array) -> jax.Array:
         """Values [B, T] in [0, 1] of latents [B, T, h, w, C] under instructions of ids [B, L]."""
@@ -107,11 +108,11 @@ class CausalBlock(nnx.Module):
     def __init__(self, config: FrameTransformerConfig, *, rngs: nnx.Rngs) -> None:
         self.heads = config.heads
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
-        self.query_key_value = nnx.Linear(config.width, 3 * config.width, rngs=rngs)
-        self.out = nnx.Linear(config.width, config.width, rngs=rngs)
+        self.query_key_value = Linear(config.width, 3 * config.width, rngs=rngs)
+        self.out = Linear(config.width, config.width, rngs=rngs)
         self.feed_norm = nnx.LayerNorm(config.width, rngs=rngs)
-        self.up = nnx.Linear(config.width, config.feedforward, rngs=rngs)
-        self.down = nnx.Linear(config.feedforward, config.width, rngs=rngs)
+        self.up = Linear(config.width, config.feedforward, rngs=rngs)
+        self.down = Linear(config.feedforward, config.width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, T, W] → [B, T, W]."""

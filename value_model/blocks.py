@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from value_model.linear import Linear
+
 
 def layer_norm(x: jax.Array) -> jax.Array:
     """Normalisation in float32 without trained scale; the flow time modulates its result."""
@@ -55,9 +57,9 @@ class TimeEmbedding(nnx.Module):
 
     def __init__(self, width: int, features: int, *, rngs: nnx.Rngs) -> None:
         self.features = features
-        self.hidden = nnx.Linear(features, width, rngs=rngs)
-        self.out = nnx.Linear(width, width, rngs=rngs)
-        self.project = nnx.Linear(width, 6 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.hidden = Linear(features, width, rngs=rngs)
+        self.out = Linear(width, width, rngs=rngs)
+        self.project = Linear(width, 6 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
         """τ [B, F] to a vector [B, F, W] for the head and modulations [B, F, 6, W]. Sinusoids of 1000 (1 − τ), as Wan's."""
@@ -94,11 +96,11 @@ class CrossAttention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
         self.heads = heads
-        self.query = nnx.Linear(width, width, rngs=rngs)
-        self.key_value = nnx.Linear(width, 2 * width, rngs=rngs)
+        self.query = Linear(width, width, rngs=rngs)
+        self.key_value = Linear(width, 2 * width, rngs=rngs)
         self.query_norm = nnx.RMSNorm(width, rngs=rngs)
         self.key_norm = nnx.RMSNorm(width, rngs=rngs)
-        self.out = nnx.Linear(width, width, rngs=rngs)
+        self.out = Linear(width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array, text: Text) -> jax.Array:
         """x [B, N, W] → [B, N, W]."""
@@ -118,14 +120,14 @@ class Block(nnx.Module):
 
     def __init__(self, width: int, heads: int, feedforward: int, joint_width: int, *, rngs: nnx.Rngs) -> None:
         self.modulation = nnx.Param(jnp.zeros((6, width)))
-        self.joint_in = nnx.Linear(width, 3 * joint_width, rngs=rngs)
+        self.joint_in = Linear(width, 3 * joint_width, rngs=rngs)
         self.query_norm = nnx.RMSNorm(joint_width, rngs=rngs)
         self.key_norm = nnx.RMSNorm(joint_width, rngs=rngs)
-        self.joint_out = nnx.Linear(joint_width, width, rngs=rngs)
+        self.joint_out = Linear(joint_width, width, rngs=rngs)
         self.cross_norm = nnx.LayerNorm(width, use_fast_variance=False, rngs=rngs)
         self.cross = CrossAttention(width, heads, rngs=rngs)
-        self.up = nnx.Linear(width, feedforward, rngs=rngs)
-        self.down = nnx.Linear(feedforward, width, rngs=rngs)
+        self.up = Linear(width, feedforward, rngs=rngs)
+        self.down = Linear(feedforward, width, rngs=rngs)
 
     def project(self, x: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """x [B, F, S, W], time [B, F, 6, W] → query, key, value [B, F·S, J]."""
@@ -166,13 +168,13 @@ class Stream(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        self.embed = nnx.Linear(inputs, width, rngs=rngs)
+        self.embed = Linear(inputs, width, rngs=rngs)
         self.time = TimeEmbedding(width, time_width, rngs=rngs)
-        self.text_in = nnx.Linear(text_width, width, rngs=rngs)
-        self.text_out = nnx.Linear(width, width, rngs=rngs)
+        self.text_in = Linear(text_width, width, rngs=rngs)
+        self.text_out = Linear(width, width, rngs=rngs)
         self.blocks = _stack(layers, width, heads, feedforward, joint_width, rngs)
         self.head_modulation = nnx.Param(jnp.zeros((2, width)))
-        self.head = nnx.Linear(width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.head = Linear(width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def text(self, words: jax.Array, tokens: int = 0) -> Text:
         """Embedded words [B, L, text_width], which stand for `tokens` rows, see `padding_bias`; 0: for themselves."""

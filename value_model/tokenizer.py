@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from value_model.config import TokenizerConfig
+from value_model.linear import Linear
 
 
 class RunningStatistic(nnx.Variable):
@@ -30,11 +31,11 @@ class Tokenizer(nnx.Module):
 
         self.encode_in = conv(48, width)
         self.encode_down = conv(width, 2 * width, strides=2)
-        self.encode_out = nnx.Linear(2 * width, 2 * channels, rngs=rngs)
+        self.encode_out = Linear(2 * width, 2 * channels, rngs=rngs)
         self.decode_in = conv(channels, 2 * width)
-        self.decode_up = nnx.Linear(2 * width, 4 * width, rngs=rngs)
+        self.decode_up = Linear(2 * width, 4 * width, rngs=rngs)
         self.decode_mid = conv(width, width)
-        self.decode_out = nnx.Linear(width, 48, rngs=rngs)
+        self.decode_out = Linear(width, 48, rngs=rngs)
         self.mean = RunningStatistic(jnp.zeros(channels))
         self.variance = RunningStatistic(jnp.ones(channels))
 
