@@ -1,6 +1,6 @@
 """The value model's ablations: every variant at equal budget, on the same latents, with several seeds.
 
-    python -m experiments.ablate [seeds=[0,1,2]] [updates=1000] [variants=[full,hl_gauss]]
+    python -m experiments.ablate [seeds=[0,1,2]] [updates=1500] [variants=[full,hl_gauss]]
 
 Prints a table beside the published figures and writes it to outputs/ablate/. Finished trainings are kept: a killed
 command is continued by the same command. The last line is JSON.

@@ -55,8 +55,8 @@ class AblateConfig:
 
     variants: tuple[str, ...] = tuple(VARIANTS)
     seeds: tuple[int, ...] = (0, 1, 2)
-    updates: int = 1000  # of both streams, for every variant
-    video_updates: int = 500  # of the video stream alone, before them, for those that are pretrained
+    updates: int = 1500  # of both streams, for every variant
+    video_updates: int = 750  # of the video stream alone, before them, for those that are pretrained
     batch: int = 32
     base: str = ""
     mixture: CriticMixture = field(default_factory=lambda: CriticMixture(robots=("Panda",)))

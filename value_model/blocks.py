@@ -1,6 +1,6 @@
 """The transformer layer that both streams are made of: Wan's DiT block, with its self-attention left to the caller.
 
-Computes what `WanTransformer3DModel` of diffusers computes (tests/value_model/test_wan_parity.py), but that it predicts
+Computes what `WanTransformer3DModel` of diffusers computes (tests/value_model/test_wan_weights.py), but that it predicts
 y − ε where Wan predicts ε − y.
 
 Activations have the precision of the weights; normalisation, modulation, rotation and softmax compute in float32.

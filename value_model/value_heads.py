@@ -67,10 +67,11 @@ class FlowHead:
 
     def values(self, read: Read, noise: jax.Array, steps: int) -> jax.Array:
         """Euler's method from noise (τ = 0) to value (τ = 1): y ← y + velocity(y, τ) / steps."""
-        y = noise
-        for step in range(steps):
-            y = y + read(y, jnp.full(y.shape, step / steps))[..., 0] / steps
-        return jnp.clip((y + 1.0) / 2.0, 0.0, 1.0)
+
+        def euler(step: jax.Array, y: jax.Array) -> jax.Array:
+            return y + read(y, jnp.full(y.shape, step / steps))[..., 0] / steps
+
+        return jnp.clip((jax.lax.fori_loop(0, steps, euler, noise) + 1.0) / 2.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
