@@ -25,13 +25,25 @@ import numpy as np
 
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
+FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
+
+
+def kind_of(schema: type) -> str:
+    """What a configuration class is called in digests and reports, wherever its file lies.
+
+    One of the project's own is known by its name, or by its class attribute `kind`: give it one, the old name, when the
+    class is renamed. One from outside is known by its module too.
+    """
+    if schema.__module__.split(".")[0] in FLOORS:
+        return getattr(schema, "kind", schema.__qualname__)
+    return f"{schema.__module__}:{schema.__qualname__}"
 
 
 def canonical(value: Any) -> Any:
-    """`value` as plain JSON data: equal configurations look equal, dataclasses carry their class's name."""
+    """`value` as plain JSON data: equal configurations look equal, dataclasses carry their `kind_of`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": f"{type(value).__module__}:{type(value).__qualname__}", **fields}
+        return {"kind": kind_of(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError
-from experiments.artifacts import file_digest
+from experiments.artifacts import FLOORS, file_digest
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -55,7 +55,7 @@ def source_digest(thing: Any) -> str:
     The project's own classes give "": their stages have version numbers.
     """
     package = thing.__module__.split(".")[0]
-    if package in {"envs", "value_model", "policy_extraction", "experiments"}:
+    if package in FLOORS:
         return ""
     source = inspect.getsourcefile(thing)
     return file_digest(Path(source)) if source else ""

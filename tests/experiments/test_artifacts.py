@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envs.files import atomic_file
-from experiments.artifacts import Artifacts, digest, file_digest
+from experiments.artifacts import Artifacts, digest, file_digest, kind_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ def test_digest_tells_classes_apart_and_refuses_objects():
     assert digest(Setting()) == digest(Setting(3)) != digest(Other())
     with pytest.raises(TypeError, match="digest"):
         digest(object())
+
+
+def test_own_classes_are_known_by_name_wherever_they_lie(monkeypatch):
+    from policy_extraction.methods.awr import AWR
+
+    before = digest(AWR())
+    monkeypatch.setattr(AWR, "__module__", "policy_extraction.elsewhere")
+    assert digest(AWR()) == before and kind_of(AWR) == "AWR"
+    monkeypatch.setattr(AWR, "kind", "Older", raising=False)
+    assert kind_of(AWR) == "Older" and digest(AWR()) != before
+    assert kind_of(Setting) == f"{__name__}:Setting"
 
 
 def test_file_digest_sees_content_and_names(tmp_path):
