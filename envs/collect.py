@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
 from envs.experts import demonstrate, fits_intent
 from envs.processes import worker_pool
-from envs.robosuite_env import RobosuiteEnv
+from envs.robosuite.env import RobosuiteEnv
+from envs.robosuite.tasks import ROBOTS, task_spec
 from envs.store import StoreWriter
-from envs.tasks import ROBOTS, check_choice, task_spec
 from envs.types import STYLES, Episode
 
 ATTEMPTS = 20  # seeds of a slot that are tried before the expert counts as unfit for the task

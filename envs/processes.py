@@ -5,13 +5,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from types import ModuleType
 
 from envs.errors import UserError
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Processes that are started in this block do not import the program's main file.
+
+    They need only what they are sent, so that neither a heavy main file costs time and memory in each of them, nor a
+    script without `if __name__ == "__main__"` runs again there.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
@@ -24,6 +41,8 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
     if count < 1:
         raise UserError(f"workers={count}; give at least 1")
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+    with without_main():
+        pool.submit(os.getpid)  # all processes are started at the first job
     try:
         yield pool
     except BrokenProcessPool as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from envs.store_video import VideoWriter, find_codec
+from envs.store.video import VideoWriter, find_codec
 from envs.types import Observation
 
 

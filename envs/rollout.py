@@ -14,10 +14,10 @@ from gymnasium.vector import AsyncVectorEnv
 
 from envs.errors import UserError
 from envs.recording import EpisodeLog, Recording, Rollout
-from envs.scene import WORKSPACE
-from envs.tasks import task_spec
+from envs.robosuite.scene import WORKSPACE
+from envs.robosuite.tasks import task_spec
+from envs.robosuite.vector import ACTION_SIZE, make_vector_env
 from envs.types import Observation
-from envs.vector import ACTION_SIZE, make_vector_env
 
 __all__ = ["Actor", "Recording", "Rollout", "RolloutPool", "rollout"]
 
@@ -35,7 +35,7 @@ class RolloutPool:
     """Environments of one task, kept open for many calls of `rollout`. A context manager.
 
     Args:
-        task, robot, cameras, image_size: see `envs.robosuite_env.RobosuiteEnv`.
+        task, robot, cameras, image_size: see `envs.robosuite.env.RobosuiteEnv`.
         workers: processes, which is also the number of rows that the policy sees; default one a CPU core.
         execute: how many actions of a chunk are executed before the policy looks again.
         horizon: control steps after which an episode has failed; default the task's own.

@@ -16,15 +16,158 @@ The last line printed is JSON.
 
 from __future__ import annotations
 
-from experiments.command import command
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.errors import UserError, check_choice
+from envs.robosuite.tasks import ROBOTS, task_spec
+from experiments.lab.progress import bar
+from experiments.reports.resources import ResourcesBench, bench_resources
+from experiments.reports.run_report import table
+from experiments.settings.cli import answer
+from experiments.settings.command import command
+from experiments.settings.compose import composed, store_command
+from experiments.settings.config import require
+from value_model.critic.config import PRESETS
+
+
+@dataclass(frozen=True)
+class RolloutBench:
+    """Frames a second with one camera, in one process."""
+
+    task: str = "stack"
+    robot: str = "Panda"
+    image_size: int = 64
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        task_spec(self.task)
+        check_choice("robot", self.robot, ROBOTS)
+        require(self.image_size >= 16, f"image_size={self.image_size} must be at least 16")
+
+
+@dataclass(frozen=True)
+class MethodsBench:
+    """The time of an update."""
+
+    updates: int = 200
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        require(self.updates >= 1, f"updates={self.updates} must be at least 1")
+        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+
+
+@dataclass(frozen=True)
+class LabelBench:
+    """Labelling, from pictures to values."""
+
+    preset: str = "tiny"
+    groups: int = 3  # of made-up episodes that are labelled in lockstep
+
+    def __post_init__(self) -> None:
+        check_choice("preset", self.preset, PRESETS)
+        require(self.groups >= 2, f"groups={self.groups} must be at least 2: the first is left out")
+
+
+@dataclass(frozen=True)
+class TrainCriticBench:
+    """Training of the value model, from latents to new weights."""
+
+    preset: str = "tiny"
+    dispatches: int = 5  # compiled calls, of several updates each; the first is left out
+
+    def __post_init__(self) -> None:
+        check_choice("preset", self.preset, PRESETS)
+        require(self.dispatches >= 2, f"dispatches={self.dispatches} must be at least 2")
+
+
+def bench_rollout(config: RolloutBench) -> Mapping[str, Any]:
+    """Stock robosuite and ours, and the ratio."""
+    from envs.robosuite.benchmark import measure_rollout
+
+    found = measure_rollout(config.task, config.robot, config.image_size, config.steps)
+    rows = [
+        ["stock robosuite", f"{found['stock_fps']:.1f}"],
+        ["ours", f"{found['fps']:.1f}"],
+        ["ratio", f"{found['ratio']:.1f}"],
+    ]
+    print(
+        table([f"{config.task}, {config.robot}, {config.image_size}×{config.image_size}", "frames/s"], rows)
+    )
+    return found
+
+
+def bench_methods(config: MethodsBench) -> Mapping[str, Any]:
+    """Every method over plain behaviour cloning."""
+    from policy_extraction.benchmark import measure_methods
+
+    with bar("methods", config.updates, "updates") as shown:
+        found = measure_methods(config.updates, config.batch_size, progress=shown.update)
+    rows = [[method, f"{100 * cost['overhead']:+.1f} %"] for method, cost in found.items()]
+    print(table(["method", "update time over bc"], rows))
+    return found
+
+
+def bench_label(config: LabelBench) -> Mapping[str, Any]:
+    """Labelling, and its share of the rate of plain matrix products."""
+    from value_model.critic.benchmark import measure_label
+
+    with bar("label", 0, "frames") as shown:
+        found = measure_label(PRESETS[config.preset], config.groups, shown.update)
+    return _speed("frames", "frame", config.preset, found)
+
+
+def bench_train_critic(config: TrainCriticBench) -> Mapping[str, Any]:
+    """Training, and its share of the rate of plain matrix products."""
+    from value_model.critic.benchmark import measure_train
+
+    model = PRESETS[config.preset]
+    with bar("train", config.dispatches * model.optim.updates_per_dispatch, "updates") as shown:
+        found = measure_train(model, config.dispatches, shown.update)
+    return _speed("clips", "clip", config.preset, found)
+
+
+def _speed(things: str, thing: str, preset: str, found: Mapping[str, float]) -> Mapping[str, Any]:
+    rows = [
+        [f"{things}/s", f"{found[f'{things}_per_s']:,.0f}"],
+        [f"operations a {thing}", f"{found[f'flops_per_{thing}'] / 1e6:,.1f} MFLOP"],
+        ["matrix products alone", f"{found['matmul_flops_per_s'] / 1e9:,.0f} GFLOP/s"],
+        ["share of that rate", f"{100 * found['matmul_share']:.0f} %"],
+        ["peak memory", f"{found['peak_rss_mb']:,.0f} MB"],
+    ]
+    print(table([preset, ""], rows))
+    return found
+
+
+BENCHES: dict[str, tuple[type, Callable[[Any], Mapping[str, Any]]]] = {
+    "rollout": (RolloutBench, bench_rollout),
+    "methods": (MethodsBench, bench_methods),
+    "label": (LabelBench, bench_label),
+    "train_critic": (TrainCriticBench, bench_train_critic),
+    "resources": (ResourcesBench, bench_resources),
+}
+
+
+def run_bench(arguments: Sequence[str]) -> None:
+    """Measure, print a table, and as the last line JSON.
+
+    Raises:
+        UserError: not the name of a measurement, or a mistake in its settings.
+    """
+    if not arguments:
+        raise UserError(f"say what to measure: {' or '.join(BENCHES)}")
+    check_choice("measurement", arguments[0], BENCHES)
+    schema, measure = BENCHES[arguments[0]]
+    store_command("bench", schema)
+    print(json.dumps(measure(composed("bench", arguments[1:]))))
 
 
 @command
 def main() -> None:
     """The command line."""
-    from experiments.benching import run_bench
-    from experiments.cli import answer
-
     answer(run_bench, __doc__)
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.artifacts import Artifact, Artifacts, digest
-from experiments.config import RunConfig
-from experiments.context import Context
-from experiments.critics import SidecarChoice
-from experiments.plugins import source_digest
-from experiments.policies import PluginPolicy
-from experiments.simulators import Simulators
+from experiments.choices.critics import SidecarChoice
+from experiments.choices.policies import PluginPolicy
+from experiments.lab.artifacts import Artifact, Artifacts, digest
+from experiments.lab.context import Context
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import Tracker
+from experiments.settings.config import RunConfig
+from experiments.settings.plugins import source_digest
 from experiments.stages.critic import CriticSource, get_critic, make_judge
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, evaluate
@@ -22,7 +23,6 @@ from experiments.stages.extract import extract, read_history
 from experiments.stages.inputs import make_inputs
 from experiments.stages.label import Labels, critic_metrics, label
 from experiments.stages.online import FRAME_EVERY, extract_online, judge_success
-from experiments.tracking import Tracker
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.check import check_method, check_policy
 from policy_extraction.dataset import Dataset, build_dataset

@@ -11,15 +11,34 @@ continued by the same command.
 
 from __future__ import annotations
 
-from experiments.command import command
+from pathlib import Path
+
+from experiments.lab.artifacts import canonical
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import tracked
+from experiments.pipeline import run_experiment
+from experiments.reports.results import run_name, summarize
+from experiments.reports.run_report import print_summary, write_report
+from experiments.settings.cli import hydra_command
+from experiments.settings.command import command
+from experiments.settings.config import RunConfig
+
+
+def run(config: RunConfig) -> None:
+    """One experiment and its report under outputs/runs/."""
+    name, outputs = run_name(config), Path(config.outputs)
+    with tracked(config.wandb, name, outputs, canonical(config)) as tracker, Simulators() as simulators:
+        outcome = run_experiment(config, tracker, simulators)
+        results = summarize(config, outcome)
+        tracker.summary({"before": results["before"], "after": results["after"]})
+    folder = outputs / "runs" / name
+    write_report(folder, config, outcome, results)
+    print_summary(folder, results)
 
 
 @command
 def main() -> None:
-    """The command line. Imports are here: simulator processes import this file too."""
-    from experiments.cli import hydra_command
-    from experiments.running import run
-
+    """The command line."""
     hydra_command("run", run)
 
 

@@ -3,21 +3,164 @@
     python -m experiments.train_critic [folder=outputs/critic] [critic.model.optim.updates=…] [critic.seed=…]
     python -m experiments.train_critic critic.model.clip.marked=false       from experts alone, as published
 
-The critic that ships was made so, with folder=value_model/tiny_critic. Collection and training resume; a killed
+The critic that ships was made so, with folder=value_model/critic/shipped. Collection and training resume; a killed
 command is continued by the same command. The last line is JSON: the metrics.
 """
 
 from __future__ import annotations
 
-from experiments.command import command
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from envs.errors import UserError
+from envs.files import atomic_file
+from envs.store import Store
+from envs.types import Episode
+from experiments.choices.critics import TrainableChoice
+from experiments.choices.groups import store_groups
+from experiments.lab.artifacts import Artifacts, canonical
+from experiments.lab.progress import announce, bar
+from experiments.lab.tracking import tracked
+from experiments.reports.results import choice_name
+from experiments.reports.run_report import table
+from experiments.settings.cli import answer
+from experiments.settings.command import command
+from experiments.settings.compose import composed, store_command
+from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
+from experiments.stages.critic import CriticSource, train_on
+from experiments.stages.data import Data, collect_data
+from experiments.stages.mixture import CriticMixture, mixture_data
+from value_model.critic.metrics.episodes import measure_critic
+
+CARD = "MODEL_CARD.md"
+ABOUT = """The world value model (`critic=train`) is a video DiT and a value DiT with joint attention, trained by flow
+matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.24742)."""
+SHOWN = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_drift")
+
+
+@dataclass(frozen=True)
+class TrainCriticConfig:
+    """A critic, what it learns from, and where it goes."""
+
+    critic: Any = MISSING
+    mixture: CriticMixture = field(default_factory=CriticMixture)
+    held_out: HeldOutConfig = field(default_factory=lambda: HeldOutConfig(clean=4, hesitation=6, retry=6))
+    folder: str = "outputs/critic"
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    outputs: str = "outputs"
+
+
+def train_critic(arguments: Sequence[str]) -> None:
+    """Collect, train, measure, and write the folder."""
+    store_groups()
+    store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
+    config: TrainCriticConfig = composed("train_critic", arguments)
+    if not (isinstance(config.critic, TrainableChoice) and config.critic.untrained):
+        raise UserError(f"critic={choice_name('critic', config.critic)} cannot be trained; use critic=train")
+    artifacts = Artifacts(Path(config.outputs) / "artifacts")
+    data = mixture_data(artifacts, config.mixture)
+    with tracked(config.wandb, "train_critic", Path(config.outputs), canonical(config)) as tracker:
+        source = train_on(artifacts, config.critic, data, tracker)
+        held_out = held_out_data(artifacts, config.mixture, config.held_out)
+        found = measure(artifacts, source, held_out)
+        tracker.summary(found)
+    source.load().save(Path(config.folder))
+    with atomic_file(Path(config.folder) / CARD) as temporary:
+        temporary.write_text(_card(config, data, held_out, found, arguments))
+    print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
+    print(json.dumps({"folder": config.folder, **found}))
+
+
+def held_out_data(artifacts: Artifacts, mixture: CriticMixture, styles: HeldOutConfig) -> list[Data]:
+    """Episodes of the mixture's tasks, with its first robot, that nothing is trained on."""
+    robot = mixture.robots[0]
+    tasks = [TaskConfig(name, robot, mixture.image_size) for name in mixture.tasks]
+    return [collect_data(artifacts, task, styles.styles, "held_out", mixture.seed) for task in tasks]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The episodes of several stores, as often as they are asked for."""
+
+    stores: Sequence[Store]
+
+    def __iter__(self) -> Iterator[Episode]:
+        return itertools.chain.from_iterable(self.stores)
+
+
+def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) -> Mapping[str, float]:
+    """The critic's metrics over all the episodes."""
+
+    def build(folder: Path) -> None:
+        stores = [part.open() for part in data]
+        with bar("metrics", sum(map(len, stores)), "episodes") as shown:
+            found = measure_critic(source.load(), Chain(stores), shown.update)
+        with atomic_file(folder / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(found, indent=1))
+
+    inputs = {"critic": source.digest} | {str(number): part.digest for number, part in enumerate(data)}
+    made = announce(artifacts.make("metrics", 1, None, inputs, build))
+    return json.loads((made.folder / "metrics.json").read_text())
+
+
+def _card(
+    config: TrainCriticConfig,
+    data: Sequence[Data],
+    held_out: Sequence[Data],
+    found: Mapping[str, float],
+    arguments: Sequence[str],
+) -> str:
+    """What it is, what it was trained on, how good it is, what it is not for."""
+    episodes = sum(sum(part.report["episodes"].values()) for part in data)
+    tested = sum(sum(part.report["episodes"].values()) for part in held_out)
+    frames = sum(part.report["frames"] for part in data)
+    size = f"{episodes} scripted robosuite demonstrations ({frames:,} frames)"
+    styles = [
+        [robot, ", ".join(f"{count} {style}" for style, count in config.mixture.counts(robot).items())]
+        for robot in config.mixture.robots
+    ]
+    marks = (
+        "Values of hesitations and retries follow from the exact ends that the controller recorded."
+        if config.critic.model.clip.marked
+        else "Only undisturbed experts have values; of all other episodes only the video is learned."
+    )
+    return f"""# Critic `{choice_name("critic", config.critic)}`
+
+Frames of {len(config.critic.model.cameras)} cameras ({", ".join(config.critic.model.cameras)}) and an instruction in, task
+progress in [0, 1] out, frame by frame. {ABOUT}
+
+**Made by** `python -m experiments.train_critic {" ".join(arguments)}`; all settings are below.
+
+**Data.** {size}: {", ".join(config.mixture.tasks)}; of each task
+
+{table(["robot", "demonstrations"], styles)}
+
+{marks}
+Its seeds are used for no policy's data, no benchmark and no evaluation; UR5e, door and nut_square were never seen.
+
+**Held-out episodes** ({tested}, {config.mixture.robots[0]}, all tasks):
+
+{table(["metric", "value"], [[name, f"{found[name]:.3f}"] for name in SHOWN if name in found])}
+
+The benchmark's figures, with intervals and the zero-shot parts, are in docs/results/critic.md.
+
+**Not for** real robots, other cameras or other tasks without training on them.
+
+```json
+{json.dumps(canonical(config), indent=1)}
+```
+"""
 
 
 @command
 def main() -> None:
-    """The command line. Imports are here: simulator processes import this file too."""
-    from experiments.cli import answer
-    from experiments.critic_training import train_critic
-
+    """The command line."""
     answer(train_critic, __doc__)
 
 

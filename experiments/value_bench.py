@@ -13,15 +13,206 @@ a report is written to outputs/value_bench/<name>/; the last line is JSON.
 
 from __future__ import annotations
 
-from experiments.command import command
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import MISSING
+
+from envs.errors import UserError
+from envs.files import atomic_file
+from envs.store import EpisodeInfo, Store
+from envs.store.writer import refuse_existing
+from experiments.choices.critics import SidecarChoice, sidecar_path
+from experiments.lab.artifacts import Artifacts, canonical, digest
+from experiments.reports.results import choice_name
+from experiments.settings.cli import answer, configurations
+from experiments.settings.command import command
+from experiments.settings.compose import composed, store_command
+from experiments.settings.config import require
+from experiments.value_benchmark.critic import bench_critic
+from experiments.value_benchmark.data import Benchmark, export, generate, get_benchmark, open_benchmark
+from experiments.value_benchmark.episodes import NAME, BenchData
+from experiments.value_benchmark.measures import Measures, chosen
+from experiments.value_benchmark.measuring import BASE, all_infos, label_bench, plan, summarize
+from experiments.value_benchmark.report import group_columns, headline, markdown, metrics_table
+from value_model.critic.progress import read_progress
+
+
+@dataclass(frozen=True)
+class ValueBenchConfig:
+    """A critic, the benchmark, and what is measured."""
+
+    critic: Any = MISSING
+    data: BenchData = field(default_factory=BenchData)
+    measure: Measures = field(default_factory=Measures)
+    name: str = ""  # of the report's folder; empty: made from the critic and the settings
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")
+
+    @property
+    def label(self) -> str:
+        """The critic in a table."""
+        path = getattr(self.critic, "path", "")
+        return choice_name("critic", self.critic) + (f" {Path(path).name}" if path else "")
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        unique = digest([self.critic, self.data, self.measure])[:6]
+        name = self.name or f"{self.label.replace(' ', '-')}-{unique}"
+        return Path(self.outputs) / "value_bench" / name
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """The benchmark's data set alone. folder: where to put a copy; empty: it stays among the artifacts."""
+
+    folder: str = ""
+    data: BenchData = field(default_factory=BenchData)
+    outputs: str = "outputs"
+
+
+def run_value_bench(arguments: Sequence[str]) -> None:
+    """The command with its arguments.
+
+    Raises:
+        UserError: a mistake in them, or the data set or critic is not what it has to be.
+    """
+    if arguments and arguments[0] == "generate":
+        store_command("value_bench_generate", GenerateConfig)
+        generate_bench(composed("value_bench_generate", arguments[1:]))
+        return
+    store_command("value_bench", ValueBenchConfig, [{"critic": "wvm"}])
+    measure_critics(configurations("value_bench", arguments))
+
+
+def generate_bench(config: GenerateConfig) -> None:
+    """Make the data set, check it, and say where it is; the last line is JSON.
+
+    Raises:
+        UserError: settings that make no sense here, or the folder is taken.
+    """
+    require(not config.data.path, "generate makes a benchmark; data.path= is for one that exists already")
+    if config.folder:
+        refuse_existing(Path(config.folder))
+    made = generate(Artifacts(Path(config.outputs) / "artifacts"), config.data)
+    if config.folder:
+        export(made, Path(config.folder))
+        made = Path(config.folder)
+    bench = open_benchmark(made)
+    facts = {name: bench.facts[name] for name in ("episodes", "frames", "styles", "redraws")}
+    print(json.dumps({"name": bench.name, "folder": str(made), "numbers": bench.verdict, **facts}))
+
+
+def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
+    """Every critic on the same trajectories; prints a table and, as the last line, JSON.
+
+    Raises:
+        UserError: the configurations differ in more than the critic.
+    """
+    first = configs[0]
+    if any(
+        (config.data, config.measure, config.outputs) != (first.data, first.measure, first.outputs)
+        for config in configs
+    ):
+        raise UserError("only critic and its settings may have several values: all are measured alike")
+    artifacts = Artifacts(Path(first.outputs) / "artifacts")
+    bench = get_benchmark(artifacts, first.data)
+    store = bench.open()
+    infos = chosen(all_infos(store), first.measure)
+    reference = headline(time_index(store, infos, first.measure))
+    facts = _facts(bench, first.measure)
+    results = []
+    for config in configs:
+        summary = figures(artifacts, bench, store, infos, config)
+        results.append({"critic": config.label, **facts, **summary})
+        _write(config, results[-1], reference)
+        print(f"report: {config.folder / 'report.md'}", file=sys.stderr)
+    print(_caption(results[0], first.measure))
+    if len(results) == 1:
+        print(metrics_table(group_columns(results[0], reference), [results[0]["subset"]]))
+        print(json.dumps(headline(results[0])))
+        return
+    rows = [headline(result) for result in results]
+    columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
+    print(metrics_table(columns | {"time index": reference}, columns))
+    print(json.dumps({"rows": rows}))
+
+
+def figures(
+    artifacts: Artifacts,
+    bench: Benchmark,
+    store: Store,
+    infos: Sequence[EpisodeInfo],
+    config: ValueBenchConfig,
+) -> dict[str, Any]:
+    """The summary of one critic, whose values are labelled or found among the artifacts."""
+    if isinstance(config.critic, SidecarChoice):
+        known = read_progress(sidecar_path(config.critic), store)
+        values = {f"{BASE}/{info.index}": known[info.index] for info in infos}
+    else:
+        worlds = {f"{info.task}-{info.robot}" for info in infos}
+        source = bench_critic(artifacts, config.critic, worlds)
+        values = label_bench(artifacts, source, bench.digest, plan(store, infos, config.measure))
+    return summarize(infos, values, store.fps, config.measure)
+
+
+def time_index(store: Store, infos: Sequence[EpisodeInfo], measures: Measures) -> dict[str, Any]:
+    """The summary of who only counts frames, to be seen beside every critic."""
+    requests = [request for part in plan(store, infos, measures).values() for request in part]
+    values = {request.name: np.linspace(0, 1, request.length, dtype=np.float32) for request in requests}
+    return summarize(infos, values, store.fps, measures)
+
+
+def _facts(bench: Benchmark, measures: Measures) -> dict[str, Any]:
+    """What was measured on, and whether it is the benchmark."""
+    return {
+        "benchmark": bench.name,
+        "complete": bench.name == NAME and measures.whole,
+        "numbers": bench.verdict,
+        "digest": bench.digest,
+    }
+
+
+def _caption(result: Mapping[str, Any], measures: Measures) -> str:
+    """What the table is of."""
+    if result["complete"]:
+        what = (
+            f"{result['benchmark']}, all trajectories, every frame; numbers of the set: {result['numbers']}"
+        )
+    elif result["benchmark"] == NAME:
+        what = (
+            f"PART of {NAME}: subset {measures.subset}, limit {measures.limit or 'none'}, every "
+            f"{measures.every}. frame; not the benchmark's result"
+        )
+    else:
+        what = f"{result['benchmark']}: not the benchmark, but a smaller or other set"
+    return f"{what}. Means and 95 % bootstrap intervals over trajectories."
+
+
+def _write(config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    """bench.json and report.md."""
+    settings = canonical({"critic": config.critic, "data": config.data, "measure": config.measure})
+    caption = [_caption(result, config.measure), f"```json\n{json.dumps(settings, indent=1)}\n```"]
+    texts = {
+        "bench.json": json.dumps({**result, "time_index": reference, "settings": settings}, indent=1) + "\n",
+        "report.md": markdown(f"Value benchmark: {result['critic']}", caption, result, reference),
+    }
+    for name, text in texts.items():
+        with atomic_file(config.folder / name) as temporary:
+            temporary.write_text(text)
 
 
 @command
 def main() -> None:
-    """The command line. Imports are here: simulator processes import this file too."""
-    from experiments.cli import answer
-    from experiments.value_benching import run_value_bench
-
+    """The command line."""
     answer(run_value_bench, __doc__)
 
 

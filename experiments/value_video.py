@@ -11,15 +11,161 @@ picture. The last line is JSON: the files written.
 
 from __future__ import annotations
 
-from experiments.command import command
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import MISSING
+
+from envs.errors import UserError
+from envs.store import open_store
+from envs.types import Episode
+from experiments.choices.critics import Critic, SeeingCritic
+from experiments.lab.artifacts import Artifacts
+from experiments.reports.figures import ValueCurve, draw_film, draw_values
+from experiments.reports.results import choice_name
+from experiments.reports.video_files import side_by_side
+from experiments.settings.cli import answer, configurations
+from experiments.settings.command import command
+from experiments.settings.compose import store_command
+from experiments.settings.config import require
+from experiments.value_benchmark.critic import bench_critic
+from value_model.critic.metrics.episodes import true_progress
+from value_model.critic.train import is_known
+
+FORMATS = ("video", "strip")
+
+
+@dataclass(frozen=True)
+class ValueVideoConfig:
+    """A critic, and how its values are shown."""
+
+    critic: Any = MISSING
+    instruction: str = ""  # what the robot was told to do; episodes of a data set have their own
+    episodes: tuple[int, ...] = (0,)  # of a data set
+    format: str = "video"  # or "strip"
+    output: str = "outputs/value_video"
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        require(self.format in FORMATS, f"format={self.format} must be one of {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One video to be drawn. name: of the file; fps: of the frames."""
+
+    name: str
+    curve: ValueCurve
+    fps: float
+
+
+def value_video(arguments: Sequence[str]) -> None:
+    """The command with its arguments.
+
+    Raises:
+        UserError: a mistake in them, or a video or data set that cannot be read. What was written before stays.
+    """
+    paths = [Path(argument) for argument in arguments if "=" not in argument]
+    if not paths:
+        raise UserError("say what to show: the folder of a LeRobot v3 data set, or video files")
+    store_command("value_video", ValueVideoConfig, [{"critic": "wvm"}])
+    settings = [argument for argument in arguments if "=" in argument]
+    (config,) = configurations("value_video", settings)
+    written: list[str] = []
+    for shown in _shown(paths, config):
+        written.append(str(_write(shown, config)))
+        print(written[-1])
+    print(json.dumps({"written": written}))
+
+
+def _shown(paths: list[Path], config: ValueVideoConfig) -> Iterator[Shown]:
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(paths) > 1:
+        raise UserError("give one data set, or the video files of one event")
+    return _episodes(paths[0], config) if folders else iter([_video(paths, config)])
+
+
+def _episodes(folder: Path, config: ValueVideoConfig) -> Iterator[Shown]:
+    """The chosen episodes of a data set."""
+    store = open_store(folder)
+    for number in config.episodes:
+        if not 0 <= number < len(store):
+            raise UserError(f"{folder} has no episode {number}; its episodes go from 0 to {len(store) - 1}")
+    infos = [store.episode_info(number) for number in config.episodes]
+    critic = _critic(config, {f"{info.task}-{info.robot}" for info in infos})
+    for info in infos:
+        episode = store.episode(info.index)
+        require(bool(episode.images), f"{folder} has no pictures")
+        (values,) = critic.label(iter([episode]))
+        frames = np.concatenate(list(episode.images.values()), axis=2)
+        title = f"{episode.instruction} ({episode.robot}, {episode.style})"
+        curve = ValueCurve(title, frames, values, _truth(episode), episode.segments)
+        yield Shown(f"{folder.resolve().parent.name}_episode{info.index:04d}", curve, episode.fps)
+
+
+def _truth(episode: Episode) -> np.ndarray | None:
+    return true_progress(len(episode), episode.segments) if is_known(episode) else None
+
+
+def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
+    """Video files, views of one event."""
+    require(
+        bool(config.instruction.strip()),
+        'a video needs an instruction: instruction="what the robot is to do"',
+    )
+    frames, fps = side_by_side(paths)
+    critic = _critic(config, set())
+    if not isinstance(critic, SeeingCritic):
+        raise UserError(
+            f"critic={choice_name('critic', config.critic)} does not judge from pictures alone; use wvm"
+        )
+    cameras = critic.cameras
+    if len(paths) not in (1, len(cameras)):
+        raise UserError(f"the critic sees {len(cameras)} view(s) ({', '.join(cameras)}), not {len(paths)}")
+    values = critic.values(frames, config.instruction, fps)
+    curve = ValueCurve(config.instruction, frames, values, None, ())
+    return Shown(paths[0].stem, curve, fps)
+
+
+def _critic(config: ValueVideoConfig, worlds: set[str]) -> Critic:
+    return bench_critic(Artifacts(Path(config.outputs) / "artifacts"), config.critic, worlds).load()
+
+
+def _first_view(curve: ValueCurve) -> ValueCurve:
+    """Of square views side by side only the first: a strip has no room for more."""
+    height, width = curve.frames.shape[1:3]
+    return replace(curve, frames=curve.frames[:, :, :height]) if width % height == 0 else curve
+
+
+def _write(shown: Shown, config: ValueVideoConfig) -> Path:
+    """Draw one video or strip."""
+    folder = Path(config.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(
+            f"cannot make the folder {folder} ({error.strerror}); choose another output="
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write into {folder}; choose another output=")
+    critic = choice_name("critic", config.critic)
+    if config.format == "strip":
+        path = folder / f"{shown.name}.png"
+        draw_values([_first_view(shown.curve)], critic, path)
+    else:
+        path = folder / f"{shown.name}.mp4"
+        draw_film(shown.curve, critic, path, shown.fps)
+    return path
 
 
 @command
 def main() -> None:
-    """The command line. Imports are here: simulator processes import this file too."""
-    from experiments.cli import answer
-    from experiments.value_videos import value_video
-
+    """The command line."""
     answer(value_video, __doc__)
 
 

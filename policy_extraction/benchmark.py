@@ -12,8 +12,8 @@ from policy_extraction.check import example_observation
 from policy_extraction.methods import METHODS
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Method, Policy
-from policy_extraction.vla import new_vla, vla_policy
-from policy_extraction.vla_encoder import VLAConfig
+from policy_extraction.vla.encoder import VLAConfig
+from policy_extraction.vla.model import new_vla, vla_policy
 
 UPDATES = 5  # timed together
 

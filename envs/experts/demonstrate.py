@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from envs.errors import check_choice
 from envs.experts.arm import Arm
 from envs.experts.door import open_door
 from envs.experts.pick import pick_and_place
 from envs.experts.plan import Leg, Waypoint, draw_plan
 from envs.experts.recorder import Recorder
 from envs.experts.scene import pick_scene
-from envs.robosuite_env import RobosuiteEnv
-from envs.tasks import check_choice
+from envs.robosuite.env import RobosuiteEnv
 from envs.types import STYLES, Episode
 
 PLACES: dict[

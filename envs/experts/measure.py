@@ -15,11 +15,11 @@ from functools import lru_cache, partial
 import numpy as np
 from tqdm import tqdm
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
 from envs.experts.demonstrate import demonstrate, fits_intent
 from envs.processes import worker_pool
-from envs.robosuite_env import RobosuiteEnv
-from envs.tasks import ROBOTS, TASKS, check_choice
+from envs.robosuite.env import RobosuiteEnv
+from envs.robosuite.tasks import ROBOTS, TASKS
 from envs.types import STYLES
 
 

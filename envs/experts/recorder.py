@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from envs.robosuite_env import RobosuiteEnv
+from envs.robosuite.env import RobosuiteEnv
 from envs.types import Episode, Segment
 
 

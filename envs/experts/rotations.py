@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.headless import mujoco
+from envs.robosuite.headless import mujoco
 
 
 def wrap(angle: float, period: float = 2 * np.pi) -> float:

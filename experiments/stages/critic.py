@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
 from envs.recording import Recording, Rollout
-from envs.tasks import check_choice, task_spec
+from envs.robosuite.tasks import task_spec
 from envs.types import Episode
-from experiments.artifacts import SCRATCH, Artifacts, digest
-from experiments.config import TaskConfig
-from experiments.critics import (
+from experiments.choices.critics import (
     VERSION,
     Critic,
     CriticData,
@@ -24,11 +22,13 @@ from experiments.critics import (
     SeeingCritic,
     TrainableChoice,
 )
-from experiments.oracle import Oracle
-from experiments.plain_critics import StateCritic
-from experiments.progress import Bars, announce
+from experiments.choices.oracle import Oracle
+from experiments.choices.plain_critics import StateCritic
+from experiments.lab.artifacts import SCRATCH, Artifacts, digest
+from experiments.lab.progress import Bars, announce
+from experiments.lab.tracking import Tracker
+from experiments.settings.config import TaskConfig
 from experiments.stages.data import CAMERAS, Data, collect_data
-from experiments.tracking import Tracker
 
 
 @dataclass(frozen=True)

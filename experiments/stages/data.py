@@ -12,10 +12,10 @@ from envs.collect import collect
 from envs.files import atomic_file
 from envs.store import Store, open_store
 from envs.types import Episode
-from experiments.artifacts import Artifacts, digest
-from experiments.config import MixtureData, StoreData, TaskConfig
-from experiments.progress import announce, bar
-from experiments.seeds import Purpose, first_seed
+from experiments.lab.artifacts import Artifacts, digest
+from experiments.lab.progress import announce, bar
+from experiments.lab.seeds import Purpose, first_seed
+from experiments.settings.config import MixtureData, StoreData, TaskConfig
 
 VERSION = 1
 CAMERAS = ("workspace", "wrist")

@@ -11,13 +11,13 @@ import numpy as np
 
 from envs.files import atomic_file
 from envs.rollout import Actor
-from experiments.artifacts import Artifact
-from experiments.config import EvaluateConfig, TaskConfig
-from experiments.context import Context
-from experiments.progress import announce, bar
-from experiments.seeds import seeds
-from experiments.simulators import horizon_of, worker_count
-from experiments.statistics import Interval, wilson
+from experiments.lab.artifacts import Artifact
+from experiments.lab.context import Context
+from experiments.lab.progress import announce, bar
+from experiments.lab.seeds import seeds
+from experiments.lab.simulators import horizon_of, worker_count
+from experiments.lab.statistics import Interval, wilson
+from experiments.settings.config import EvaluateConfig, TaskConfig
 
 VERSION = 1
 FRACTIONS = (0.6, 0.8, 1.0)  # of the horizon, at which success is reported

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from experiments.artifacts import SCRATCH, Artifact, Artifacts
-from experiments.config import BatchConfig
-from experiments.progress import announce, bar
-from experiments.tracking import Tracker
+from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts
+from experiments.lab.progress import announce, bar
+from experiments.lab.tracking import Tracker
+from experiments.settings.config import BatchConfig
 from policy_extraction.dataset import Dataset, sample_batches
 from policy_extraction.types import Method, Policy, Training
 

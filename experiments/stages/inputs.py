@@ -13,8 +13,8 @@ import numpy as np
 from envs.files import atomic_file
 from envs.store import Store
 from envs.types import Episode, Observation
-from experiments.artifacts import Artifact, Artifacts
-from experiments.progress import announce, bar
+from experiments.lab.artifacts import Artifact, Artifacts
+from experiments.lab.progress import announce, bar
 from experiments.stages.data import Data
 from policy_extraction.augment import shifted
 from policy_extraction.dataset import Dataset

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from experiments.artifacts import Artifacts, file_digest
-from experiments.config import HeldOutConfig, TaskConfig
-from experiments.critics import SidecarChoice, sidecar_path
-from experiments.progress import announce, bar
+from experiments.choices.critics import SidecarChoice, sidecar_path
+from experiments.lab.artifacts import Artifacts, file_digest
+from experiments.lab.progress import announce, bar
+from experiments.settings.config import HeldOutConfig, TaskConfig
 from experiments.stages.critic import CriticSource
 from experiments.stages.data import Data, collect_data
-from value_model.label import label_store
-from value_model.metrics import measure_critic
-from value_model.progress import SIDECAR, read_progress
+from value_model.critic.label import label_store
+from value_model.critic.metrics.episodes import measure_critic
+from value_model.critic.progress import SIDECAR, read_progress
 
 VERSION = 1
 

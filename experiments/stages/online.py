@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from envs.rollout import Recording, Rollout, RolloutPool
-from experiments.artifacts import Artifact
-from experiments.config import EvaluateConfig, TaskConfig
-from experiments.context import Context
-from experiments.progress import announce, bar
-from experiments.seeds import seeds
-from experiments.simulators import horizon_of, worker_count
+from experiments.lab.artifacts import Artifact
+from experiments.lab.context import Context
+from experiments.lab.progress import announce, bar
+from experiments.lab.seeds import seeds
+from experiments.lab.simulators import horizon_of, worker_count
+from experiments.settings.config import EvaluateConfig, TaskConfig
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.dataset import Dataset

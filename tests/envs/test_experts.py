@@ -9,7 +9,7 @@ from envs.errors import UserError
 from envs.experts import demonstrate, fits_intent
 from envs.experts.measure import main
 from envs.experts.rotations import about, about_vertical, pointing, rotation_vector, wrap
-from envs.robosuite_env import RobosuiteEnv
+from envs.robosuite.env import RobosuiteEnv
 from envs.types import STYLES
 
 HAND, OPENING = slice(0, 3), 7  # columns of the proprioception

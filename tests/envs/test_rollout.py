@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
-from envs.robosuite_env import RobosuiteEnv
+from envs.robosuite.env import RobosuiteEnv
+from envs.robosuite.tasks import task_spec
+from envs.robosuite.vector import ChunkEnv, make_vector_env
 from envs.rollout import RolloutPool, draw_seed, rollout
-from envs.tasks import task_spec
-from envs.vector import ChunkEnv, make_vector_env
 
 HORIZON = 24
 

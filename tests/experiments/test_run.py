@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from policy_extraction.types import PolicySpec
-from policy_extraction.vla import new_vla, save_vla
-from policy_extraction.vla_encoder import VLAConfig
+from policy_extraction.vla.encoder import VLAConfig
+from policy_extraction.vla.model import new_vla, save_vla
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [

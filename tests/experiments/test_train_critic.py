@@ -7,13 +7,13 @@ import json
 import pytest
 
 from envs.errors import UserError
-from experiments.ablating import ablate
-from experiments.ablations import VARIANTS, AblateConfig, with_settings
-from experiments.critic_training import train_critic
-from experiments.critics import TINY_CRITIC
-from experiments.mixture import CriticMixture
-from value_model.config import WVMConfig, from_json
-from value_model.critic import load_wvm
+from experiments.ablate import ablate
+from experiments.ablation.variants import VARIANTS, AblateConfig, with_settings
+from experiments.choices.critics import TINY_CRITIC
+from experiments.stages.mixture import CriticMixture
+from experiments.train_critic import train_critic
+from value_model.critic.config import WVMConfig, from_json
+from value_model.critic.wvm import load_wvm
 
 MIXTURE = ["mixture.tasks=[lift]", "mixture.robots=[Panda]", "mixture.share=0.01", "mixture.image_size=64"]
 MODEL = [

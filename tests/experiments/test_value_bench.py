@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
+from envs.robosuite.tasks import task_spec
 from envs.store import Store, open_store, write_store
-from envs.tasks import task_spec
 from envs.types import Episode, Segment
-from experiments.artifacts import Artifacts
+from experiments.lab.artifacts import Artifacts
 from experiments.stages.critic import CriticSource
-from experiments.stages.value_bench import all_infos, label_bench, measure, plan
-from experiments.stages.value_bench_data import (
+from experiments.value_bench import run_value_bench
+from experiments.value_benchmark.data import (
     DIGESTS,
     PUBLISHED,
     export,
@@ -23,11 +23,11 @@ from experiments.stages.value_bench_data import (
     numeric_digests,
     open_benchmark,
 )
-from experiments.value_bench_measures import Measures, Views, trajectory_score, trajectory_scores
-from experiments.value_bench_scores import Scores
-from experiments.value_bench_set import COMBINATIONS, GROUPS, NAME, BenchData, in_group
-from experiments.value_benching import run_value_bench
-from value_model.metrics import true_progress
+from experiments.value_benchmark.episodes import COMBINATIONS, GROUPS, NAME, BenchData, in_group
+from experiments.value_benchmark.measures import Measures, Views, trajectory_score, trajectory_scores
+from experiments.value_benchmark.measuring import all_infos, label_bench, measure, plan
+from experiments.value_benchmark.scores import Scores
+from value_model.critic.metrics.episodes import true_progress
 
 STYLES = ("clean", "slow", "hesitation", "retry", "failure", "clean")
 QUICK = Measures(bootstrap=50)
@@ -361,7 +361,7 @@ def test_the_benchmark_is_compared_with_the_published_one(generated: Path, tmp_p
 
 
 def test_a_progress_file_is_a_critic(store: Store, generated: Path, tmp_path: Path, capsys) -> None:
-    from value_model.progress import write_progress
+    from value_model.critic.progress import write_progress
 
     mine = open_benchmark(generated).open()
     write_progress(tmp_path / "mine.parquet", mine, (count_frames(episode) for episode in mine))

@@ -11,10 +11,10 @@ import pytest
 
 from envs.errors import UserError
 from envs.store import write_store
-from envs.store_video import CODECS, VideoWriter
+from envs.store.video import CODECS, VideoWriter
 from envs.types import Segment
-from experiments.value_videos import value_video
-from experiments.video_files import MOST_FPS, read_video
+from experiments.reports.video_files import MOST_FPS, read_video
+from experiments.value_video import value_video
 from tests.value_model.synthetic import slide
 
 CRITIC = """

@@ -4,7 +4,7 @@ import numpy as np
 
 from policy_extraction.benchmark import measure_methods
 from policy_extraction.methods import METHODS
-from policy_extraction.vla_encoder import VLAConfig
+from policy_extraction.vla.encoder import VLAConfig
 from tests.policy_extraction.examples import SPEC
 
 

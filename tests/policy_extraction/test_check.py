@@ -9,7 +9,7 @@ import torch
 from flax import nnx
 
 from envs.errors import UserError
-from policy_extraction.adapters import make_policy
+from policy_extraction.adapters.make import make_policy
 from policy_extraction.check import check_method, check_policy
 from tests.policy_extraction.examples import SPEC, GaussianJax, GaussianTorch
 

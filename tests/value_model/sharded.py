@@ -13,12 +13,12 @@ import numpy as np
 from flax import nnx
 
 from tests.value_model.synthetic import MICRO, slide
-from value_model.clips import LatentData
-from value_model.critic import WVM
-from value_model.sharding import device_mesh
-from value_model.tokenizer import Tokenizer
-from value_model.train import train_network
-from value_model.wvm import WVMNetwork
+from value_model.critic.clips import LatentData
+from value_model.critic.network import WVMNetwork
+from value_model.critic.train import train_network
+from value_model.critic.wvm import WVM
+from value_model.video.sharding import device_mesh
+from value_model.video.tokenizer import Tokenizer
 
 OPTIM = dataclasses.replace(MICRO.optim, updates=4, warmup=2, updates_per_dispatch=2, checkpoint_every=2)
 

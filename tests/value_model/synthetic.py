@@ -7,8 +7,9 @@ import numpy as np
 
 from envs.store import Store, open_store, write_store
 from envs.types import Episode, Segment, Style
-from value_model.config import ClipConfig, OptimConfig, TokenizerConfig, ValueConfig, VideoConfig, WVMConfig
-from value_model.metrics import true_progress
+from value_model.critic.config import ClipConfig, ValueConfig, WVMConfig
+from value_model.critic.metrics.episodes import true_progress
+from value_model.video.config import OptimConfig, TokenizerConfig, VideoConfig
 
 MICRO = WVMConfig(
     cameras=("workspace",),

@@ -16,7 +16,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from value_model.config import TokenizerConfig, ValueConfig, VideoConfig, WVMConfig
+from value_model.critic.config import ValueConfig, WVMConfig
+from value_model.video.config import TokenizerConfig, VideoConfig
 
 torch.set_num_threads(1)  # the models are so small that threads only wait for one another
 

@@ -1,0 +1,138 @@
+"""The tasks: robosuite environments with an instruction, a horizon and a camera close to the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from envs.errors import check_choice
+
+ROBOTS = ("Panda", "Sawyer", "UR5e")
+
+
+@dataclass(frozen=True)
+class CameraPose:
+    """A camera at `position` looking at `target` (world, metres), +z up; `fovy`: vertical angle, degrees."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy: float
+
+    def rotation(self) -> np.ndarray:
+        """World rotation [3, 3] of the camera: columns are its right, up and backward axes."""
+        backward = np.subtract(self.position, self.target)
+        backward = backward / np.linalg.norm(backward)
+        right = np.cross([0.0, 0.0, 1.0], backward)
+        right = right / np.linalg.norm(right)
+        return np.stack([right, np.cross(backward, right), backward], axis=1)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What makes a robosuite environment a task here.
+
+    instructions: paraphrases, the first is canonical; horizon: control steps of an evaluation episode at 20
+    Hz; camera: the "workspace" view; objects: what `environment_state` tells the position of, (object,
+    target).
+    """
+
+    name: str
+    env_name: str
+    instructions: tuple[str, ...]
+    horizon: int
+    camera: CameraPose
+    objects: tuple[str, str]
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+_BOTH_BINS = CameraPose((0.451, -0.632, 1.646), (0.13, -0.075, 0.88), 47.0)
+_NEAR_COMPARTMENTS = CameraPose((0.431, -0.747, 1.646), (0.11, -0.19, 0.88), 36.0)
+
+
+def _pick_place(name: str, env_name: str, thing: str, other: str, camera: CameraPose) -> TaskSpec:
+    return TaskSpec(
+        name=name,
+        env_name=env_name,
+        instructions=(
+            f"put the {thing} in its bin",
+            f"pick up the {thing} and place it in its bin",
+            f"move the {other} to its compartment of the other bin",
+            f"take the {other} and drop it into the right compartment",
+        ),
+        horizon=200,
+        camera=camera,
+        objects=(thing, "bin"),
+    )
+
+
+_SPECS = (
+    TaskSpec(
+        name="lift",
+        env_name="Lift",
+        instructions=(
+            "lift the red cube",
+            "pick up the red cube",
+            "raise the red block off the table",
+            "grab the red cube and lift it up",
+        ),
+        horizon=80,
+        camera=CameraPose((0.5, 0.0, 1.35), (0.0, 0.0, 0.86), 26.0),
+        objects=("red cube", "point above the table"),
+    ),
+    TaskSpec(
+        name="stack",
+        env_name="Stack",
+        instructions=(
+            "stack the red cube on the green cube",
+            "put the red block on top of the green block",
+            "pick up the red cube and place it on the green cube",
+            "place the red cube onto the green one",
+        ),
+        horizon=150,
+        camera=CameraPose((0.5, 0.0, 1.35), (0.0, 0.0, 0.86), 26.0),
+        objects=("red cube", "green cube"),
+    ),
+    _pick_place("can", "PickPlaceCan", "can", "red can", _BOTH_BINS),
+    _pick_place("bread", "PickPlaceBread", "bread", "loaf of bread", _NEAR_COMPARTMENTS),
+    _pick_place("cereal", "PickPlaceCereal", "cereal box", "box of cereal", _BOTH_BINS),
+    _pick_place("milk", "PickPlaceMilk", "milk carton", "carton of milk", _NEAR_COMPARTMENTS),
+    TaskSpec(
+        name="door",
+        env_name="Door",
+        instructions=(
+            "open the door",
+            "pull the door open by its handle",
+            "turn the handle and open the door",
+            "grasp the door handle and swing the door open",
+        ),
+        horizon=200,
+        camera=CameraPose((0.45, 0.3, 1.5), (-0.17, -0.2, 1.06), 38.0),
+        objects=("door handle", "handle of the opened door"),
+    ),
+    TaskSpec(
+        name="nut_square",
+        env_name="NutAssemblySquare",
+        instructions=(
+            "put the square nut on the square peg",
+            "pick up the square nut and place it over the square peg",
+            "fit the square nut onto its peg",
+            "slide the square nut down the square peg",
+        ),
+        horizon=250,
+        camera=CameraPose((0.62, 0.11, 1.45), (0.06, 0.12, 0.88), 32.0),
+        objects=("square nut", "square peg"),
+    ),
+)
+TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The task of that name.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    check_choice("task", name, TASKS)
+    return TASKS[name]

@@ -1,0 +1,83 @@
+"""robosuite's environments, built quietly on models that we compile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from envs.robosuite.scene import load_model
+from envs.robosuite.tasks import TaskSpec
+
+
+def quiet_robosuite() -> ModuleType:
+    """robosuite, imported without its notices about macros and options; its errors are still logged."""
+    logging.getLogger("robosuite_logs").addFilter(_is_error)
+    import robosuite
+
+    return robosuite
+
+
+def make_world(spec: TaskSpec, robot: str, control_freq: int, fast: bool) -> Any:
+    """The task's robosuite environment without a renderer; `fast`: with simplified visual meshes.
+
+    The same for every call: sizes that robosuite draws when it makes objects (Lift's cube) are fixed.
+    """
+    quiet_robosuite()
+    from robosuite.environments.base import REGISTERED_ENVS
+    from robosuite.models.robots.robot_model import RobotModel
+    from robosuite.utils.binding_utils import MjSim
+
+    class World(REGISTERED_ENVS[spec.env_name]):
+        """The task's environment on our model."""
+
+        def _initialize_sim(self, xml_string: str | None = None) -> None:
+            xml = self.edit_model_xml(xml_string or self.model.get_xml())
+            self.sim = MjSim(load_model(xml, spec.camera, fast))
+            self.sim.forward()
+            self.initialize_time(self.control_freq)
+
+    with (
+        numpy_seed(0),
+        _replaced(RobotModel, "set_mujoco_model", lambda self: None),
+    ):  # only whole-body IK reads it
+        return World(
+            robots=robot,
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            hard_reset=False,
+            ignore_done=True,
+            renderer="mujoco",
+            control_freq=control_freq,
+            **spec.env_kwargs,
+        )
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """numpy's global generator, which robosuite draws from, seeded for the block and put back after it."""
+    before = np.random.get_state()
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
+
+
+@contextmanager
+def _replaced(owner: type, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

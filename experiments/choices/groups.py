@@ -1,0 +1,105 @@
+"""The choices of every group, the commands' default choices, and how a part from outside becomes a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from typing import Any
+
+from envs.errors import UserError
+from envs.robosuite.tasks import TASKS
+from experiments.choices.critics import (
+    OracleChoice,
+    PluginCritic,
+    SidecarChoice,
+    TimeIndexChoice,
+    TrainChoice,
+    WVMChoice,
+)
+from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
+from experiments.choices.plain_critics import value_function
+from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
+from experiments.choices.wan_critics import WanChoice
+from experiments.settings.compose import parse, store, store_command, sweep_values
+from experiments.settings.config import MixtureData, RunConfig, StoreData, TaskConfig
+from experiments.settings.plugins import is_reference, resolve
+from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
+from policy_extraction.methods import METHODS
+from policy_extraction.methods.filtered_bc import FilteredBC
+from value_model.critic.config import PRESETS
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "task": {name: TaskConfig(name=name) for name in TASKS},
+    "data": {
+        "mixed": MixtureData,
+        "suboptimal": MixtureData(clean=0, hesitation=100, retry=100, detour=0, failure=0),
+        "store": StoreData,
+    },
+    "critic": {
+        "wvm": WVMChoice,
+        "train": TrainChoice,
+        "train_small": TrainChoice(model=PRESETS["small"]),
+        "wan": WanChoice,
+        "single_frame": SingleFrameChoice,
+        "frame_transformer": FrameTransformerChoice,
+        "gvl": GVLChoice,
+        "oracle": OracleChoice,
+        "time_index": TimeIndexChoice,
+        "sidecar": SidecarChoice,
+    },
+    "advantage": {
+        "chunk_difference": ChunkDifference,
+        "n_step_td": NStepTD,
+        "gae": GAE,
+        "monte_carlo": MonteCarlo,
+        "group_relative": GroupRelative,
+    },
+    "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
+    "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
+}
+DEFAULTS = [
+    {"task": "stack"},
+    {"data": "mixed"},
+    {"critic": "wvm"},
+    {"advantage": "chunk_difference"},
+    {"method": "awr"},
+    {"policy": "vla"},
+]
+
+
+@cache
+def store_groups() -> None:
+    """Put every group and every command's configuration into Hydra's store."""
+    for group, members in GROUPS.items():
+        for name, schema in members.items():
+            store(group, name, schema)
+    store_command("run", RunConfig, DEFAULTS)
+
+
+def store_plugins(arguments: Sequence[str]) -> None:
+    """Import every `package.module:name` that a command line chooses and make it a choice of its group.
+
+    Raises:
+        UserError: it cannot be imported, or the group takes no parts from outside.
+    """
+    for override in parse(arguments):
+        values = sweep_values(override) if override.is_sweep_override() else [str(override.value())]
+        for value in values if override.key_or_group in GROUPS else ():
+            if is_reference(value):
+                store(override.key_or_group, value, _plugin(override.key_or_group, value))
+
+
+def _plugin(group: str, reference: str) -> Any:
+    """The schema of a part from outside."""
+    thing = resolve(reference)
+    if group == "policy":
+        return PluginPolicy(module=reference)
+    if group == "critic":
+        value_function(thing, reference)
+        return PluginCritic(module=reference)
+    if group in ("method", "advantage"):
+        if not (isinstance(thing, type) and is_dataclass(thing)):
+            raise UserError(f"{group}={reference} must be a frozen dataclass, whose fields are its settings")
+        return thing
+    raise UserError(f"{group}={reference}: a {group} cannot come from outside; choose one by name")

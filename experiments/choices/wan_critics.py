@@ -1,0 +1,79 @@
+"""The choice `critic=wan`: a world value model on Wan2.2's published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envs.store import Store
+from experiments.choices.critics import VERSION, Critic, CriticData, Progress, TrainedCritic
+from experiments.lab.artifacts import digest
+from experiments.settings.config import require
+from value_model.critic.config import PRESETS, WVMConfig
+from value_model.video.frames import Episodes
+
+
+@dataclass(frozen=True)
+class WanChoice:
+    """A world value model whose video stream starts from Wan2.2-TI2V-5B: its clips are encoded once, then it trains.
+
+    weights: the diffusers folder, with transformer, vae, text_encoder and tokenizer; the published recipe learns from
+    experts alone (`model.clip.marked=false`).
+    """
+
+    weights: str = ""
+    path: str = ""  # of a trained one (`experiments.train_critic critic=wan`); empty: trained
+    variants: int = 1  # draws of the rewinding of every window
+    data: CriticData = field(default_factory=CriticData)
+    model: WVMConfig = field(default_factory=lambda: PRESETS["wan2_2_ti2v_5b"])
+    seed: int = 0
+
+    part = "wan"
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.weights),
+            "critic=wan needs the diffusers folder of Wan2.2-TI2V-5B: critic.weights=/path/to/it",
+        )
+
+    @property
+    def untrained(self) -> bool:
+        """See `TrainableChoice`."""
+        return not self.path
+
+    def recipe(self) -> Mapping[str, Any]:
+        """See `TrainableChoice`."""
+        from value_model.critic.wan.encode import encoding_settings
+
+        encoders = encoding_settings(self.model, Path(self.weights))
+        return {"model": self.model, "seed": self.seed, "variants": self.variants, "encoders": encoders}
+
+    def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
+        """See `TrainableChoice`; `folder` keeps the encoded clips and the checkpoints."""
+        from value_model.critic.wan.encode import encode_clips
+        from value_model.critic.wan.train import train_wan
+
+        stores = [store for store in episodes if isinstance(store, Store)]
+        clips = encode_clips(
+            stores, Path(self.weights), self.model, folder / "clips", seed=self.seed, variants=self.variants
+        )
+        assert clips is not None, "one worker encodes all"
+        return train_wan(clips, Path(self.weights), self.model, folder / "training", self.seed, progress)
+
+    def load(self, folder: Path) -> Critic:
+        """See `TrainableChoice`."""
+        from value_model.critic.wan.critic import load_wan_critic
+
+        return load_wan_critic(folder, Path(self.weights))
+
+    def origin(self) -> str:
+        """See `ReadyChoice`."""
+        files = sorted(Path(self.path).iterdir()) if Path(self.path).is_dir() else []
+        facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        return digest([self.part, VERSION, facts, self.weights])
+
+    def make(self) -> Critic:
+        """See `ReadyChoice`."""
+        return self.load(Path(self.path))

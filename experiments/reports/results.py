@@ -1,0 +1,162 @@
+"""An experiment's findings as plain numbers: what the report prints and `results.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from experiments.choices.critics import PluginCritic
+from experiments.choices.groups import GROUPS
+from experiments.choices.policies import PluginPolicy
+from experiments.lab.artifacts import canonical, digest
+from experiments.pipeline import Labelled, Outcome
+from experiments.settings.config import RunConfig
+from experiments.stages.evaluate import Evaluation
+from policy_extraction.dataset import Dataset
+from policy_extraction.types import Method
+
+
+def choice_name(group: str, value: Any) -> str:
+    """The name under which a part of a configuration was chosen: the choice that it differs least from."""
+    if isinstance(value, (PluginPolicy, PluginCritic)):
+        return value.module.split(":")[1]
+    if group == "task":
+        return value.name
+    schemas = dict(_members(group, value))
+    if len(schemas) < 2:  # one that cannot be made without its settings needs not be made
+        return next(iter(schemas), type(value).__name__)
+    members = {
+        name: schema() if isinstance(schema, type) and group != "data" else schema
+        for name, schema in schemas.items()
+    }
+    return max(members, key=lambda name: _equal_fields(members[name], value))
+
+
+def _members(group: str, value: Any) -> list[tuple[str, Any]]:
+    """The choices of a group that are of the value's class."""
+    of = [(name, schema) for name, schema in GROUPS[group].items()]
+    return [
+        (name, schema)
+        for name, schema in of
+        if (schema if isinstance(schema, type) else type(schema)) is type(value)
+    ]
+
+
+def _equal_fields(one: Any, other: Any) -> int:
+    return sum(getattr(one, field.name, None) == getattr(other, field.name) for field in fields(other))
+
+
+def run_name(config: RunConfig) -> str:
+    """The folder of a run: what was chosen, and a digest that tells runs with other settings apart."""
+    if config.name:
+        return config.name
+    parts = [choice_name(group, getattr(config, group)) for group in ("task", "method", "policy", "critic")]
+    return "-".join([*parts, f"seed{config.seed}", digest(config)[:6]])
+
+
+def sample_weights(method: Method, samples: Dataset, selected: Dataset) -> np.ndarray:
+    """How much every sample counts in the loss, float32 [N] of `samples`; 0 for those that `select` left out.
+
+    −∂ℓ/∂log π of the method's own loss, over all selected samples as one batch.
+    """
+    batch = {"advantage": selected.advantage, "weight": selected.weight}
+    ones = np.ones(len(selected), np.float32)
+    slope = np.asarray(method.loss(np, -ones, batch)) - np.asarray(method.loss(np, 0 * ones, batch))
+    place = {
+        key: row for row, key in enumerate(zip(samples.episode.tolist(), samples.frame.tolist(), strict=True))
+    }
+    rows = [place[key] for key in zip(selected.episode.tolist(), selected.frame.tolist(), strict=True)]
+    weights = np.zeros(len(samples), np.float32)
+    np.add.at(weights, rows, slope.astype(np.float32))
+    return weights
+
+
+def styles_of(labelled: Labelled) -> np.ndarray:
+    """The style of every sample's episode: str [N]."""
+    store = labelled.data.open()
+    names = np.array([store.episode_info(index).style for index in range(len(store))])
+    return names[labelled.samples.episode]
+
+
+def lapses_of(labelled: Labelled) -> np.ndarray:
+    """Whether a sample's chunk starts within a marked lapse: bool [N]."""
+    store, samples = labelled.data.open(), labelled.samples
+    infos = [store.episode_info(index) for index in range(len(store))]
+    first = np.cumsum([0, *(info.length for info in infos)])
+    lapse = np.zeros(first[-1], bool)
+    for info in infos:
+        for part in info.segments:
+            lapse[first[info.index] + part.start : first[info.index] + part.end + 1] = True
+    return lapse[first[samples.episode] + samples.frame]
+
+
+def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
+    """Everything that the report says, as JSON data."""
+    labelled = outcome.labelled
+    return {
+        "name": run_name(config),
+        "choices": {group: choice_name(group, getattr(config, group)) for group in GROUPS},
+        "settings": canonical(config),
+        "data": _data(labelled) if labelled else None,
+        "critic": {
+            "metrics": outcome.critic_metrics,
+            "labelling": labelled.labels.report if labelled else None,
+        },
+        "weights": _weights(config.method, labelled) if labelled else None,
+        "training": outcome.history[-1] if outcome.history else {},
+        "before": _evaluation(outcome.before, config.evaluate.stretch),
+        "after": _evaluation(outcome.after, config.evaluate.stretch),
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def _data(labelled: Labelled) -> dict[str, Any]:
+    """What the data set holds, by style."""
+    store = labelled.data.open()
+    infos = [store.episode_info(index) for index in range(len(store))]
+    by_style = {}
+    for style in sorted({info.style for info in infos}):
+        mine = [info for info in infos if info.style == style]
+        by_style[style] = {
+            "episodes": len(mine),
+            "frames": sum(info.length for info in mine),
+            "mean_length": float(np.mean([info.length for info in mine])),
+            "success": float(np.mean([info.success for info in mine])),
+        }
+    return {
+        "folder": str(labelled.data.folder),
+        "styles": by_style,
+        "redraws": labelled.data.report.get("redraws", {}),
+    }
+
+
+def _weights(method: Method, labelled: Labelled) -> dict[str, Any]:
+    """Means and quartiles of advantages and weights, by style, and within the lapses of a style."""
+    styles, lapses = styles_of(labelled), lapses_of(labelled)
+    weights = sample_weights(method, labelled.samples, labelled.selected)
+    parts = {str(style): styles == style for style in np.unique(styles)}
+    parts |= {f"{style}, lapse": lapses & mine for style, mine in parts.items() if (lapses & mine).any()}
+    return {
+        name: {"advantage": _spread(labelled.samples.advantage[mine]), "weight": _spread(weights[mine])}
+        for name, mine in parts.items()
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"mean": float(values.mean()), "low": float(low), "median": float(middle), "high": float(high)}
+
+
+def _evaluation(evaluation: Evaluation | None, stretch: float) -> Mapping[str, Any] | None:
+    if evaluation is None:
+        return None
+    return {
+        "horizon": evaluation.horizon,
+        "episodes": len(evaluation.seed),
+        "success": asdict(evaluation.rate()),
+        "horizons": {str(steps): asdict(evaluation.rate(steps)) for steps in evaluation.horizons(stretch)},
+        "median_length_of_successes": evaluation.median_length(),
+    }

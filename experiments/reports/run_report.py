@@ -1,0 +1,230 @@
+"""A run's report: Markdown, JSON and pictures in one folder, and the summary that is printed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.files import atomic_file
+from envs.types import Episode
+from experiments.pipeline import Labelled, Outcome
+from experiments.reports.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
+from experiments.reports.results import sample_weights, styles_of
+from experiments.settings.config import RunConfig
+from value_model.critic.metrics.episodes import EXPERT_STYLES, true_progress
+
+SHOWN_STYLES = ("clean", "hesitation", "retry", "failure")
+HEADLINE = (
+    "expert_voc",
+    "hesitation_rmse",
+    "retry_voc",
+    "static_voc",
+    "static_drift",
+)  # of a critic's metrics
+
+
+def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> None:
+    """Write report.md, results.json and the pictures into `folder`, over those of an earlier report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = _draw(folder, config, outcome, results)
+    shutil.rmtree(folder / "videos", ignore_errors=True)
+    if outcome.videos.is_dir():
+        shutil.copytree(outcome.videos, folder / "videos")
+    for name, text in {
+        "results.json": json.dumps(results, indent=1),
+        "report.md": markdown(results, pictures),
+    }.items():
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(text + "\n")
+
+
+def _draw(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> list[str]:
+    """Draw what there is to draw; the names of the pictures."""
+    pictures = ["success.png", "training.png"]
+    sides = {"before": outcome.before, "after": outcome.after}
+    known = {label: side for label, side in sides.items() if side is not None}
+    rates = {label: side.rate() for label, side in known.items()}
+    steps = {label: side.steps for label, side in known.items()}
+    draw_success(rates, steps, outcome.after.horizon, folder / "success.png")
+    updates = np.array([entry["updates"] for entry in outcome.history])
+    names = [n for n in ("loss", "log_prob", "reward", "success") if n in outcome.history[-1]]
+    curves = {n: np.array([entry.get(n, np.nan) for entry in outcome.history]) for n in names}
+    draw_training(updates, curves, folder / "training.png")
+    if outcome.labelled is not None:
+        labelled, styles = outcome.labelled, styles_of(outcome.labelled)
+        weights = sample_weights(config.method, labelled.samples, labelled.selected)
+        by_style = {str(style): styles == style for style in dict.fromkeys(styles.tolist())}
+        draw_weights(
+            {style: weights[mine] for style, mine in by_style.items()},
+            {style: labelled.samples.advantage[mine] for style, mine in by_style.items()},
+            folder / "weights.png",
+        )
+        draw_values(_curves(labelled), results["choices"]["critic"], folder / "values.png")
+        pictures += ["weights.png", "values.png"]
+    return pictures
+
+
+def _curves(labelled: Labelled) -> list[ValueCurve]:
+    """One episode of every style that is shown, the first of each."""
+    store = labelled.data.open()
+    infos = [store.episode_info(index) for index in range(len(store))]
+    first = {info.style: info.index for info in reversed(infos)}
+    chosen = [first[style] for style in SHOWN_STYLES if style in first] or [0]
+    camera = "workspace" if "workspace" in store.cameras else store.cameras[0]
+    curves = []
+    for index in chosen:
+        episode = store.episode(index, cameras=(camera,))
+        values, title = labelled.labels.values[index], f"{episode.style} (episode {index})"
+        curves.append(ValueCurve(title, episode.images[camera], values, _truth(episode), episode.segments))
+    return curves
+
+
+def _truth(episode: Episode) -> np.ndarray | None:
+    """True progress, where it is known from the episode's style."""
+    known = episode.success and (len(episode.segments) == 1 or episode.style in EXPERT_STYLES)
+    return true_progress(len(episode), episode.segments) if known else None
+
+
+def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """The report as text."""
+    choices = results["choices"]
+    parts = [f"# {results['name']}", _headline(results)]
+    parts += ["## Success", "![Success before and after](success.png)", _success_table(results)]
+    if results["data"]:
+        parts += ["## Data", _data_table(results["data"])]
+        parts += [f"## Critic: {choices['critic']}", _critic_text(results["critic"])]
+        parts += ["![Values over film strips](values.png)"]
+        parts += [
+            f"## Weights by {choices['method']}",
+            "![Weights](weights.png)",
+            _weights_table(results["weights"]),
+        ]
+    elif results["critic"]["metrics"]:
+        parts += [f"## Critic: {choices['critic']}", _critic_text(results["critic"])]
+    parts += ["## Training", "![Learning curve](training.png)"]
+    parts += ["## Settings", f"```json\n{json.dumps(results['settings'], indent=1)}\n```"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def percent(rate: Mapping[str, float]) -> str:
+    """`85 % [73, 92]`: a rate with its interval."""
+    return f"{100 * rate['mean']:.0f} % [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
+
+
+def _headline(results: Mapping[str, Any]) -> str:
+    choices, after, before = results["choices"], results["after"], results["before"]
+    start = f" (before: {percent(before['success'])})" if before else ""
+    return (
+        f"{choices['method']} on {choices['task']}, policy {choices['policy']}, critic {choices['critic']}: "
+        f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
+        f"{after['horizon']} control steps; 95 % intervals (Wilson). It took {results['seconds']:.0f} s."
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def _success_table(results: Mapping[str, Any]) -> str:
+    sides = {side: results[side] for side in ("before", "after") if results[side]}
+    horizons = list(results["after"]["horizons"])
+    rows = [
+        [side, *(percent(found["horizons"][steps]) for steps in horizons), _length(found)]
+        for side, found in sides.items()
+    ]
+    return table(["", *(f"within {steps} steps" for steps in horizons), "median length of successes"], rows)
+
+
+def _length(found: Mapping[str, Any]) -> str:
+    length = found["median_length_of_successes"]
+    return "–" if length is None else f"{length:.0f} steps"
+
+
+def _data_table(data: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            style,
+            found["episodes"],
+            found["frames"],
+            f"{found['mean_length']:.0f}",
+            f"{100 * found['success']:.0f} %",
+        ]
+        for style, found in data["styles"].items()
+    ]
+    return (
+        table(["style", "episodes", "frames", "mean length", "success"], rows) + f"\n\nIn `{data['folder']}`."
+    )
+
+
+def _critic_text(critic: Mapping[str, Any]) -> str:
+    parts = []
+    if labelling := critic["labelling"]:
+        parts.append(
+            f"Labelled {labelling['frames']} frames in {labelling['seconds']:.1f} s "
+            f"({labelling['frames_per_s']:.0f} frames/s)."
+        )
+    if metrics := critic["metrics"]:
+        parts.append("On held-out episodes:")
+        parts.append(_metrics_table(metrics))
+    return "\n\n".join(parts)
+
+
+def _metrics_table(metrics: Mapping[str, float]) -> str:
+    """Every metric with its number of episodes and the share of those in which it is undefined."""
+    names = [name for name in metrics if not name.endswith(("_count", "_undefined"))]
+    rows = [
+        [name, _number(metrics[name]), *(_known(metrics, f"{name}_{of}") for of in ("count", "undefined"))]
+        for name in names
+    ]
+    return table(["metric", "value", "episodes", "undefined"], rows)
+
+
+def _known(metrics: Mapping[str, float], name: str) -> str:
+    return _number(metrics[name]) if name in metrics else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else f"{value:.0f}"
+
+
+def _weights_table(weights: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            style,
+            *(
+                f"{found[kind][key]:.3f}"
+                for kind in ("advantage", "weight")
+                for key in ("mean", "low", "median", "high")
+            ),
+        ]
+        for style, found in weights.items()
+    ]
+    head = [
+        f"{kind}: {key}" for kind in ("advantage", "weight") for key in ("mean", "25 %", "median", "75 %")
+    ]
+    return table(["style", *head], rows)
+
+
+def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
+    """The few lines that a run ends with, on stdout."""
+    after, before = results["after"], results["before"]
+    if results["critic"]["metrics"]:
+        metrics = results["critic"]["metrics"]
+        shown = ", ".join(f"{name} {_number(metrics[name])}" for name in HEADLINE if name in metrics)
+        print(f"critic   {shown}")
+    if results["weights"]:
+        means = {style: found["weight"]["mean"] for style, found in results["weights"].items()}
+        print("weights  " + ", ".join(f"{style} {mean:.2f}" for style, mean in means.items()))
+    if before:
+        print(f"before   {percent(before['success'])}")
+    print(
+        f"after    {percent(after['success'])} of {after['episodes']} episodes "
+        f"within {after['horizon']} steps"
+    )
+    print(f"report   {folder / 'report.md'}")

@@ -1,0 +1,225 @@
+"""From the words of a command line to a checked configuration: Hydra composes, mistakes become readable."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.errors import UserError
+from experiments.settings.plugins import is_reference
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+
+
+def store(group: str | None, name: str, schema: Any) -> None:
+    """Put a dataclass (a class, or an instance for other defaults) into Hydra's store as a choice of `group`.
+
+    OmegaConf makes the node of a frozen dataclass read-only; it is opened, for overrides to change it.
+    """
+    try:
+        node = OmegaConf.structured(schema)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"{group}={name}: the fields must be plain (numbers, texts, lists): {_first_line(error)}"
+        ) from error
+    _open(node)
+    ConfigStore.instance().store(group=group, name=name, node=node)
+
+
+def store_command(name: str, schema: type, defaults: Sequence[dict[str, str]] = ()) -> None:
+    """Store a command's configuration: its schema, its groups' default choices, and where Hydra may write."""
+    store(None, f"{name}_schema", schema)
+    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+    hydra = {"run": {"dir": "."}, "output_subdir": None, "sweep": {"dir": "outputs/multirun", "subdir": "."}}
+    node = {"defaults": [f"{name}_schema", *defaults, "_self_", *quiet], "hydra": hydra}
+    ConfigStore.instance().store(name=name, node=node)
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a group that have a name of their own."""
+    names = ConfigStore.instance().list(group)
+    return sorted(
+        n.removesuffix(".yaml")
+        for n in names
+        if n.endswith(".yaml") and not is_reference(n.removesuffix(".yaml"))
+    )
+
+
+def expand(arguments: Sequence[str]) -> list[list[str]]:
+    """All combinations of a sweep: `["method=bc,awr", "seed=0,1"]` gives four lists of simple overrides."""
+    alternatives = []
+    for override in parse(arguments):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            alternatives.append([f"{key}={value}" for value in sweep_values(override)])
+        else:
+            alternatives.append([override.input_line or ""])
+    return [list(combination) for combination in itertools.product(*alternatives)]
+
+
+def sweep_values(override: Override) -> list[str]:
+    """The values of a sweep as texts; Hydra escapes the colon of `package.module:name`, which is undone."""
+    texts = [(text, text.replace("\\:", ":")) for text in override.sweep_string_iterator()]
+    return [plain if is_reference(plain) else text for text, plain in texts]
+
+
+def composed(command: str, overrides: Sequence[str]) -> Any:
+    """The configuration object of a command under simple overrides.
+
+    Raises:
+        UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
+    """
+    parsed = parse(overrides)
+    groups = [item for item in parsed if _is_group(item.key_or_group)]
+    for override in groups:
+        _check_choice(override)
+    known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
+    for override in parsed:
+        if override not in groups:
+            _check_key(command, override, known)
+    return to_object(_compose(command, overrides))
+
+
+def to_object(config: DictConfig) -> Any:
+    """The dataclass instances that a composed configuration stands for; lists become tuples.
+
+    Raises:
+        UserError: a value is missing, or a dataclass refuses its fields.
+    """
+    try:
+        return _built(config)
+    except UserError:
+        raise
+    except (ValueError, OmegaConfBaseException) as error:
+        raise UserError(_first_line(error)) from error
+
+
+def _built(node: Any) -> Any:
+    """Like `OmegaConf.to_object`, which gives lists to fields that are tuples."""
+    if isinstance(node, ListConfig):
+        return tuple(_built(item) for item in node)
+    if not isinstance(node, DictConfig):
+        return node
+    items = {str(key): _built(node[key]) for key in node}
+    schema: Any = OmegaConf.get_type(node)
+    return items if schema is dict else schema(**items)
+
+
+def _open(node: DictConfig) -> None:
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _open(node[key])
+
+
+def parse(arguments: Iterable[str]) -> list[Override]:
+    """The overrides of a command line.
+
+    Raises:
+        UserError: one cannot be read, or adds or removes a setting.
+    """
+    parsed = []
+    for argument in arguments:
+        try:
+            [override] = OverridesParser.create().parse_overrides([argument])
+        except OverrideParseException as error:
+            if "=" not in argument:
+                raise UserError(
+                    f"{argument!r} is not a setting; write key=value, for instance seed=3"
+                ) from error
+            raise UserError(
+                f"{argument!r} cannot be read as key=value: {_first_line(error)}; quote special characters"
+            ) from error
+        if not override.key_or_group.startswith("hydra"):
+            if override.is_delete():
+                raise UserError(f"{argument!r}: settings cannot be removed, only changed (key=value)")
+            if override.is_add() or override.is_force_add():
+                raise UserError(
+                    f"{argument!r}: settings cannot be added, only changed (key=value, without +)"
+                )
+        parsed.append(override)
+    return parsed
+
+
+def _is_group(key: str) -> bool:
+    return ConfigStore.instance().get_type(key) == ObjectType.GROUP
+
+
+def _check_choice(override: Override) -> None:
+    group, value = override.key_or_group, str(override.value())
+    if group.startswith("hydra") or is_reference(value) or value in choices(group):
+        return
+    raise UserError(
+        f"unknown {group} {value!r}{_nearest(value, choices(group))} Choices: {', '.join(choices(group))}"
+    )
+
+
+def _check_key(command: str, override: Override, known: set[str]) -> None:
+    key = override.key_or_group
+    if key.startswith("hydra.") or key in known:
+        return
+    lists = "`python -m experiments.run --cfg job` lists them all"
+    if command != "run":
+        lists = f"Settings: {', '.join(sorted(name for name in known if '.' not in name))}"
+    raise UserError(f"unknown setting {key!r}{_nearest(key, known)} {lists}")
+
+
+def _nearest(word: str, candidates: Iterable[str]) -> str:
+    """`; did you mean '…'?` for the nearest candidate, by the whole and by the part after the last dot."""
+    candidates = sorted(candidates)
+    near = get_close_matches(word, candidates, n=1)
+    if not near:
+        tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(candidates)}
+        near = [tails[tail] for tail in get_close_matches(word.rsplit(".", 1)[-1], tails, n=1)]
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
+    for key in config:
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
+            yield from _flat_keys(config[key], f"{name}.")
+
+
+def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize(version_base=None, config_path=None):
+        try:
+            return compose(command, overrides=list(overrides))
+        except ConfigCompositionException as error:
+            raise UserError(_wrong_value(error)) from error
+        except HydraException as error:
+            raise UserError(_first_line(error)) from error
+
+
+def _wrong_value(error: ConfigCompositionException) -> str:
+    """One line for a value of the wrong type, or Hydra's own first line."""
+    cause = str(error.__cause__ or "")
+    override = re.search(r"Error merging override (.*)", str(error))
+    wanted = re.search(r"could not be converted to (\w+)", cause)
+    if override and wanted:
+        return f"{override[1]}: the value must be {KINDS.get(wanted[1], wanted[1])}"
+    if override and "is not a subclass" in cause:
+        group = override[1].split("=")[0]
+        return f"{override[1]}: these are several settings; change one of them, {group}.<name>=…"
+    if override:
+        return f"{override[1]}: {_first_line(cause)}"
+    return _first_line(error)
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,168 @@
+"""The schema of every command's configuration: frozen dataclasses, whose fields are the settings.
+
+A field of type Any is a Hydra group; its choices are stored in `experiments.choices.groups`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from envs.errors import UserError, check_choice
+from envs.robosuite.tasks import ROBOTS
+from envs.types import STYLES
+from experiments.lab.seeds import first_seed
+from policy_extraction.types import Training
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a `UserError` with `message` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What the robot shall do, with which arm, and what it sees."""
+
+    name: str = MISSING
+    robot: str = "Panda"
+    image_size: int = 64  # pixels, square; cameras are "workspace" and "wrist"
+
+    def __post_init__(self) -> None:
+        check_choice("robot", self.robot, ROBOTS)
+        require(32 <= self.image_size <= 512, f"task.image_size={self.image_size} must be between 32 and 512")
+
+
+@dataclass(frozen=True)
+class MixtureData:
+    """Demonstrations by the scripted experts: how many episodes of each style."""
+
+    clean: int = 40
+    noisy: int = 0
+    slow: int = 0
+    hesitation: int = 40
+    retry: int = 40
+    detour: int = 40
+    failure: int = 40
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(min(self.styles.values(), default=1) > 0, "data: numbers of episodes must not be negative")
+        require(bool(self.styles), "data: at least one style must have episodes, for instance data.clean=40")
+
+    @property
+    def styles(self) -> dict[str, int]:
+        """{style: number of episodes} of the styles that occur."""
+        return {style: getattr(self, style) for style in STYLES if getattr(self, style)}
+
+
+@dataclass(frozen=True)
+class StoreData:
+    """A LeRobot v3 data set of the user's own."""
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.path), "data=store needs the folder of a LeRobot v3 data set: data.path=/path/to/it"
+        )
+
+
+@dataclass(frozen=True)
+class HeldOutConfig:
+    """Episodes that only measure the critic; their seeds are used for nothing else."""
+
+    clean: int = 10
+    hesitation: int = 10
+    retry: int = 10
+
+    def __post_init__(self) -> None:
+        smallest = min(self.clean, self.hesitation, self.retry)
+        require(smallest >= 1, "held_out: each style needs at least one episode")
+
+    @property
+    def styles(self) -> dict[str, int]:
+        """{style: number of episodes}."""
+        return {"clean": self.clean, "hesitation": self.hesitation, "retry": self.retry}
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How the training meets the data."""
+
+    size: int = 256  # action chunks in a batch
+    variants: int = (
+        4  # copies of every picture, each shifted by up to 3 pixels, that a frozen encoder reads once
+    )
+    dispatch: int = 50  # updates in one call of the device
+    checkpoint_seconds: float = 20.0  # a killed run loses about this much work
+
+    def __post_init__(self) -> None:
+        for name in ("size", "variants", "dispatch"):
+            require(getattr(self, name) >= 1, f"batch.{name}={getattr(self, name)} must be at least 1")
+        require(self.checkpoint_seconds >= 0, "batch.checkpoint_seconds must not be negative")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How success is measured."""
+
+    episodes: int = 50
+    horizon: int = 0  # control steps (20 a second); 0: the task's own
+    stretch: float = 1.0  # roll on to this multiple of the horizon: who gets there late?
+    execute: int = 8  # actions of every chunk that are executed before the policy looks again
+    workers: int = 0  # simulator processes; 0: one per core
+    videos: int = 2  # episodes to keep as a film
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, f"evaluate.episodes={self.episodes} must be at least 1")
+        require(
+            self.horizon >= 0, f"evaluate.horizon={self.horizon} must be positive, or 0 for the task's own"
+        )
+        require(self.stretch >= 1, f"evaluate.stretch={self.stretch} must be at least 1")
+        require(self.execute >= 1, f"evaluate.execute={self.execute} must be at least 1")
+        require(self.workers >= 0, f"evaluate.workers={self.workers} must not be negative")
+        require(self.videos >= 0, f"evaluate.videos={self.videos} must not be negative")
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """Weights & Biases. `auto`: online if this machine is logged in, else offline."""
+
+    mode: str = "auto"
+    project: str = "policy-extraction"
+
+    def __post_init__(self) -> None:
+        modes = ("auto", "online", "offline", "disabled")
+        require(self.mode in modes, f"wandb.mode={self.mode} must be one of {', '.join(modes)}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One experiment: data, critic, advantages, method, policy, evaluation."""
+
+    task: Any = MISSING
+    data: Any = MISSING
+    critic: Any = MISSING
+    advantage: Any = MISSING
+    method: Any = MISSING
+    policy: Any = MISSING
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+    train: Training = field(default_factory=Training)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    seed: int = 0  # of the training and of the evaluation; the data have their own (data.seed)
+    name: str = ""  # of the run's folder; empty: made from the choices
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        first_seed("evaluation", self.seed)
+        require(self.train.updates >= 1, f"train.updates={self.train.updates} must be at least 1")
+        require(
+            self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be positive"
+        )
+        require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")

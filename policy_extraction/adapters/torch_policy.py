@@ -1,0 +1,205 @@
+"""The adapter that makes a policy of a torch module. Nothing else in this package imports torch.
+
+The module, of the user's own, needs two methods, and a constructor that takes a PolicySpec:
+
+    log_prob(observation, action[, key]) -> [B] or [B, K]
+    sample(observation, key) -> [B, H, A]
+
+`observation` is a dict of tensors with leading axis B, what `preprocess` gave (by default
+`inputs.raw_inputs`); `key` is a torch.Generator. Where a row's noise must not depend on its neighbours
+(when acting, and where a batch names its seeds) rows go one by one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from envs.errors import UserError
+from envs.files import atomic_file
+from envs.types import Observation
+from policy_extraction.adapters.inputs import (
+    Preprocess,
+    check_chunks,
+    check_log_prob,
+    not_finite,
+    raw_inputs,
+    sampling_inputs,
+    takes_key,
+)
+from policy_extraction.adapters.schedule import ema_decay, learning_rate
+from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec, Sampling, Training
+
+
+class TorchPolicy:
+    """A `Policy` around a torch module; trains its parameters that require a gradient."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        spec: PolicySpec,
+        training: Training = Training(),  # noqa: B008
+        seed: int = 0,
+        preprocess: Preprocess | None = None,
+    ) -> None:
+        self.spec = spec
+        self.training = training
+        self.seed = seed
+        self.step = 0
+        self._read = preprocess or partial(raw_inputs, spec=spec)
+        self._options = tuple(getattr(module, "sampling_options", ()))
+        self._module: Any = module.train()
+        self._average: Any = copy.deepcopy(module).eval().requires_grad_(False)
+        self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if not self._trained:
+            raise UserError("no parameter of the policy's module requires a gradient: nothing can be trained")
+        self._device = self._trained[0].device
+        self._optimizer = torch.optim.AdamW(self._trained, weight_decay=training.weight_decay)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The module with the averaged weights."""
+        return self._average
+
+    def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
+        extra = sampling_inputs(sampling, self._options, len(observation), self.spec)
+        return self._read(observation) | extra
+
+    def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
+        inputs = self._tensors(self.preprocess(observation, sampling))
+        with torch.no_grad():
+            rows = [self._average.sample(_row(inputs, b), self._key(seed)) for b, seed in enumerate(seeds)]
+        for row in rows:
+            check_chunks(row.shape, 1, self.spec)
+        return torch.cat(rows).cpu().numpy().astype(np.float32)
+
+    def update(self, batches: Batch, method: Method) -> dict[str, float]:
+        history = [self._one_update(_at(batches, u), method) for u in range(len(batches["action"]))]
+        return {name: float(np.mean([metrics[name] for metrics in history])) for name in history[0]}
+
+    def log_prob(self, batch: Batch) -> np.ndarray:
+        seeds = batch.get("seed", np.arange(len(batch["action"])))
+        tensors = self._tensors({"observation": batch["observation"], "action": batch["action"]})
+        with torch.no_grad():
+            log_prob = self._log_prob(tensors, seeds, self._key(0))
+        return log_prob.cpu().numpy().astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        tensors = {name: tensor.detach().clone() for name, tensor in self._state().items()}
+        with atomic_file(folder / STATE_FILE) as temporary:
+            save_file(tensors, temporary, {"framework": "torch"})
+
+    def restore(self, folder: Path) -> None:
+        path = folder / STATE_FILE
+        if not path.is_file():
+            raise UserError(f"no such file: {path}")
+        try:
+            saved = load_file(path, device=str(self._device))
+        except SafetensorError as error:
+            raise UserError(f"{path} is not a whole safetensors file ({error}); train it again") from error
+        self._make_moments(int(saved["step"]) if "step" in saved else 0)
+        wanted = self._state()
+        if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in wanted.items()}:
+            raise UserError(f"{path} holds another model than this one; restore it into one of the same kind")
+        for name, tensor in wanted.items():
+            tensor.detach().copy_(saved[name])
+
+    def _one_update(self, batch: Batch, method: Method) -> dict[str, float]:
+        tensors = self._tensors({name: array for name, array in batch.items() if name != "seed"})
+        words = np.random.SeedSequence((self.seed, self.step)).generate_state(2, np.uint32)
+        with torch.random.fork_rng([] if self._device.type == "cpu" else [self._device]):
+            torch.manual_seed(int(words[0]))  # for dropout and the like
+            log_prob = self._log_prob(tensors, batch.get("seed"), self._key(words[1]))
+        if log_prob.ndim == 2 and tensors.get("behavior_log_prob", log_prob[:, 0]).ndim < 2:
+            log_prob = log_prob.mean(1)
+        loss = method.loss(torch, log_prob, tensors).mean()
+        if not loss.requires_grad:
+            raise UserError(
+                "log_prob carries no gradient: compute it from the module's parameters, undetached"
+            )
+        self._optimizer.zero_grad()
+        loss.backward()
+        norm = self._clip_gradient()
+        metrics = {"loss": loss.item(), "log_prob": log_prob.mean().item(), "grad_norm": norm}
+        if not np.isfinite(list(metrics.values())).all():
+            raise not_finite(self.step, self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = float(learning_rate(np, self.training, self.step))
+        self._optimizer.step()
+        self._move_average()
+        self.step += 1
+        return metrics
+
+    def _log_prob(self, batch: Mapping[str, Any], seeds: np.ndarray | None, key: torch.Generator) -> Any:
+        observation, action = batch["observation"], batch["action"]
+        if takes_key(type(self._module)) and seeds is not None:
+            rows = [
+                self._module.log_prob(_row(observation, b), action[b : b + 1], self._key(seed))
+                for b, seed in enumerate(seeds)
+            ]
+            for row in rows:
+                check_log_prob(row.shape, 1)
+            return torch.cat(rows)
+        noise = (key,) if takes_key(type(self._module)) else ()
+        log_prob = self._module.log_prob(observation, action, *noise)
+        check_log_prob(log_prob.shape, len(action))
+        return log_prob
+
+    def _clip_gradient(self) -> float:
+        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+        if norm > self.training.clip:
+            torch._foreach_mul_(gradients, self.training.clip / norm)
+        return norm
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        decay = float(ema_decay(np, self.training, self.step))
+        for old, new in zip(self._average.parameters(), self._module.parameters(), strict=True):
+            old.lerp_(new, 1 - decay)
+        for old, new in zip(self._average.buffers(), self._module.buffers(), strict=True):
+            old.copy_(new)
+
+    def _make_moments(self, step: int) -> None:
+        """Give the optimiser the state that it has after `step` updates, values aside."""
+        self.step = step
+        for parameter in self._trained:
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            self._optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments} if step else {}
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        """Every tensor of the training's state by name, not copied."""
+        tensors = {f"params/{name}": tensor for name, tensor in self._module.state_dict().items()}
+        tensors |= {f"ema/{name}": tensor for name, tensor in self._average.state_dict().items()}
+        for index, parameter in enumerate(self._trained):
+            moments = self._optimizer.state[parameter]
+            tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
+        return tensors | {"step": torch.tensor(self.step)}
+
+    def _tensors(self, arrays: Any) -> Any:
+        if isinstance(arrays, Mapping):
+            return {name: self._tensors(array) for name, array in arrays.items()}
+        return torch.from_numpy(np.ascontiguousarray(arrays)).to(self._device)
+
+    def _key(self, seed: Any) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(int(seed) % 2**63)
+
+
+def _at(arrays: Any, index: int) -> Any:
+    """The arrays at `index` of their leading axis, however nested."""
+    if isinstance(arrays, Mapping):
+        return {name: _at(array, index) for name, array in arrays.items()}
+    return arrays[index]
+
+
+def _row(tensors: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    """Row `index`, as a batch of one."""
+    return {name: tensor[index : index + 1] for name, tensor in tensors.items()}

@@ -1,0 +1,166 @@
+"""The built-in small VLA: cameras, instruction and proprioception to an action chunk, in JAX (flax NNX).
+
+One encoder and two heads. Extraction keeps the pretrained encoder frozen, so that its features are
+computed once and a method trains a head on them; or trains both from the pictures (`train_encoder`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from envs.errors import UserError
+from envs.files import atomic_file, load_arrays, save_arrays
+from envs.types import Observation
+from policy_extraction.adapters.inputs import raw_inputs, takes_key
+from policy_extraction.adapters.jax_policy import JaxPolicy
+from policy_extraction.adapters.tree import named_leaves, tree_like
+from policy_extraction.types import PolicySpec, Training
+from policy_extraction.vla.encoder import Encoder, VLAConfig
+from policy_extraction.vla.heads import FlowHead, TokenHead
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+BLOCK = 64  # rows that are encoded together
+
+
+class VLA(nnx.Module):
+    """The encoder and its heads."""
+
+    def __init__(self, config: VLAConfig, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.encoder = Encoder(config, rngs)
+        self.heads = nnx.Dict({"flow": FlowHead(config, rngs), "token": TokenHead(config, rngs)})
+
+
+class EndToEnd(nnx.Module):
+    """Encoder and head trained together, from pictures shifted at random."""
+
+    def __init__(self, encoder: Encoder, head: Any, shift: int = 3) -> None:
+        self.encoder = encoder
+        self.head = head
+        self.shift = shift
+        self.sampling_options = type(head).sampling_options
+
+    def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any) -> Any:
+        shift_key, head_key = jax.random.split(key)
+        features = self.encoder(random_shift(observation, shift_key, self.shift))
+        noise = (head_key,) if takes_key(type(self.head)) else ()
+        return self.head.log_prob({**observation, "features": features}, action, *noise)
+
+    def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
+        return self.head.sample({**observation, "features": self.encoder(observation)}, key)
+
+
+class EncodedInputs:
+    """`preprocess` through a frozen encoder: {"features": float32 [B, F], "words": int32 [B,
+    max_words]}.
+    """
+
+    def __init__(self, encoder: Encoder, spec: PolicySpec) -> None:
+        self.spec = spec
+        graph, state = nnx.split(encoder)
+        self._encode = jax.jit(lambda inputs: nnx.merge(graph, state)(inputs))
+
+    def __call__(self, observation: Observation) -> dict[str, np.ndarray]:
+        inputs = raw_inputs(observation, self.spec)
+        count = len(observation)
+        rows = BLOCK if count > 8 else 8
+        blocks = []
+        for start in range(0, count, rows):
+            index = np.minimum(
+                np.arange(start, start + rows), count - 1
+            )  # a short block repeats its last row
+            blocks.append(np.asarray(self._encode({name: array[index] for name, array in inputs.items()})))
+        return {"features": np.concatenate(blocks)[:count], "words": inputs["words"]}
+
+
+def vla_policy(
+    base: VLA,
+    head: str = "flow",
+    train_encoder: bool = False,
+    training: Training = Training(),  # noqa: B008
+    seed: int = 0,
+) -> JaxPolicy:
+    """A policy that starts from `base` (pretrained or not).
+
+    Args:
+        head: "flow" (flow matching) or "token" (discretised actions with an exact likelihood).
+        train_encoder: train from pictures, encoder included, instead of on the frozen encoder's features.
+    """
+    if head not in base.heads:
+        raise UserError(f"the VLA has no head {head!r}; use one of {sorted(base.heads)}")
+    spec = base.config.spec
+    if train_encoder:
+        return JaxPolicy(EndToEnd(base.encoder, base.heads[head]), spec, training, seed)
+    return JaxPolicy(base.heads[head], spec, training, seed, EncodedInputs(base.encoder, spec))
+
+
+def new_vla(config: VLAConfig, seed: int) -> VLA:
+    """A VLA with random weights."""
+    return VLA(config, nnx.Rngs(seed))
+
+
+def save_vla(vla: VLA, folder: Path) -> None:
+    """Write config.json and model.safetensors (half precision)."""
+    state = nnx.to_pure_dict(nnx.state(vla))
+    save_arrays(
+        folder / WEIGHTS_FILE, {name: leaf.astype(np.float16) for name, leaf in named_leaves(state).items()}
+    )
+    with atomic_file(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(vla.config), indent=2) + "\n")
+
+
+def load_config(folder: Path) -> VLAConfig:
+    """The shape of the VLA that `save_vla` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another version.
+    """
+    try:
+        fields = json.loads((folder / CONFIG_FILE).read_text())
+        spec = fields.pop("spec")
+        return VLAConfig(spec=PolicySpec(**{**spec, "cameras": tuple(spec["cameras"])}), **fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / CONFIG_FILE} is not a VLA's config ({error}); pretrain it again"
+        ) from error
+
+
+def load_vla(folder: Path) -> VLA:
+    """What `save_vla` wrote.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another version.
+    """
+    config = load_config(folder)
+    vla = new_vla(config, seed=0)
+    arrays, _ = load_arrays(folder / WEIGHTS_FILE)
+    state = tree_like(nnx.to_pure_dict(nnx.state(vla)), arrays, folder / WEIGHTS_FILE)
+    nnx.update(vla, nnx.State(state))
+    return vla
+
+
+def random_shift(inputs: Mapping[str, Any], key: Any, pixels: int) -> dict[str, Any]:
+    """Shift every picture by up to ± `pixels` in both directions, edges repeated; other inputs stay."""
+    shifted = dict(inputs)
+    for name in inputs:
+        if name.startswith("images."):
+            key, own = jax.random.split(key)
+            offsets = jax.random.randint(own, (len(inputs[name]), 2), 0, 2 * pixels + 1)
+            shifted[name] = jax.vmap(partial(_shift, pixels=pixels))(inputs[name], offsets)
+    return shifted
+
+
+def _shift(image: Any, offset: Any, pixels: int) -> Any:
+    padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)), mode="edge")
+    return jax.lax.dynamic_slice(padded, (offset[0], offset[1], 0), image.shape)

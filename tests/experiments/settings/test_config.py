@@ -1,0 +1,173 @@
+"""Every mistake on a command line is one line that says what is wrong and what is the nearest right thing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from envs.errors import UserError
+from experiments.settings.cli import configurations
+from experiments.settings.command import command, explain
+from experiments.settings.config import RunConfig
+from policy_extraction.methods import METHODS
+
+PLUGIN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class RWR:
+    beta: float = 1.0
+    def select(self, dataset): return dataset
+    def loss(self, xp, log_prob, batch): return -log_prob
+
+class NotADataclass:
+    pass
+"""
+
+
+def configuration(*arguments) -> RunConfig:
+    [config] = configurations("run", list(arguments))
+    return config
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    (tmp_path / "my_method.py").write_text(PLUGIN)
+    (tmp_path / "broken.py").write_text("import no_such_library_anywhere")
+    (tmp_path / "unreadable.py").write_text("def (")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("my_method", "broken", "unreadable"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("method=awrr", "unknown method 'awrr'; did you mean 'awr'?"),
+        ("task=stak", "unknown task 'stak'; did you mean 'stack'?"),
+        ("policy=vla_tokens", "unknown policy 'vla_tokens'; did you mean 'vla_token'?"),
+        ("critic=wmv", "unknown critic 'wmv'; did you mean 'wvm'?"),
+        ("advantage=td", "unknown advantage 'td'"),
+        ("method=", "unknown method ''"),
+        ("task=null", "unknown task 'None'"),
+        ("method.temprature=3", "unknown setting 'method.temprature'; did you mean 'method.temperature'?"),
+        ("temperature=3", "unknown setting 'temperature'; did you mean 'method.temperature'?"),
+        ("evaluate.episode=3", "did you mean 'evaluate.episodes'?"),
+        ("qqq=1", "unknown setting 'qqq'"),
+        ("method.temperature=hot", "method.temperature=hot: the value must be a number"),
+        ("seed=1.5", "seed=1.5: the value must be a whole number"),
+        ("seed=-1", "seed=-1 is out of range"),
+        ("train=3", "several settings"),
+        ("train.updates=0", "train.updates=0 must be at least 1"),
+        ("evaluate.episodes=0", "evaluate.episodes=0 must be at least 1"),
+        ("task.robot=Pandda", "did you mean Panda?"),
+        ("data.clean=-1", "must not be negative"),
+        ("data=store", "data.path="),
+        ("critic=sidecar", "critic.path="),
+        ("critic=gvl", "critic=gvl needs a model: critic.vlm.model="),
+        ("critic.vlm.model=x", "unknown setting 'critic.vlm.model'"),
+        ("critic=my_method:__doc__", "is no critic"),
+        ("wandb.mode=of", "auto, online, offline, disabled"),
+        ("name=a/b", "no slashes"),
+        ("method", "write key=value"),
+        ("seed=[1", "cannot be read as key=value"),
+        ("+extra=1", "cannot be added"),
+        ("~method", "cannot be removed"),
+        ("method=nowhere_at_all:RWR", "no module 'nowhere_at_all'"),
+        ("task=nowhere_at_all:RWR", "no module 'nowhere_at_all'"),
+        ("method=my_method:RWRR", "did you mean my_method:RWR?"),
+        ("method=my_method:NotADataclass", "must be a frozen dataclass"),
+        ("task=my_method:RWR", "cannot come from outside"),
+        ("method=broken:RWR", "needs 'no_such_library_anywhere'"),
+        ("method=unreadable:RWR", "SyntaxError"),
+    ],
+)
+def test_mistakes_are_one_line(plugin, argument, message):
+    with pytest.raises(UserError) as caught:
+        configuration(argument)
+    line = explain(caught.value)
+    assert line is not None and message in line and "\n" not in line
+
+
+def test_settings_of_every_kind_arrive_as_objects(plugin):
+    config = configuration(
+        "critic=train",
+        "method=filtered_bc",
+        "method.keep=0.5",
+        "seed=3",
+        "critic.model.video.layers=2",
+        "task.robot=UR5e",
+    )
+    assert config.method == METHODS["filtered_bc"](keep=0.5)
+    assert (config.seed, config.critic.model.video.layers, config.task.robot) == (3, 2, "UR5e")
+    assert config.critic.model.video.patch == (4, 4, 4)
+    assert hash(config.method) == hash(METHODS["filtered_bc"](keep=0.5))
+
+
+def test_parts_from_outside_bring_their_settings(plugin):
+    config = configuration("method=my_method:RWR", "method.beta=2.5")
+    assert type(config.method).__name__ == "RWR" and config.method.beta == 2.5
+    assert configuration("policy=my_method:NotADataclass").policy.module == "my_method:NotADataclass"
+    assert configuration("critic=my_method:NotADataclass").critic.module == "my_method:NotADataclass"
+
+
+def test_lists_are_all_combinations():
+    configs = configurations("run", ["method=bc,awr", "seed=0,1,2", "method=bc,awr"])
+    assert len(configs) == 12  # the last word counts for what it says, as in Hydra
+    configs = configurations("run", ["method=awr", "method.temperature=1,10", "seed=0,1"])
+    assert [(config.method.temperature, config.seed) for config in configs] == [
+        (1, 0),
+        (1, 1),
+        (10, 0),
+        (10, 1),
+    ]
+
+
+def test_full_disks_and_mistakes_leave_with_status_2(capsys):
+    def full():
+        raise RuntimeError("while saving") from OSError(28, "No space left on device", "/data/x")
+
+    def deep():
+        raise ValueError("worker: No space left on device")
+
+    def mistaken():
+        raise UserError("first line\n  second line")
+
+    for main, message in (
+        (full, "disk is full (/data/x)"),
+        (deep, "disk is full"),
+        (mistaken, "first line second line"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            command(main)()
+        assert left.value.code == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_defects_keep_their_traceback():
+    def defect():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command(defect)()
+
+
+def test_the_command_itself_leaves_with_status_2_and_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "method=awrr"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and "did you mean 'awr'" in done.stderr
+
+
+def test_all_settings_are_listed():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "method=filtered_bc_binary", "--cfg", "job"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "rule: binary" in done.stdout

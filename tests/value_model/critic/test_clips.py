@@ -1,0 +1,50 @@
+"""Which frames training clips are made of."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.value_model.synthetic import MICRO
+from value_model.critic.clips import LatentData, clip_frames, sample_clips
+from value_model.critic.config import ClipConfig
+
+STRIDE = 4
+
+
+def test_clips_around_a_frame_show_it() -> None:
+    around = jnp.arange(40, 160)
+    length = jnp.full(len(around), 200)
+    frames = np.asarray(clip_frames(jax.random.key(0), length, ClipConfig(), STRIDE, around))
+    moving = np.ptp(frames, axis=1) > 0
+    shown = (frames[:, 1:5] == np.asarray(around)[:, None]).any(axis=1)
+    assert shown[moving].all() and moving.mean() > 0.8
+    assert {-STRIDE, STRIDE} == set(np.diff(frames[moving], axis=1).ravel())
+
+
+def test_clips_around_nothing_are_as_ever() -> None:
+    length = jnp.full(50, 80)
+    usual = clip_frames(jax.random.key(3), length, ClipConfig(), STRIDE)
+    same = clip_frames(jax.random.key(3), length, ClipConfig(), STRIDE, jnp.full(50, -1))
+    assert np.array_equal(usual, same)
+
+
+def test_focus_draws_that_share_of_the_clips() -> None:
+    frames, lapses = 1000, jnp.arange(500, 510)
+    data = LatentData(
+        latents=jnp.zeros((frames, 1, 1, 1)),
+        values=jnp.arange(frames, dtype=jnp.float32),  # a clip's values tell its frames
+        start=jnp.array([0, 400]),
+        length=jnp.array([400, 600]),
+        words=jnp.zeros((2, 3), jnp.int32),
+        lapses=lapses,
+    )
+    clip = ClipConfig(rewind=0.0, plateau=0.0, focus=0.5)
+    config = dataclasses.replace(MICRO, clip=clip)
+    values = np.asarray(sample_clips(data, jax.random.key(0), 4000, config, STRIDE).values[:, 1:])
+    share = np.isin(values, np.asarray(lapses)).any(axis=1).mean()
+    assert 0.5 < share < 0.56  # half on purpose, and about 13 of 600 starts by chance
+    without = data._replace(lapses=lapses[:0])
+    values = np.asarray(sample_clips(without, jax.random.key(0), 4000, config, STRIDE).values[:, 1:])
+    assert np.isin(values, np.asarray(lapses)).any(axis=1).mean() < 0.08

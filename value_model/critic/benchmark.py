@@ -1,0 +1,149 @@
+"""How fast labelling and training are, beside the rate of plain matrix products on the same machine in the same run.
+
+The share counts model operations only (`value_model.critic.flops`): what rematerialisation computes again, reading, resizing
+and checks are time without operations.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from envs.text import MAX_WORDS, word_ids
+from envs.types import Episode
+from value_model.critic.clips import LatentData
+from value_model.critic.config import WVMConfig
+from value_model.critic.flops import label_flops, train_flops
+from value_model.critic.network import WVMNetwork
+from value_model.critic.train import train_network
+from value_model.critic.wvm import SEQUENCES, WVM
+from value_model.video.tokenizer import Tokenizer
+
+LENGTH = 160  # frames of a made-up episode, as many as a demonstration has
+INSTRUCTION = "put the red cube on the green cube"
+SIDE = 1024  # of the matrices whose product is timed
+PRODUCTS = 10  # of them after each piece of work
+
+
+class Meter:
+    """Times pieces of work, and after each of them plain products of matrices, so that both see the same machine."""
+
+    def __init__(self, precision: str) -> None:
+        self._matrix = jnp.ones((SIDE, SIDE), precision)
+        self._product = jax.jit(jnp.matmul)
+        self._product(self._matrix, self._matrix).block_until_ready()
+        self.seconds: list[float] = []
+        self.rates: list[float] = []
+        self._began = time.perf_counter()
+
+    def lap(self) -> None:
+        """A piece of work is done; the next begins when this returns."""
+        self.seconds.append(time.perf_counter() - self._began)
+        began = time.perf_counter()
+        for _ in range(PRODUCTS):
+            self._product(self._matrix, self._matrix).block_until_ready()
+        self.rates.append(PRODUCTS * 2 * SIDE**3 / (time.perf_counter() - began))
+        self._began = time.perf_counter()
+
+    def speed(self, things: int, flops: int) -> dict[str, float]:
+        """From the median piece, the first left out, of `things` things of `flops` operations: things a second, the
+        rate of products alone, and the share of it."""
+        per_s, rate = things / float(np.median(self.seconds[1:])), float(np.median(self.rates[1:]))
+        return {"per_s": per_s, "matmul_flops_per_s": rate, "matmul_share": per_s * flops / rate}
+
+
+def measure_label(
+    config: WVMConfig, groups: int, progress: Callable[[int], object] | None = None
+) -> dict[str, float]:
+    """Labelling made-up episodes as they stream by, from uint8 pictures to values, a group in lockstep at a time.
+
+    Returns:
+        frames_per_s, flops_per_frame, matmul_flops_per_s, matmul_share, and peak_rss_mb, the process's peak memory, which
+        does not depend on the number of groups.
+    """
+    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
+    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)))
+    size = -(-SEQUENCES // critic.encoder.stride(config.data_fps))
+    meter = Meter(config.inference.precision)
+    for number, _ in enumerate(critic.label(_episodes(config, size * (groups + 1))), start=1):
+        if number % size == 1:  # the first values of a group come when all of it is done
+            meter.lap()
+            if progress is not None:
+                progress(size * LENGTH)
+    flops = label_flops(config)
+    found = meter.speed(size * LENGTH, flops)
+    return {"frames_per_s": found.pop("per_s"), "flops_per_frame": flops, **found, "peak_rss_mb": _peak()}
+
+
+def measure_train(
+    config: WVMConfig, dispatches: int, progress: Callable[[int], object] | None = None
+) -> dict[str, float]:
+    """Training on made-up latents by the trainer itself.
+
+    Args:
+        dispatches: compiled calls, of `updates_per_dispatch` updates each.
+
+    Returns:
+        clips_per_s, flops_per_clip, matmul_flops_per_s, matmul_share and peak_rss_mb.
+    """
+    updates = dispatches * config.optim.updates_per_dispatch
+    optim = replace(config.optim, updates=updates, checkpoint_every=updates, video_updates=0)
+    config = replace(config, optim=optim)
+    meter = Meter(optim.precision)
+
+    def tick(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        meter.lap()
+        if progress is not None:
+            progress(optim.updates_per_dispatch)
+
+    with tempfile.TemporaryDirectory() as folder:
+        network = WVMNetwork(config, rngs=nnx.Rngs(0))
+        train_network(network, _latents(config), 1, Path(folder), 0, tick)
+    flops = train_flops(config)
+    found = meter.speed(optim.updates_per_dispatch * optim.batch, flops)
+    return {"clips_per_s": found.pop("per_s"), "flops_per_clip": flops, **found, "peak_rss_mb": _peak()}
+
+
+def _peak() -> float:
+    """The process's peak memory so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _episodes(config: WVMConfig, count: int) -> Iterator[Episode]:
+    random, size = np.random.default_rng(0), config.tokenizer.image_size
+    pictures = random.integers(0, 256, (LENGTH, size, size, 3), np.uint8)
+    for seed in range(count):
+        yield Episode(
+            images=dict.fromkeys(config.cameras, pictures),
+            proprio=np.zeros((LENGTH, 1), np.float32),
+            actions=np.zeros((LENGTH, 1), np.float32),
+            rewards=np.zeros(LENGTH, np.float32),
+            environment_state=np.zeros((LENGTH, 0), np.float32),
+            success=True,
+            task="made up",
+            instruction=INSTRUCTION,
+            robot="none",
+            seed=seed,
+            fps=config.data_fps,
+        )
+
+
+def _latents(config: WVMConfig, episodes: int = 16) -> LatentData:
+    frames = episodes * LENGTH
+    return LatentData(
+        latents=jax.random.normal(jax.random.key(0), (frames, *config.latent_shape)),
+        values=jnp.tile(jnp.linspace(0.0, 1.0, LENGTH), episodes),
+        start=jnp.arange(episodes, dtype=jnp.int32) * LENGTH,
+        length=jnp.full(episodes, LENGTH, jnp.int32),
+        words=jnp.broadcast_to(jnp.asarray(word_ids(INSTRUCTION)), (episodes, MAX_WORDS)),
+        lapses=jnp.zeros(0, jnp.int32),
+    )

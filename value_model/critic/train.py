@@ -1,0 +1,271 @@
+"""Training a world value model: its tokenizer first, then the two streams on cached latents.
+
+    episodes ─ sample of frames ─→ tokenizer ─ every frame encoded once ─→ latents on the device ─→ WVM
+
+A killed run resumes from its last checkpoint in `folder` and ends with the same weights as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from envs.errors import UserError
+from envs.store import Store
+from envs.text import word_ids
+from envs.types import Episode
+from value_model.critic.clips import HostClips, LatentData, sample_clips
+from value_model.critic.config import WVMConfig
+from value_model.critic.gradients import loss_gradients, split_network
+from value_model.critic.metrics.episodes import true_progress
+from value_model.critic.network import Clip, WVMNetwork
+from value_model.critic.wvm import WVM, load_wvm
+from value_model.video.encoder import FrameEncoder
+from value_model.video.frames import Episodes, episode_frames, watch
+from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.video.recipe import claim, make_optimizer
+from value_model.video.sharding import check_batch, device_mesh, place_state
+from value_model.video.tokenizer import Tokenizer, tokenizer_loss
+
+EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
+MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
+SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
+
+
+def train_wvm(
+    episodes: Episodes,
+    config: WVMConfig,
+    folder: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> WVM:
+    """Train on episodes of every quality. The value of an expert's is t / (T - 1); where it is unknown, only the video
+    stream learns.
+
+    Deviates from arXiv 2606.24742, which trains on experts alone, where the caller adds episodes with one marked
+    hesitation or retry: their value is the benchmark's piecewise linear curve.
+
+    Args:
+        episodes: read several times, one episode at a time.
+        folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
+        seed: of the weights, clips and noise.
+        progress: called after every dispatch, see `loop.Progress`.
+
+    Raises:
+        UserError: no expert episode; the folder belongs to another run; a loss is not finite.
+    """
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)})
+    if (folder / "model.safetensors").is_file():
+        return load_wvm(folder)
+    tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
+    data, stride = encode_episodes(critic.encoder, episodes)
+    mesh = device_mesh()
+    network = train_network(critic.network, data, stride, folder / "network", seed, progress, mesh)
+    critic = WVM(config, tokenizer, network, mesh)
+    critic.save(folder)
+    return critic
+
+
+def is_known(episode: Episode) -> bool:
+    """Whether this episode's true values are known: a success that is an expert's, or whose lapse is marked."""
+    marked = episode.style in MARKED_STYLES and len(episode.segments) == 1
+    return episode.success and (episode.style in EXPERT_STYLES or marked)
+
+
+def training_values(episode: Episode, marked: bool) -> np.ndarray:
+    """True values float32 [T]; NaN where they are unknown, as those of lapses are unless `marked` ones count."""
+    if is_known(episode) and (marked or not episode.segments):
+        return true_progress(len(episode), episode.segments)
+    return np.full(len(episode), np.nan, np.float32)
+
+
+def train_tokenizer(
+    episodes: Episodes, config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
+) -> Tokenizer:
+    """The VAE, trained on a sample of single camera views from the training episodes."""
+    settings = config.tokenizer
+    frames = jnp.asarray(_sample_frames(episodes, config, seed))
+    graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: jax.Array):
+        tokenizer = nnx.merge(graph, params, statistics, copy=True)
+        keys = jax.random.split(key)
+        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
+        value, mean = tokenizer_loss(tokenizer, frames[rows], keys[1], settings.kl_weight)
+        tokenizer.track(jax.lax.stop_gradient(mean))
+        return value, nnx.split(tokenizer, nnx.Param, ...)[2]
+
+    def update(state, number: jax.Array, frames: jax.Array):
+        params, statistics, optimizer_state = state
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
+            params, statistics, key, frames
+        )
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, statistics, optimizer_state), {"loss": value, "grad_norm": norm}
+
+    state = (params, statistics, optimizer.init(params))
+    every = max(settings.updates // 4, 1)
+    params, statistics, _ = run_updates(
+        "tokenizer",
+        update,
+        state,
+        frames,
+        settings.updates,
+        folder,
+        per_dispatch=settings.updates_per_dispatch,
+        checkpoint_every=every,
+        progress=progress,
+    )
+    return nnx.merge(graph, params, statistics, copy=True)
+
+
+def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentData, int]:
+    """Latents of all episodes on the device, and the stride in frames of the model's frame rate.
+
+    Every other episode is resized without antialiasing, so that the critic reads both kinds of picture.
+    """
+    config = encoder.config
+    latents, values, lengths, words, strides = [], [], [], [], set()
+    lapses = [np.zeros(0, np.int64)]
+    for number, episode in enumerate(watch(episodes, config.cameras)):
+        if len(episode) < 2:
+            continue
+        frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
+        latents.append(encoder.encode(frames))
+        values.append(training_values(episode, config.clip.marked))
+        if config.clip.marked and is_known(episode):
+            first = sum(lengths)
+            lapses += [np.arange(first + part.start, first + part.end + 1) for part in episode.segments]
+        lengths.append(len(episode))
+        words.append(word_ids(episode.instruction))
+        strides.add(encoder.stride(episode.fps))
+    if len(strides) > 1:
+        raise UserError("the training episodes have different frame rates; train on episodes of one rate")
+    if not any(np.isfinite(part).all() for part in values):
+        raise UserError(f"no expert episode to train on: need successes of style {', '.join(EXPERT_STYLES)}")
+    data = LatentData(
+        latents=jnp.asarray(np.concatenate(latents)),
+        values=jnp.asarray(np.concatenate(values)),
+        start=jnp.asarray(np.cumsum([0, *lengths[:-1]]), jnp.int32),
+        length=jnp.asarray(lengths, jnp.int32),
+        words=jnp.asarray(np.stack(words)),
+        lapses=jnp.asarray(np.concatenate(lapses), jnp.int32),
+    )
+    return data, strides.pop()
+
+
+def train_network(
+    network: WVMNetwork,
+    clips: LatentData | HostClips,
+    stride: int,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+    mesh: Mesh | None = None,
+) -> WVMNetwork:
+    """Both streams, trained together; before it, if asked for, the video stream alone.
+
+    Args:
+        network: to start from. On a mesh its parameters are moved there, and it cannot be used any more.
+        clips: latents on the device that clips are drawn from, or a source of clips on the host.
+        stride: frames of the latents from one of a clip to the next; a source on the host has its own.
+        mesh: the devices to train on (`sharding.device_mesh`); None for the default one.
+
+    Raises:
+        UserError: the batch cannot be split evenly over the devices; a loss is not finite.
+    """
+    optim = network.config.optim
+    check_batch(optim.batch, optim.accumulate, mesh)
+    if optim.video_updates:
+        alone = optim.video_updates
+        network = _train(
+            network, clips, stride, folder / "video", seed + 1, alone, progress, mesh, video_only=True
+        )
+    return _train(network, clips, stride, folder, seed, optim.updates, progress, mesh)
+
+
+def _train(
+    network: WVMNetwork,
+    clips: LatentData | HostClips,
+    stride: int,
+    folder: Path,
+    seed: int,
+    updates: int,
+    progress: Progress | None,
+    mesh: Mesh | None,
+    video_only: bool = False,
+) -> WVMNetwork:
+    config, optim = network.config, network.config.optim
+    graph, fixed, params = split_network(network, video_only)
+    fixed = place_state(fixed, mesh)
+    optimizer = make_optimizer(optim, updates)
+
+    def update(state, number: jax.Array, data: LatentData | Clip):
+        params, optimizer_state = state
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        if isinstance(data, LatentData):
+            data = sample_clips(data, keys[0], optim.batch, config, stride)
+        gradients, metrics = loss_gradients(config, graph, fixed, params, data, keys[1], video_only)
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, optimizer_state), {**metrics, "grad_norm": norm}
+
+    params, _ = run_updates(
+        "video model" if video_only else "value model",
+        update,
+        (params, optimizer.init(params)),
+        clips,
+        updates,
+        folder,
+        per_dispatch=optim.updates_per_dispatch,
+        checkpoint_every=optim.checkpoint_every,
+        progress=progress,
+        mesh=mesh,
+    )
+    return nnx.merge(graph, fixed, params)
+
+
+def _some(episodes: Episodes, config: WVMConfig, random: np.random.Generator) -> Iterator[Episode]:
+    """Of stores only as many episodes, at random, as hold several times the frames that are wanted."""
+    stores = [episodes] if isinstance(episodes, Store) else list(episodes)
+    if not all(isinstance(store, Store) for store in stores):
+        yield from watch(episodes, config.cameras)
+        return
+    views = len(config.cameras) * sum(store.total_frames for store in stores)
+    share = SURPLUS * config.tokenizer.frames / max(views, 1)
+    for store in stores:
+        wanted = [camera for camera in config.cameras if camera in store.cameras]
+        for index in range(len(store)):
+            if random.random() < share:
+                yield store.episode(index, wanted)
+
+
+def _sample_frames(episodes: Episodes, config: WVMConfig, seed: int) -> np.ndarray:
+    """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
+    random = np.random.default_rng(seed)
+    size, limit = config.tokenizer.image_size, config.tokenizer.frames
+    reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
+    for number, episode in enumerate(_some(episodes, config, random)):
+        smooth = number % 2 == 0
+        views = np.concatenate(
+            np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
+        )
+        for view in views:
+            place = seen if seen < limit else int(random.integers(seen + 1))
+            if place < limit:
+                reservoir[place] = view
+            seen += 1
+    if not seen:
+        raise UserError("no episode to train on")
+    return reservoir[: min(seen, limit)]

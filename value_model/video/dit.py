@@ -1,0 +1,112 @@
+"""The video stream: a video DiT of Wan's architecture over latents, with one flow time per latent frame.
+
+Dimension letters: B batch, T latent frames, h and w latent height and width, C channels, F token frames, S tokens per
+frame, W width, N tokens.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from value_model.video.blocks import Stream, rotary_angles, rotate
+from value_model.video.config import VideoConfig
+
+
+def patchify(latents: jax.Array, patch: tuple[int, int, int]) -> jax.Array:
+    """[B, T, h, w, C] to [B, F, S, pt·ph·pw·C]."""
+    batch, frames, height, width, channels = latents.shape
+    pt, ph, pw = patch
+    x = latents.reshape(batch, frames // pt, pt, height // ph, ph, width // pw, pw, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, frames // pt, -1, pt * ph * pw * channels)
+
+
+def unpatchify(tokens: jax.Array, patch: tuple[int, int, int], height: int, width: int) -> jax.Array:
+    """[B, F, S, pt·ph·pw·C] to [B, T, height, width, C], the inverse of `patchify`."""
+    batch, frames = tokens.shape[:2]
+    pt, ph, pw = patch
+    x = tokens.reshape(batch, frames, height // ph, width // pw, pt, ph, pw, -1)
+    return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames * pt, height, width, -1)
+
+
+class VideoDiT(nnx.Module):
+    """Velocities of latents. Called, it runs alone; the world value model runs its `stream.blocks` beside its own."""
+
+    def __init__(self, config: VideoConfig, latent_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
+        self.patch = config.patch
+        self.heads = config.heads
+        self.text_tokens = config.text_tokens
+        self.latent_shape = latent_shape
+        token = config.patch[0] * config.patch[1] * config.patch[2] * latent_shape[2]
+        self.stream = Stream(
+            layers=config.layers,
+            width=config.width,
+            heads=config.heads,
+            feedforward=config.feedforward,
+            joint_width=config.width,
+            inputs=token,
+            outputs=token,
+            text_width=config.text_width,
+            time_width=config.time_width,
+            rngs=rngs,
+        )
+
+    def __call__(self, latents: jax.Array, tau: jax.Array, text: jax.Array) -> jax.Array:
+        """Velocities y − ε [B, T, h, w, C] of noised latents: all of Wan's transformer, with full attention.
+
+        Args:
+            latents: [B, T, h, w, C].
+            tau: flow time of each token frame [B, F], or of each token [B, F, S]; 1 is clean.
+            text: embedded words [B, L, text_width], filled up with zeros; L may be shorter than `text_tokens`.
+        """
+        x = self.tokens(latents)
+        shape = x.shape
+        if tau.ndim == 3:  # every token a frame of its own
+            x, tau = x.reshape(shape[0], -1, 1, shape[-1]), tau.reshape(shape[0], -1)
+        read, (time, modulation) = self.stream.text(text, self.text_tokens), self.stream.time(tau)
+        angles = self.angles(shape[1], first=0)
+        graph, layers = nnx.split(self.stream.blocks)
+
+        def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, None]:
+            block = nnx.merge(graph, params)
+            query, key, value = block.project(x, modulation)
+            query, key = (rotate_heads(part, angles, self.heads) for part in (query, key))
+            return block.finish(x, attend(query, key, value, self.heads), read, modulation), None
+
+        x, _ = jax.lax.scan(layer, x, layers)
+        return unpatchify(
+            self.stream.read_out(x, time).reshape(*shape[:-1], -1), self.patch, *self.latent_shape[:2]
+        )
+
+    def tokens(self, latents: jax.Array) -> jax.Array:
+        """Latents [B, T, h, w, C] to tokens [B, F, S, W]."""
+        return self.stream.embed(patchify(latents, self.patch))
+
+    def angles(self, frames: int, first: int = 1) -> jax.Array:
+        """Rotary angles [F·S, head_width / 2] of `frames` token frames; the first one after the prefix latent is at 1."""
+        height, width = self.latent_shape[0] // self.patch[1], self.latent_shape[1] // self.patch[2]
+        grid = jnp.meshgrid(
+            jnp.arange(first, first + frames), jnp.arange(height), jnp.arange(width), indexing="ij"
+        )
+        positions = jnp.stack([axis.reshape(-1) for axis in grid], axis=-1)
+        return rotary_angles(positions, self.stream.embed.out_features // self.heads)
+
+    def velocity(self, x: jax.Array, time: jax.Array) -> jax.Array:
+        """Velocities [B, T, h, w, C] of tokens [B, F, S, W] after the last layer."""
+        return unpatchify(self.stream.read_out(x, time), self.patch, *self.latent_shape[:2])
+
+
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, heads: int, mask: jax.Array | None = None
+) -> jax.Array:
+    """Multi-head attention of query, key, value [B, N, W] that are rotated already; mask bool [N, N], True = may see."""
+    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
+    return jax.nn.dot_product_attention(*split, mask=None if mask is None else mask[None, None]).reshape(
+        query.shape
+    )
+
+
+def rotate_heads(x: jax.Array, angles: jax.Array, heads: int) -> jax.Array:
+    """Rotary embedding of [B, N, W], head by head."""
+    return rotate(x.reshape(*x.shape[:2], heads, -1), angles).reshape(x.shape)

@@ -1,0 +1,71 @@
+"""From frames to latents: what a trained model, critic or simulator, sees of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from envs.errors import UserError
+from value_model.video.config import VideoModelConfig
+from value_model.video.frames import check_frames, resize
+from value_model.video.sharding import place_batch, replicate
+from value_model.video.tokenizer import Tokenizer
+
+ENCODE_BATCH = 128
+
+
+class FrameEncoder:
+    """The frozen tokenizer at the configured cameras and picture size, and at `fps` frames a second."""
+
+    def __init__(
+        self, config: VideoModelConfig, fps: float, tokenizer: Tokenizer, mesh: Mesh | None = None
+    ) -> None:
+        self.config = config
+        self.fps = fps
+        self.tokenizer = tokenizer
+        self._mesh = mesh
+        self._encode = nnx.jit(lambda tokenizer, views: tokenizer.encode(views))
+
+    @cached_property
+    def _computed(self) -> Tokenizer:
+        """The tokenizer, whole on every device."""
+        graph, state = nnx.split(self.tokenizer)
+        return nnx.merge(graph, replicate(state, self._mesh))
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
+        count = len(self.config.cameras)
+        views = np.concatenate(np.split(frames, count, axis=2))
+        parts = []
+        for start in range(0, len(views), ENCODE_BATCH):
+            part = views[start : start + ENCODE_BATCH]
+            padded = np.concatenate([part, np.zeros((ENCODE_BATCH - len(part), *part.shape[1:]), np.uint8)])
+            placed = place_batch(padded, self._mesh)
+            parts.append(np.asarray(self._encode(self._computed, placed))[: len(part)])
+        return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
+
+    def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Latents of videos uint8 [T, H, W · cameras, 3], the cameras side by side; resized if need be.
+
+        Raises:
+            UserError: frames of a wrong type or shape.
+        """
+        size, count = self.config.tokenizer.image_size, len(self.config.cameras)
+        for video in videos:
+            check_frames(video)
+            if count > 1 and video.shape[2] != count * video.shape[1]:
+                raise UserError(
+                    f"the model sees {count} square views side by side ({', '.join(self.config.cameras)}), but a video's "
+                    f"frames are {video.shape[1]}×{video.shape[2]}"
+                )
+        return [self.encode(resize(video, size, size * count)) for video in videos]
+
+    def stride(self, fps: float) -> int:
+        """How many frames of a video at `fps` the model steps at a time."""
+        if not fps > 0:
+            raise UserError(f"fps must be positive, not {fps}")
+        return max(1, round(fps / self.fps))
