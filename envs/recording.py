@@ -2,111 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from envs.contract import EnvSpec, Start
+from envs.errors import UserError
 from envs.files import atomic_file
 from envs.store.video import VideoWriter, find_codec
-from envs.types import Observation
+from envs.types import Episode, Observation
+
+POLICY_STYLE = "policy"  # of an episode that a policy made
+
+
+@dataclass(frozen=True)
+class Film:
+    """What an episode showed at some of its control steps, always at the first and after the last.
+
+    step: int64 [F], after how many control steps; images: {camera: uint8 [F, H, W, 3]}; proprio: float32 [F, P];
+    environment_state: float32 [F, S].
+    """
+
+    step: np.ndarray
+    images: Mapping[str, np.ndarray]
+    proprio: np.ndarray
+    environment_state: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __getitem__(self, index: slice | np.ndarray) -> Film:
+        """The moments at `index` (a slice, or an integer or bool array)."""
+        images = {camera: frames[index] for camera, frames in self.images.items()}
+        return Film(self.step[index], images, self.proprio[index], self.environment_state[index])
+
+    def every(self, steps: int) -> Film:
+        """Those whose control step `steps` divides, and the last."""
+        chosen = self.step % steps == 0
+        chosen[-1] = True
+        return self[chosen]
+
+    def side_by_side(self, cameras: Sequence[str] = ()) -> np.ndarray:
+        """uint8 [F, H, W · cameras, 3]: the cameras (default all), which must be of one height, in their order."""
+        return np.concatenate([self.images[camera] for camera in cameras or self.images], axis=2)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """An episode as the policy met it: D decisions, each followed by up to `execute` control steps.
+    """An episode as the policy met it: D decisions, each followed by up to K control steps, L in all.
 
     observation: length D; environment_state: float32 [D, S];
     chunks: float32 [D, H, A], as the policy gave them; executed: int64 [D], how many of each were executed;
-    act_seeds: int64 [D], what they were drawn with; last: the observation after the last action, length 1;
-    frames: uint8 [F, S, S · cameras, 3], all cameras side by side at steps 0, k, 2k, … of the episode, F = 0 where
-    the pool has no `frame_every` = k.
+    rewards: float32 [L], of each control step;
+    act_seeds: int64 [D], what the chunks were drawn with; last: the observation after the last action, length 1;
+    film: None where none was asked for.
     """
 
     observation: Observation
     environment_state: np.ndarray
     chunks: np.ndarray
     executed: np.ndarray
+    rewards: np.ndarray
     act_seeds: np.ndarray
     last: Observation
-    frames: np.ndarray
+    film: Film | None
+
+    def actions(self) -> np.ndarray:
+        """What was executed at every control step: float32 [L, A] in [-1, 1]."""
+        parts = [chunk[:count] for chunk, count in zip(self.chunks, self.executed, strict=True)]
+        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Rollout:
     """One episode of a policy.
 
-    repeat: how many earlier rollouts of the same call had the same seed;
-    length: control steps until success, or the horizon.
+    repeat: how many earlier rollouts of the same call had the same seed; success: None where it is not known;
+    length: control steps until the end; reward: summed over them.
     """
 
     seed: int
     repeat: int
-    success: bool
+    success: bool | None
     length: int
+    reward: float
     recording: Recording | None = None
+
+    def episode(self, spec: EnvSpec, task: str, robot: str) -> Episode:
+        """The rollout as data, one frame a control step; it has to be recorded and filmed at every step.
+
+        As in every `Episode`, the picture after the last action is left out.
+        """
+        recording = self.recording
+        if recording is None or recording.film is None or len(recording.film) != self.length + 1:
+            raise UserError("a rollout becomes an episode if it is recorded and filmed: record=True, film=1")
+        film = recording.film[:-1]
+        return Episode(
+            images=film.images,
+            proprio=film.proprio,
+            actions=recording.actions(),
+            rewards=recording.rewards,
+            environment_state=film.environment_state,
+            success=self.success,
+            task=task,
+            instruction=recording.observation.instruction[0],
+            robot=robot,
+            seed=self.seed,
+            fps=spec.control_rate,
+            style=POLICY_STYLE,
+        )
 
 
 class EpisodeLog:
-    """Collects one episode while it runs."""
+    """Collects one episode while it runs: number `number` of a call, filmed every `film` control steps."""
 
-    def __init__(self, number: int, seed: int, repeat: int, video: bool) -> None:
-        self.number, self.seed, self.repeat, self.video = number, seed, repeat, video
+    def __init__(self, number: int, start: Start, repeat: int, film: int) -> None:
+        self.number, self.start, self.repeat, self.film_every = number, start, repeat, film
         self.decisions = 0
-        self._length = 0
-        self._success = False
+        self._rewards: list[np.ndarray] = []
+        self._success: bool | None = None
         self._rows: list[dict[str, Any]] = []
         self._last: Observation | None = None
-        self._frames: list[np.ndarray] = []
+        self._film: list[Film] = []
 
-    def add_frames(self, frames: np.ndarray) -> None:
-        """Pictures uint8 [N, S, S, 3] that follow those before."""
-        self._frames.extend(frames)
+    def add_film(self, part: Film) -> None:
+        """Moments that follow those before."""
+        self._film.append(part)
 
-    def add_decision(self, row: Mapping[str, Any] | None, executed: int, success: bool) -> None:
-        """One chunk was executed; `row`: its part of a `Recording`, None where nothing is recorded."""
+    def add_decision(self, row: Mapping[str, Any] | None, rewards: np.ndarray, success: bool | None) -> None:
+        """A chunk was executed, with one reward an executed step; `row`: its part of a `Recording`, or None."""
         self.decisions += 1
-        self._length += executed
+        self._rewards.append(rewards)
         self._success = success
         if row is not None:
-            self._rows.append({**row, "executed": executed})
+            self._rows.append({**row, "executed": len(rewards)})
 
     def end(self, last: Observation | None) -> None:
         """The episode is over; `last` is what was seen at its end, None where nothing is recorded."""
         self._last = last
 
-    def rollout(self, frame_every: int) -> Rollout:
-        """The result; `frame_every`: which of the pictures a recording holds."""
-        recording = None if self._last is None else self._recording(self._last, frame_every)
-        return Rollout(self.seed, self.repeat, self._success, self._length, recording)
+    def rollout(self, film: int) -> Rollout:
+        """The result; `film`: every how many control steps a recording has a moment, 0 for none."""
+        rewards = np.concatenate(self._rewards)
+        recording = None if self._last is None else self._recording(self._last, rewards, film)
+        return Rollout(
+            seed=self.start.seed,
+            repeat=self.repeat,
+            success=self._success,
+            length=len(rewards),
+            reward=float(rewards.sum(dtype=np.float64)),
+            recording=recording,
+        )
 
     def save_video(self, folder: Path, fps: float) -> None:
-        """Write the pictures of all steps as an mp4 that any player shows."""
-        outcome = "success" if self._success else "failure"
-        frames = np.stack(self._frames)
-        with atomic_file(folder / f"{self.number:04d}_seed{self.seed}_{outcome}.mp4") as temporary:
+        """Write the film as an mp4 that any player shows."""
+        outcome = {None: "unknown", True: "success", False: "failure"}[self._success]
+        frames = _joined(self._film).side_by_side()
+        name = f"{self.number:04d}_seed{self.start.seed}_{outcome}.mp4"
+        with atomic_file(folder / name) as temporary:
             height, width = (size - size % 2 for size in frames.shape[1:3])
             writer = VideoWriter(temporary, find_codec("h264"), fps, height, width)
             writer.add(frames[:, :height, :width])
             writer.close()
 
-    def _recording(self, last: Observation, frame_every: int) -> Recording:
-        observations = [row["observation"] for row in self._rows]
-        frames = self._frames if frame_every else []
-        if self.video and frame_every:  # every step is there
-            frames = frames[::frame_every]
-        picture = next(iter(last.images.values())).shape[1:] if last.images else (0, 0, 3)
+    def _recording(self, last: Observation, rewards: np.ndarray, film: int) -> Recording:
         return Recording(
-            observation=_concatenate(observations),
+            observation=_concatenate([row["observation"] for row in self._rows]),
             environment_state=np.stack([row["environment_state"] for row in self._rows]),
             chunks=np.stack([row["chunk"] for row in self._rows]),
             executed=np.array([row["executed"] for row in self._rows], np.int64),
+            rewards=rewards,
             act_seeds=np.array([row["act_seed"] for row in self._rows], np.int64),
             last=last,
-            frames=np.stack(frames) if frames else np.zeros((0, *picture), np.uint8),
+            film=_joined(self._film).every(film) if film else None,
         )
+
+
+def _joined(parts: Sequence[Film]) -> Film:
+    return Film(
+        step=np.concatenate([part.step for part in parts]),
+        images={name: np.concatenate([part.images[name] for part in parts]) for name in parts[0].images},
+        proprio=np.concatenate([part.proprio for part in parts]),
+        environment_state=np.concatenate([part.environment_state for part in parts]),
+    )
 
 
 def _concatenate(observations: list[Observation]) -> Observation:

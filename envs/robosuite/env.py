@@ -19,6 +19,8 @@ from envs.robosuite.views import PROPRIO_SIZE, STATE_SIZE, environment_state, pr
 from envs.robosuite.world import make_world, numpy_seed
 
 WRIST = "wrist"
+ACTION_SIZE = 7  # of a hand with a gripper
+CONTROL_RATE = 20.0  # steps a second, unless asked for otherwise
 _CAMERA_NAMES = {WRIST: "robot0_eye_in_hand"}
 
 
@@ -41,7 +43,7 @@ class RobosuiteEnv(gymnasium.Env):
         UserError: unknown task, robot or camera, a bad size or horizon, or no EGL.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE}  # noqa: RUF012
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class RobosuiteEnv(gymnasium.Env):
         cameras: Sequence[str] = (WORKSPACE, WRIST),
         image_size: int = 64,
         horizon: int | None = None,
-        control_freq: int = 20,
+        control_freq: float = CONTROL_RATE,
         terminate_on_success: bool = True,
         fast: bool = True,
     ):

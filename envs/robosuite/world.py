@@ -22,7 +22,7 @@ def quiet_robosuite() -> ModuleType:
     return robosuite
 
 
-def make_world(spec: TaskSpec, robot: str, control_freq: int, fast: bool) -> Any:
+def make_world(spec: TaskSpec, robot: str, control_freq: float, fast: bool) -> Any:
     """The task's robosuite environment without a renderer; `fast`: with simplified visual meshes.
 
     The same for every call: sizes that robosuite draws when it makes objects (Lift's cube) are fixed.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import policy_extraction
+from envs.contract import EnvSpec
 from envs.errors import UserError
 from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.plugins import resolve, source_digest
@@ -21,17 +22,41 @@ class PolicyChoice(Protocol):
 
     pretrained: bool
 
-    def shape(self) -> PolicySpec:
-        """What the policy reads and gives, without building it."""
+    def shape(self, env: EnvSpec) -> PolicySpec:
+        """What the policy reads and gives, without building it; `env` is where it will act."""
         ...
 
-    def make(self, training: Training, seed: int) -> Policy:
+    def make(self, env: EnvSpec, training: Training, seed: int) -> Policy:
         """The policy at the start of its training."""
         ...
 
-    def origin(self) -> str:
-        """A digest of all that `make` depends on beside its arguments."""
+    def origin(self, env: EnvSpec) -> str:
+        """A digest of all that `make` depends on beside training and seed."""
         ...
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """What a policy that starts from nothing reads and gives; what is not set is read off the environment."""
+
+    cameras: tuple[str, ...] | None = None
+    image_size: int | None = None  # pixels, square
+    proprio_dim: int | None = None
+    action_dim: int | None = None
+    action_horizon: int = 10
+
+    def of(self, env: EnvSpec) -> PolicySpec:
+        """The whole of it."""
+        cameras = tuple(env.cameras) if self.cameras is None else self.cameras
+        sizes = [env.cameras[name][0] for name in cameras if name in env.cameras]
+        size = (sizes[0] if sizes else PolicySpec().image_size) if self.image_size is None else self.image_size
+        return PolicySpec(
+            cameras=cameras,
+            image_size=size,
+            proprio_dim=env.proprio_dim if self.proprio_dim is None else self.proprio_dim,
+            action_dim=env.action_dim if self.action_dim is None else self.action_dim,
+            action_horizon=self.action_horizon,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,17 +73,20 @@ class VLAChoice:
         if self.head not in ("flow", "token"):
             raise UserError(f"policy.head={self.head} must be flow or token")
 
-    def shape(self) -> PolicySpec:
+    def shape(self, env: EnvSpec) -> PolicySpec:
+        """See `PolicyChoice`; it is what it was pretrained for."""
         from policy_extraction.vla.model import load_config
 
         return load_config(self._folder()).spec
 
-    def make(self, training: Training, seed: int) -> Policy:
+    def make(self, env: EnvSpec, training: Training, seed: int) -> Policy:
+        """See `PolicyChoice`."""
         from policy_extraction.vla.model import load_vla, vla_policy
 
         return vla_policy(load_vla(self._folder()), self.head, self.train_encoder, training, seed)
 
-    def origin(self) -> str:
+    def origin(self, env: EnvSpec) -> str:
+        """See `PolicyChoice`."""
         files = [file_digest(self._folder() / name) for name in ("config.json", "model.safetensors")]
         return digest(["vla", self.head, self.train_encoder, *files])
 
@@ -76,20 +104,31 @@ class ScratchVLA:
     """The built-in VLA with random weights, trained from pictures, encoder included."""
 
     head: str = "flow"
+    spec: PolicyShape = field(default_factory=PolicyShape)
     config: VLAConfig = field(default_factory=VLAConfig)
 
     pretrained = False
 
-    def shape(self) -> PolicySpec:
-        return self.config.spec
+    def __post_init__(self) -> None:
+        if self.config.spec != PolicySpec():
+            raise UserError("set what the policy reads and gives by policy.spec.…, not policy.config.spec.…")
 
-    def make(self, training: Training, seed: int) -> Policy:
+    def shape(self, env: EnvSpec) -> PolicySpec:
+        """See `PolicyChoice`."""
+        return self.spec.of(env)
+
+    def make(self, env: EnvSpec, training: Training, seed: int) -> Policy:
+        """See `PolicyChoice`."""
         from policy_extraction.vla.model import new_vla, vla_policy
 
-        return vla_policy(new_vla(self.config, seed), self.head, True, training, seed)
+        return vla_policy(new_vla(self._config(env), seed), self.head, True, training, seed)
 
-    def origin(self) -> str:
-        return digest(["scratch", self.head, self.config])
+    def origin(self, env: EnvSpec) -> str:
+        """See `PolicyChoice`."""
+        return digest(["scratch", self.head, self._config(env)])
+
+    def _config(self, env: EnvSpec) -> VLAConfig:
+        return replace(self.config, spec=self.shape(env))
 
 
 @dataclass(frozen=True)
@@ -97,20 +136,23 @@ class PluginPolicy:
     """A flax NNX or torch module class from anywhere: `policy=package.module:Class`."""
 
     module: str = ""
-    spec: PolicySpec = field(default_factory=PolicySpec)
+    spec: PolicyShape = field(default_factory=PolicyShape)
 
     pretrained = False
 
-    def shape(self) -> PolicySpec:
-        return self.spec
+    def shape(self, env: EnvSpec) -> PolicySpec:
+        """See `PolicyChoice`."""
+        return self.spec.of(env)
 
-    def make(self, training: Training, seed: int) -> Policy:
+    def make(self, env: EnvSpec, training: Training, seed: int) -> Policy:
+        """See `PolicyChoice`."""
         from policy_extraction.adapters.make import make_policy
 
-        return make_policy(self._class(), self.spec, training, seed)
+        return make_policy(self._class(), self.shape(env), training, seed)
 
-    def origin(self) -> str:
-        return digest([self.module, source_digest(self._class()), self.spec])
+    def origin(self, env: EnvSpec) -> str:
+        """See `PolicyChoice`; the user's file counts."""
+        return digest([self.module, source_digest(self._class()), self.shape(env)])
 
     def _class(self) -> Any:
         return resolve(self.module)

@@ -1,23 +1,19 @@
-"""Simulator processes cost seconds to start: they are kept open for the next stage that needs the same."""
+"""Environments cost seconds to start: they are kept open for the next stage that needs the same."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-from envs.robosuite.tasks import task_spec
+from envs.contract import ChunkEnvs
 from envs.rollout import RolloutPool
-from experiments.settings.config import EvaluateConfig, TaskConfig
 
 
-def worker_count(config: EvaluateConfig) -> int:
+def worker_count(wanted: int) -> int:
     """Simulator processes: what was asked for, or one per core."""
-    return config.workers or os.cpu_count() or 1
-
-
-def horizon_of(task: TaskConfig, config: EvaluateConfig) -> int:
-    """Control steps within which success counts: what was asked for, or the task's own."""
-    return config.horizon or task_spec(task.name).horizon
+    return wanted or os.cpu_count() or 1
 
 
 class Simulators:
@@ -25,7 +21,7 @@ class Simulators:
 
     def __init__(self) -> None:
         self._pool: RolloutPool | None = None
-        self._settings: tuple[object, ...] = ()
+        self._key: Any = None
 
     def __enter__(self) -> Simulators:
         return self
@@ -41,21 +37,9 @@ class Simulators:
             self._pool.close()
             self._pool = None
 
-    def pool(
-        self, task: TaskConfig, workers: int, execute: int, horizon: int, frame_every: int = 0
-    ) -> RolloutPool:
-        """A pool with these settings; the one before, if they are the same."""
-        settings = (task, workers, execute, horizon, frame_every)
-        if self._pool is None or settings != self._settings:
+    def pool(self, key: Any, make: Callable[[], ChunkEnvs]) -> RolloutPool:
+        """A pool over what `make` builds; the one before, if its `key` was the same and it is still open."""
+        if self._pool is None or self._pool.envs.closed or key != self._key:
             self.close()
-            self._pool = RolloutPool(
-                task.name,
-                task.robot,
-                workers,
-                execute,
-                horizon,
-                image_size=task.image_size,
-                frame_every=frame_every,
-            )
-            self._settings = settings
+            self._pool, self._key = RolloutPool(make()), key
         return self._pool

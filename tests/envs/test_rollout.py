@@ -2,18 +2,24 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from envs.contract import Start
 from envs.errors import UserError
 from envs.robosuite.env import RobosuiteEnv
 from envs.robosuite.tasks import task_spec
-from envs.robosuite.vector import ChunkEnv, make_vector_env
-from envs.rollout import RolloutPool, draw_seed, rollout
+from envs.robosuite.vector import RobosuiteScene, robosuite_envs
+from envs.rollout import RolloutPool, draw_seed
+from envs.store import StoreWriter, open_store
 
 HORIZON = 24
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class RandomPolicy:
@@ -31,17 +37,23 @@ class RandomPolicy:
         return np.stack(draws).astype(np.float32)
 
 
+def lift(workers=2, horizon=HORIZON, execute=8, **scene):
+    return RolloutPool(robosuite_envs(RobosuiteScene("lift", horizon=horizon, **scene), workers, execute))
+
+
 @pytest.fixture(scope="module")
 def pool():
-    with RolloutPool("lift", workers=2, horizon=HORIZON, frame_every=4) as opened:
+    with lift() as opened:
         yield opened
 
 
 def assert_same(found, expected):
     assert (found.seed, found.success, found.length) == (expected.seed, expected.success, expected.length)
     ours, theirs = found.recording, expected.recording
-    for name in ("chunks", "environment_state", "executed", "act_seeds", "frames"):
+    for name in ("chunks", "environment_state", "executed", "rewards", "act_seeds"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    np.testing.assert_array_equal(ours.film.step, theirs.film.step)
+    np.testing.assert_array_equal(ours.film.side_by_side(), theirs.film.side_by_side())
     np.testing.assert_array_equal(ours.observation.proprio, theirs.observation.proprio)
     for camera, images in theirs.observation.images.items():
         np.testing.assert_array_equal(ours.observation.images[camera], images)
@@ -49,18 +61,18 @@ def assert_same(found, expected):
 
 def test_same_seeds_same_episodes(pool):
     policy = RandomPolicy()
-    first = pool.rollout(policy, [3, 1, 2], record=True)
-    again = pool.rollout(policy, [2, 3], record=True)
+    first = pool.rollout(policy, [3, 1, 2], record=True, film=4)
+    again = pool.rollout(policy, [2, 3], record=True, film=4)
     assert_same(again[0], first[2])
     assert_same(again[1], first[0])
     assert policy.rows == {2}
     assert policy.instructions == {task_spec("lift").instructions[0]}
-    with RolloutPool("lift", workers=1, horizon=HORIZON, frame_every=4) as other:
-        assert_same(other.rollout(RandomPolicy(), [1], record=True)[0], first[1])
+    with lift(workers=1) as other:
+        assert_same(other.rollout(RandomPolicy(), [1], record=True, film=4)[0], first[1])
 
 
 def test_what_is_recorded(pool):
-    (one,) = pool.rollout(RandomPolicy(), [5], record=True, act_seed=7, instruction="hoist the block")
+    (one,) = pool.rollout(RandomPolicy(), [5], record=True, film=4, act_seed=7, instruction="hoist the block")
     assert (one.success, one.length, one.repeat) == (False, HORIZON, 0)
     recording = one.recording
     assert len(recording.observation) == 3 and len(recording.last) == 1
@@ -69,21 +81,27 @@ def test_what_is_recorded(pool):
     assert recording.chunks.shape == (3, 10, 7) and recording.executed.tolist() == [8, 8, 8]
     assert recording.environment_state.shape == (3, 8)
     assert recording.act_seeds.tolist() == [draw_seed(7, 5, 0, decision) for decision in range(3)]
-    assert recording.frames.shape == (1 + HORIZON // 4, 64, 128, 3)
+    assert recording.rewards.shape == (HORIZON,)
+    film = recording.film
+    assert film.step.tolist() == [0, 4, 8, 12, 16, 20, 24]
     seen = np.concatenate(list(recording.observation.images.values()), axis=2)
-    np.testing.assert_array_equal(recording.frames[::2][:3], seen)  # after steps 0, 8, 16
-    np.testing.assert_array_equal(recording.frames[6, :, :64], recording.last.images["workspace"][0])
+    np.testing.assert_array_equal(film.side_by_side()[::2][:3], seen)  # after steps 0, 8, 16
+    np.testing.assert_array_equal(film.images["workspace"][6], recording.last.images["workspace"][0])
+    np.testing.assert_array_equal(film.proprio[::2][:3], recording.observation.proprio)
+    np.testing.assert_array_equal(film.environment_state[2], recording.environment_state[1])
     assert pool.rollout(RandomPolicy(), [5])[0].recording is None
 
 
 def test_repeats_of_a_seed_share_only_their_first_state(pool):
-    one, other, third = pool.rollout(RandomPolicy(), [4, 4, 9], record=True)
+    one, other, third = pool.rollout(RandomPolicy(), [4, 4, 9], record=True, film=4)
     assert (one.repeat, other.repeat, third.repeat) == (0, 1, 0)
     np.testing.assert_array_equal(one.recording.environment_state[0], other.recording.environment_state[0])
-    np.testing.assert_array_equal(one.recording.frames[0], other.recording.frames[0])
+    np.testing.assert_array_equal(
+        one.recording.film.side_by_side()[0], other.recording.film.side_by_side()[0]
+    )
     assert (one.recording.chunks != other.recording.chunks).all(axis=(1, 2)).all()
     assert (one.recording.environment_state[0] != third.recording.environment_state[0]).any()
-    (moved,) = pool.rollout(RandomPolicy(), [4], record=True, act_seed=1)
+    (moved,) = pool.rollout(RandomPolicy(), [4], record=True, film=4, act_seed=1)
     assert (moved.recording.chunks != one.recording.chunks).any()
 
 
@@ -132,18 +150,77 @@ def lifting_actions(seed):
     return np.stack(actions)
 
 
-def test_success_ends_an_episode():
+def test_success_ends_an_episode_and_the_film_shows_it():
     actions = lifting_actions(0)
-    with RolloutPool("lift", workers=1, horizon=100) as pool:
-        (done,) = pool.rollout(Scripted(actions), [0], record=True)
+    assert len(actions) % 5  # the end is no multiple of the film's interval
+    with lift(workers=1, horizon=100) as pool:
+        (done,) = pool.rollout(Scripted(actions), [0], record=True, film=5)
+        (plain,) = pool.rollout(Scripted(actions), [0], record=True)
     assert done.success and done.length == len(actions)
-    assert done.recording.executed.sum() == len(actions)
-    assert done.recording.frames.shape[0] == 0
+    recording = done.recording
+    assert recording.executed.sum() == len(actions)
+    assert recording.rewards.tolist() == [0.0] * (len(actions) - 1) + [1.0] and done.reward == 1.0
+    assert recording.film.step.tolist() == [*range(0, len(actions), 5), len(actions)]
+    np.testing.assert_array_equal(recording.film.images["wrist"][-1], recording.last.images["wrist"][0])
+    height, lifted = recording.film.environment_state[:, 2], recording.film.environment_state[:, 5]
+    assert (height > lifted).tolist() == [False] * (len(height) - 1) + [True]  # up in the last picture, and only there
+    assert plain.recording.film is None
+    np.testing.assert_array_equal(plain.recording.actions(), actions)
+
+
+def test_success_on_the_last_step_of_the_horizon_counts():
+    actions = lifting_actions(0)
+    for horizon, success in ((len(actions), True), (len(actions) - 1, False)):
+        with lift(workers=1, horizon=horizon) as pool:
+            (done,) = pool.rollout(Scripted(actions), [0])
+        assert (done.success, done.length) == (success, horizon)
+
+
+def test_a_rollout_becomes_an_episode(tmp_path):
+    actions = lifting_actions(0)
+    with lift(workers=1, horizon=100, linger=3) as pool:
+        (done,) = pool.rollout(Scripted(actions), [0], record=True, film=1, instruction="lift it")
+        (failed,) = pool.rollout(RandomPolicy(), [1], record=True, film=1)
+        (coarse,) = pool.rollout(RandomPolicy(), [1], record=True, film=4)
+        spec = pool.spec
+    episode = done.episode(spec, "lift", "Panda")
+    length = len(actions) + 3  # it lingers, so that success is seen
+    assert done.success and done.length == len(episode) == length
+    np.testing.assert_array_equal(episode.actions[: len(actions)], actions)
+    assert episode.images["workspace"].shape == (length, 64, 64, 3) and episode.fps == 20
+    assert (episode.success, episode.style, episode.seed) == (True, "policy", 0)
+    assert episode.instruction == "lift it" and episode.rewards[len(actions) - 1] == 1
+    env = RobosuiteEnv("lift")
+    observation, _ = env.reset(seed=0)
+    for t in range(5):
+        np.testing.assert_array_equal(episode.images["wrist"][t], observation["images"]["wrist"])
+        np.testing.assert_array_equal(episode.environment_state[t], observation["environment_state"])
+        observation = env.step(episode.actions[t])[0]
+    env.close()
+    with StoreWriter(tmp_path / "data") as writer:
+        writer.add(episode)
+        writer.add(failed.episode(spec, "lift", "Panda"))
+    store = open_store(tmp_path / "data")
+    assert [store.episode_info(index).success for index in range(2)] == [True, False]
+    np.testing.assert_array_equal(store.episode(0).images["wrist"], episode.images["wrist"])
+    with pytest.raises(UserError, match="film=1"):
+        coarse.episode(spec, "lift", "Panda")
+
+
+def test_starts_have_their_own_instruction(pool):
+    policy = RandomPolicy()
+    pool.rollout(policy, [Start(1, "grasp it"), Start(2)])
+    assert policy.instructions == {"grasp it", task_spec("lift").instructions[0]}
+    picture = {"workspace": np.zeros((64, 64, 3), np.uint8)}
+    with pytest.raises(UserError, match="begins from seeds"):
+        pool.rollout(policy, [Start(1, images=picture)])
 
 
 def test_videos(pool, tmp_path):
-    plain = pool.rollout(RandomPolicy(), [1, 2, 3], record=True)
-    filmed = pool.rollout(RandomPolicy(), [1, 2, 3], record=True, video_folder=tmp_path / "videos", videos=2)
+    plain = pool.rollout(RandomPolicy(), [1, 2, 3], record=True, film=4)
+    filmed = pool.rollout(
+        RandomPolicy(), [1, 2, 3], record=True, film=4, video_folder=tmp_path / "videos", videos=2
+    )
     for ours, theirs in zip(filmed, plain, strict=True):
         assert_same(ours, theirs)
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
@@ -151,7 +228,7 @@ def test_videos(pool, tmp_path):
     with av.open(str(tmp_path / "videos" / names[0])) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 1 + HORIZON
-    assert np.abs(frames[8].astype(int) - plain[0].recording.frames[2]).mean() < 5
+    assert np.abs(frames[8].astype(int) - plain[0].recording.film.side_by_side()[2]).mean() < 5
 
 
 def test_progress_counts_episodes(pool):
@@ -190,37 +267,41 @@ def test_wrong_settings(pool):
     with pytest.raises(UserError, match="seed -1 is negative"):
         pool.rollout(RandomPolicy(), [-1])
     with pytest.raises(UserError, match="unknown task 'lfit'"):
-        RolloutPool("lfit")
+        RobosuiteScene("lfit")
     with pytest.raises(UserError, match="unknown robot"):
-        make_vector_env("lift", "Pandas")
+        RobosuiteScene("lift", "Pandas")
     with pytest.raises(UserError, match="unknown camera 'front'"):
-        make_vector_env("lift", count=1, cameras=("front",))
+        robosuite_envs(RobosuiteScene("lift", cameras=("front",)), 1)
     with pytest.raises(UserError, match="workers is 0"):
-        make_vector_env("lift", count=0)
+        robosuite_envs(RobosuiteScene("lift"), 0)
+    with lift(workers=1, horizon=8, cameras=()) as blind, pytest.raises(UserError, match="no camera to film"):
+        blind.rollout(RandomPolicy(), [1], record=True, film=4)
 
 
-def test_one_call_and_a_worker_that_dies():
-    with RolloutPool("lift", workers=1, horizon=HORIZON) as pool:
-        process = pool._vector.processes[0]
+def test_a_worker_that_dies():
+    with lift(workers=1) as pool:
+        process = pool.envs.processes[0]
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         with pytest.raises(UserError, match="a simulator process died"):
             pool.rollout(RandomPolicy(), [1])
-    (one,) = rollout(RandomPolicy(), "lift", "Panda", [1], workers=1, horizon=8)
-    assert one.length == 8
 
 
-def test_chunk_env_stops_at_the_horizon():
-    env = ChunkEnv(RobosuiteEnv("lift", horizon=10), execute=8, frame_every=3)
-    assert env.action_space.shape == (8, 7)
-    _, info = env.reset(seed=0)
-    assert info["frame_count"] == 1 and info["executed"] == 0
-    chunk = np.zeros((8, 7), np.float32)
-    _, reward, terminated, truncated, info = env.step(chunk)
-    assert (reward, terminated, truncated, info["executed"], info["frame_count"]) == (0.0, False, False, 8, 2)
-    last, _, _, truncated, info = env.step(chunk)
-    assert truncated and (info["executed"], info["frame_count"]) == (2, 1)
-    again, _, _, truncated, info = env.step(chunk)
-    assert truncated and info["executed"] == 0
-    np.testing.assert_array_equal(again["proprio"], last["proprio"])
-    env.close()
+def test_a_script_without_a_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from envs.robosuite.vector import RobosuiteScene, robosuite_envs\n"
+        "from envs.rollout import RolloutPool\n"
+        "from tests.envs.test_rollout import RandomPolicy\n"
+        "pool = RolloutPool(robosuite_envs(RobosuiteScene('lift', horizon=4, cameras=()), 1))\n"
+        "print('rolled', pool.rollout(RandomPolicy(), [1])[0].length)\n"
+        "pool.close()\n"
+    )
+    found = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.stdout == "rolled 4\n", found.stderr

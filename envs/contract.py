@@ -1,0 +1,131 @@
+"""What an environment is: many rows at once, acted in by chunks of actions.
+
+Whatever keeps this contract can be trained in, evaluated in and recorded: robosuite, a Gymnasium environment, a world
+model. `envs.check.check_envs` tells what is wrong with one.
+
+Dimension letters: N rows, K control steps of a chunk, A action, P proprioception, S privileged state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from gymnasium.spaces import Box, Dict
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a policy sees of an environment, and does in it.
+
+    cameras: {name: (height, width)} of its pictures; proprio_dim, state_dim: of the other parts of an observation;
+    action_low, action_high: what an action of -1 and of 1 stands for, in the environment's own units, one number an
+    axis; control_rate: control steps a second; horizon: control steps after which an episode is cut;
+    instruction: what a policy is told where a `Start` says nothing;
+    any_start: whether an episode can begin from any picture, not from a seed alone.
+    """
+
+    cameras: Mapping[str, tuple[int, int]]
+    proprio_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    control_rate: float
+    horizon: int
+    instruction: str
+    state_dim: int = 0
+    any_start: bool = False
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of an action."""
+        return len(self.action_low)
+
+    @property
+    def observation_space(self) -> Dict:
+        """Of one row."""
+        pictures = {name: Box(0, 255, (*size, 3), np.uint8) for name, size in self.cameras.items()}
+        return Dict(
+            {
+                "images": Dict(pictures),
+                "proprio": Box(-np.inf, np.inf, (self.proprio_dim,), np.float32),
+                "environment_state": Box(-np.inf, np.inf, (self.state_dim,), np.float32),
+            }
+        )
+
+    def blank(self) -> dict[str, Any]:
+        """An observation of one row in which nothing is seen: zeros."""
+        return {
+            "images": {name: np.zeros((*size, 3), np.uint8) for name, size in self.cameras.items()},
+            "proprio": np.zeros(self.proprio_dim, np.float32),
+            "environment_state": np.zeros(self.state_dim, np.float32),
+        }
+
+    def chunk_space(self, steps: int) -> Box:
+        """Of one row's chunk of `steps` actions."""
+        return Box(-1.0, 1.0, (steps, self.action_dim), np.float32)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an episode begins.
+
+    seed: draws the first state, 0 or more; instruction: what the policy is told, None for the environment's own;
+    images: {camera: uint8 [H, W, 3]} and proprio: float32 [P], to begin from, where the environment has `any_start`.
+    """
+
+    seed: int
+    instruction: str | None = None
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    proprio: np.ndarray | None = None
+
+
+@runtime_checkable
+class ChunkEnvs(Protocol):
+    """A `gymnasium.vector.VectorEnv` with autoreset disabled, whose action is a chunk of control actions.
+
+    An observation is a dict: images {camera: uint8 [N, H, W, 3]}, proprio float32 [N, P], environment_state float32
+    [N, S]. Rows that were never reset do nothing and show zeros.
+    """
+
+    env_spec: EnvSpec
+    num_envs: int
+    execute: int  # K
+    closed: bool
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin the episodes of some rows. The same seed gives the same episode, whatever went before.
+
+        Args:
+            seed: of each row, a list of N.
+            options: reset_mask bool [N], the rows that begin; film int [N], every how many control steps a row is
+                filmed, 0 for not at all; starts, a list of N `Start`, where the environment has `any_start`.
+        """
+        ...
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Execute a chunk, float32 [N, K, A] clipped to [-1, 1], in every row; a chunk stops where its episode ends.
+
+        A row whose episode is over does nothing until it is reset, and shows its last observation.
+
+        Returns:
+            the observation; the reward [N], summed over the executed steps; terminated, truncated bool [N]; and
+            info, by Gymnasium's custom with a mask `_name` beside each `name` that says in which rows it is there:
+                executed int [N]: how many actions of the chunk were executed;
+                rewards float32 [N, K]: of each step, 0 where none was executed;
+                success bool [N]: whether the task is solved; absent where that is not known;
+                film: what a row with film = k > 0 showed after those of its steps whose number in the episode k
+                divides and, always, after its last: count int [N], step int [N, K], and images, proprio,
+                environment_state, as an observation's but [N, K, ...], of which the first `count` hold. After a reset,
+                the first observation, as step 0.
+        """
+        ...
+
+    def close(self, **kwargs: Any) -> None:
+        """Free everything; may be called twice."""
+        ...

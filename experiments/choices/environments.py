@@ -1,0 +1,113 @@
+"""The choices of `env=`: where a policy acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import gymnasium
+
+from envs.contract import ChunkEnvs, EnvSpec
+from envs.errors import UserError
+from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
+from envs.robosuite.vector import RobosuiteScene, robosuite_envs
+from experiments.lab.artifacts import digest
+from experiments.settings.config import TaskConfig, require
+from experiments.settings.plugins import is_reference, resolve, source_digest
+
+
+class EnvChoice(Protocol):
+    """A choice of `env=`."""
+
+    def spec(self, task: TaskConfig) -> EnvSpec:
+        """What it shows and takes.
+
+        Raises:
+            UserError: it cannot be made, or does not say what is needed.
+        """
+        ...
+
+    def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
+        """The environment.
+
+        Args:
+            spec: what `spec` gave, perhaps with another horizon.
+            linger: control steps that an episode goes on after success.
+        """
+        ...
+
+    def origin(self) -> str:
+        """A digest of all that it depends on beside its settings and the task: "" for what has a version here."""
+        ...
+
+
+@dataclass(frozen=True)
+class RobosuiteChoice:
+    """robosuite, at the task of `task=`, its robot and cameras."""
+
+    def spec(self, task: TaskConfig) -> EnvSpec:
+        """See `EnvChoice`."""
+        return self._scene(task).spec()
+
+    def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
+        """See `EnvChoice`."""
+        scene = replace(self._scene(task), horizon=spec.horizon, linger=linger)
+        return robosuite_envs(scene, workers, execute)
+
+    def origin(self) -> str:
+        """See `EnvChoice`."""
+        return ""
+
+    def _scene(self, task: TaskConfig) -> RobosuiteScene:
+        return RobosuiteScene(task.name, task.robot, image_size=task.image_size)
+
+
+@dataclass(frozen=True)
+class GymChoice:
+    """Any Gymnasium environment with continuous actions: a registered id, or `package.module:factory` of one's own."""
+
+    id: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)  # given to the environment, or to the factory
+    instruction: str = ""  # what the policy is told; empty: the environment's own `instruction`
+    horizon: int = 0  # control steps; 0: the environment's own limit
+    control_rate: float = 0.0  # steps a second; 0: its `render_fps`
+    render: bool = False  # show what render() draws as the camera "render"
+
+    def __post_init__(self) -> None:
+        require(bool(self.id), "env=gym needs an environment: env.id=Pendulum-v1, or env.id=my_file:factory")
+
+    def spec(self, task: TaskConfig) -> EnvSpec:
+        """See `EnvChoice`."""
+        return gymnasium_spec(
+            self._factory(), self.instruction, self.render, self.horizon, self.control_rate
+        )
+
+    def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
+        """See `EnvChoice`."""
+        require(linger == 0, "a Gymnasium environment ends its episodes itself; set data.linger=0")
+        return gymnasium_envs(self._factory(), spec, workers, execute, self.render)
+
+    def origin(self) -> str:
+        """See `EnvChoice`; the user's file counts."""
+        return digest(source_digest(resolve(self.id))) if is_reference(self.id) else ""
+
+    def _factory(self) -> Callable[[], gymnasium.Env]:
+        options: Mapping[str, Any] = dict(self.kwargs)
+        if self.render:
+            options = {"render_mode": "rgb_array", **options}
+        if is_reference(self.id):
+            return partial(resolve(self.id), **options)
+        try:
+            gymnasium.spec(self.id)
+        except gymnasium.error.Error as error:
+            raise UserError(
+                f"env.id={self.id} is not registered ({error}); name one of Gymnasium's, or package.module:factory"
+            ) from error
+        return partial(gymnasium.make, self.id, **options)
+
+
+@dataclass(frozen=True)
+class SameEnv:
+    """For `evaluate_env=`: where the policy is trained."""
