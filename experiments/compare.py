@@ -148,11 +148,7 @@ def _numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 def _publish(rows: Sequence[Row], config: RunConfig, arguments: Sequence[str]) -> None:
     """Print and write the table; the last line printed is JSON."""
     found = [_numbers(row, rows) for row in rows]
-    base = [
-        {"task": row.choice("task"), **asdict(_pooled_rate(row.before))}
-        for row in rows
-        if row.before
-    ]
+    base = [{"task": row.choice("task"), **asdict(_pooled_rate(row.before))} for row in rows if row.before]
     base = [entry for number, entry in enumerate(base) if entry not in base[:number]]
     text = _table(found)
     for entry in base:

@@ -17,7 +17,10 @@ from envs.errors import UserError
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NUMBERED = (  # how libraries word a failed write whose errno they lose: (type, text with the errno)
     (SafetensorError, re.compile(r"I/O error: .*\(os error (\d+)\)")),
-    (ValueError, re.compile(r"Failed to write \d+ bytes .*\[os_error_code='(\d+)'")),  # tensorstore, under Orbax
+    (
+        ValueError,
+        re.compile(r"Failed to write \d+ bytes .*\[os_error_code='(\d+)'"),
+    ),  # tensorstore, under Orbax
 )
 NUMPY_SHORT = re.compile(r"\d+ requested and \d+ written")  # an OSError of numpy's without any number
 

@@ -54,7 +54,9 @@ def test_paired_difference_by_hand():
     success = np.stack([np.arange(100) < solved for solved in (10, 20, 60)])
     interval = paired_difference(success, np.zeros_like(success))
     half = T_2 * 0.152753
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.3, 0.3 - half, 0.3 + half), abs=1e-5)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx(
+        (0.3, 0.3 - half, 0.3 + half), abs=1e-5
+    )
 
 
 def test_seeds_that_agree_leave_the_pairs_interval():

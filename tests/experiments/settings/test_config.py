@@ -159,7 +159,9 @@ def text_about_disks():
 
 
 def missing_file():
-    raise RuntimeError("worker") from FileNotFoundError(2, "No such file or directory", "No space left on device")
+    raise RuntimeError("worker") from FileNotFoundError(
+        2, "No such file or directory", "No space left on device"
+    )
 
 
 @pytest.mark.parametrize("defect", [defect_on_the_way, text_about_disks, missing_file])
