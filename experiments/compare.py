@@ -22,7 +22,7 @@ from envs.errors import UserError
 from envs.files import atomic_file
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.simulators import Simulators
-from experiments.lab.statistics import Interval, paired_difference, success_rate
+from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
 from experiments.lab.tracking import tracked
 from experiments.pipeline import run_experiment
 from experiments.reports.figures import draw_comparison
@@ -148,11 +148,7 @@ def _numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 def _publish(rows: Sequence[Row], config: RunConfig, arguments: Sequence[str]) -> None:
     """Print and write the table; the last line printed is JSON."""
     found = [_numbers(row, rows) for row in rows]
-    base = [
-        {"task": row.choice("task"), **asdict(success_rate(np.stack([one.success() for one in row.before])))}
-        for row in rows
-        if row.before
-    ]
+    base = [{"task": row.choice("task"), **asdict(_pooled_rate(row.before))} for row in rows if row.before]
     base = [entry for number, entry in enumerate(base) if entry not in base[:number]]
     text = _table(found)
     for entry in base:
@@ -183,8 +179,9 @@ def _caption(rows: Sequence[Row]) -> str:
     config, first = rows[0].config, rows[0].evaluations[0]
     return (
         f"Success within {first.horizon} control steps, mean and 95 % interval over "
-        f"{len(rows[0].evaluations)} seeds × {len(first.seed)} episodes; {config.train.updates} updates, "
-        "from the same start. Difference to behaviour cloning: paired over seeds and episodes."
+        f"{len(rows[0].evaluations)} seeds × {len(first.seed)} episodes (the wider of Wilson's over episodes and "
+        f"Student's over seeds); {config.train.updates} updates, from the same start. Difference to behaviour "
+        "cloning: paired (the wider of Tango's over pairs of episodes and Student's over seeds)."
     )
 
 
@@ -216,6 +213,12 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
         "median length",
     ]
     return table(head, cells)
+
+
+def _pooled_rate(evaluations: Sequence[Evaluation]) -> Interval:
+    """Success of one policy, which no seed has trained yet, over all episodes."""
+    success = np.concatenate([one.success() for one in evaluations])
+    return wilson(float(success.mean()), len(success))
 
 
 def _points(difference: dict[str, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from experiments.settings.config import RunConfig
 from experiments.settings.plugins import source_digest
 from experiments.stages.critic import CriticSource, get_critic, make_judge
 from experiments.stages.data import Data, get_data
-from experiments.stages.evaluate import Evaluation, evaluate
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
 from experiments.stages.extract import extract, read_history
 from experiments.stages.inputs import make_inputs
 from experiments.stages.label import Labels, critic_metrics, label
@@ -50,7 +50,7 @@ class Outcome:
     critic_metrics: Mapping[str, Any] | None
     before: Evaluation | None
     after: Evaluation
-    videos: Path
+    videos: Path | None
     history: list[dict[str, Any]]
     seconds: float
 
@@ -66,13 +66,13 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
     trained = experiment.train(labelled) if labelled else experiment.train_online()
     metrics = experiment.measure_critic() if labelled or (online and online.reward == "critic") else None
     before = experiment.before()
-    made, after = experiment.after(trained)
+    after, videos = experiment.after(trained)
     return Outcome(
         labelled=labelled,
         critic_metrics=metrics,
         before=before,
         after=after,
-        videos=made.folder / "videos",
+        videos=videos,
         history=read_history(trained.folder),
         seconds=time.monotonic() - began,
     )
@@ -184,10 +184,11 @@ class _Experiment:
         if not self.config.policy.pretrained:
             return None
         inputs = {"policy": self.config.policy.origin()}
-        return self._evaluate({}, inputs, lambda: ActingPolicy(self.policy(), BC()), "before")[1]
+        trial = self._trial({}, inputs, lambda: ActingPolicy(self.policy(), BC()))
+        return evaluate(self.context, trial, "before")
 
-    def after(self, trained: Artifact) -> tuple[Artifact, Evaluation]:
-        """Success of the trained policy, under its method's prompt."""
+    def after(self, trained: Artifact) -> tuple[Evaluation, Path | None]:
+        """Success of the trained policy, under its method's prompt, and the folder of its films."""
 
         def actor() -> ActingPolicy:
             policy = self.policy()
@@ -196,13 +197,14 @@ class _Experiment:
 
         method = self.config.method
         acting = {"method": method} if isinstance(method, PromptedMethod) else {}
-        return self._evaluate(acting, {"policy": trained.digest}, actor, "after")
+        trial = self._trial(acting, {"policy": trained.digest}, actor)
+        return evaluate(self.context, trial, "after"), film(self.context, trial)
 
-    def _evaluate(
-        self, acting: Mapping[str, object], inputs: Mapping[str, str], actor: Any, when: str
-    ) -> tuple[Artifact, Evaluation]:
+    def _trial(
+        self, acting: Mapping[str, object], inputs: Mapping[str, str], actor: Callable[[], ActingPolicy]
+    ) -> Trial:
         config = self.config
-        return evaluate(self.context, config.task, config.evaluate, config.seed, acting, inputs, actor, when)
+        return Trial(config.task, config.evaluate, config.seed, acting, inputs, actor)
 
     def _reader(self) -> str:
         """Digest of all that the policy's preprocess depends on; random weights depend on the seed too."""

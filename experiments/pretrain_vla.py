@@ -32,6 +32,7 @@ from experiments.settings.command import command
 from experiments.settings.compose import composed, store_command
 from experiments.settings.config import EvaluateConfig, MixtureData, TaskConfig, WandbConfig, require
 from experiments.stages.data import Data, collect_data
+from experiments.stages.evaluate import conditions
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Training
@@ -138,7 +139,7 @@ def _check(
             temporary.write_text(json.dumps(found, indent=1))
 
     inputs = {"vla": made.digest}
-    recipe = {"tasks": tasks, "check": config.check, "workers": worker_count(config.check)}
+    recipe = {name: conditions(task, config.check) for name, task in tasks.items()}
     checked = announce(artifacts.make("check", VERSION, recipe, inputs, build))
     return json.loads((checked.folder / "success.json").read_text())
 

@@ -194,7 +194,7 @@ def _caption(result: Mapping[str, Any], measures: Measures) -> str:
         )
     else:
         what = f"{result['benchmark']}: not the benchmark, but a smaller or other set"
-    return f"{what}. Means and 95 % bootstrap intervals over trajectories."
+    return f"{what}. Means and 95 % bootstrap intervals (Rao and Wu) over trajectories."
 
 
 def _write(config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]) -> None:

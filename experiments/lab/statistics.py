@@ -1,12 +1,21 @@
-"""Success rates and their uncertainty."""
+"""Success rates and their uncertainty.
+
+An interval over S training seeds is the wider of two: the one over all episodes, as if the seeds were alike, and
+Student's over the seeds' own means, whose variance is estimated with S − 1 degrees of freedom. With one seed there is
+only the first, which says nothing of another training.
+
+Dimension letters: S training seeds, E episodes of each, N = S · E.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 Z_95 = 1.959964
+HALVINGS = 60  # of [−1, 1], until its ends are equal
 
 
 @dataclass(frozen=True)
@@ -30,30 +39,67 @@ def wilson(rate: float, count: float) -> Interval:
 
 
 def success_rate(success: np.ndarray) -> Interval:
-    """Success over training seeds and episodes: bool [S, E] -> mean and 95 % interval.
+    """Success over training seeds and episodes: bool [S, E] -> mean and 95 % interval."""
+    return rate_of_seeds(success.mean(axis=1), success.shape[1])
 
-    Wilson's interval on the effective number of trials: S·E, divided by how many times more the seeds' rates
-    scatter than binomial noise alone explains (never less than once).
-    """
-    rates = success.mean(axis=1)
-    rate = float(rates.mean())
-    seeds, episodes = success.shape
-    excess = 1.0
-    if seeds > 1 and 0 < rate < 1:
-        excess = max(1.0, float(rates.var(ddof=1)) / (rate * (1 - rate) / episodes))
-    return wilson(rate, seeds * episodes / excess)
+
+def rate_of_seeds(rates: np.ndarray, episodes: int) -> Interval:
+    """The same from each seed's success rate, float [S], over `episodes` episodes: Wilson's over all of them."""
+    return _wider(wilson(float(rates.mean()), len(rates) * episodes), rates, 0.0)
 
 
 def paired_difference(success: np.ndarray, baseline: np.ndarray) -> Interval:
-    """Mean of `success − baseline`, both bool [S, E] on the same seeds and episodes, with its 95 % interval.
+    """Mean of `success − baseline`, both bool [S, E] on the same seeds and episodes, with its 95 % interval."""
+    won = int((success & ~baseline).sum())
+    lost = int((baseline & ~success).sum())
+    return difference_of_seeds(success.mean(axis=1) - baseline.mean(axis=1), won, lost, success.size)
 
-    The standard error is the larger of the one over episodes and the one over seeds.
+
+def difference_of_seeds(differences: np.ndarray, won: int, lost: int, pairs: int) -> Interval:
+    """The same from each seed's mean difference, float [S], and the numbers of pairs: Tango's over all of them.
+
+    Args:
+        won: pairs in which only the first succeeded; lost: only the second; pairs: all N.
     """
-    difference = success.astype(float) - baseline.astype(float)
-    seeds, episodes = difference.shape
-    variances = [difference.var(ddof=1) / (seeds * episodes) if difference.size > 1 else 0.0]
-    if seeds > 1:
-        variances.append(difference.mean(axis=1).var(ddof=1) / seeds)
-    half = Z_95 * float(np.sqrt(max(variances)))
-    mean = float(difference.mean())
-    return Interval(mean, mean - half, mean + half)
+    return _wider(tango(won, lost, pairs), differences, -1.0)
+
+
+def tango(won: int, lost: int, pairs: int) -> Interval:
+    """Score interval of (won − lost) / pairs, which has a width even where all pairs agree.
+
+    The ends solve (won − lost − nΔ)² = z² n (2q + Δ(1 − Δ)), with q the most likely probability of losing a pair under
+    Δ   (Tango 1998)
+    """
+    return Interval((won - lost) / pairs, -_score_end(lost, won, pairs), _score_end(won, lost, pairs))
+
+
+def student(degrees: int) -> float:
+    """Student's .975 quantile."""
+    return float(stdtrit(degrees, 0.975))
+
+
+def _score_end(won: int, lost: int, pairs: int) -> float:
+    """The upper end, by halving: the score falls as Δ grows."""
+    low, high = (won - lost) / pairs, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        inside = (won - lost - pairs * middle) ** 2 <= Z_95**2 * pairs * _variance(won, lost, pairs, middle)
+        low, high = (middle, high) if inside else (low, middle)
+    return high
+
+
+def _variance(won: int, lost: int, pairs: int, difference: float) -> float:
+    """Of a pair's difference, if Δ were `difference`."""
+    linear = (2 * pairs - won + lost) * difference - won - lost
+    constant = -lost * difference * (1 - difference)
+    q = (np.sqrt(max(linear**2 - 8 * pairs * constant, 0.0)) - linear) / (4 * pairs)
+    return float(2 * q + difference * (1 - difference))
+
+
+def _wider(alike: Interval, seeds: np.ndarray, least: float) -> Interval:
+    """The interval, widened to mean ± t(S − 1) · sqrt(s² / S) of the seeds' means [S], within [least, 1]."""
+    if len(seeds) < 2:
+        return alike
+    half = student(len(seeds) - 1) * float(np.sqrt(seeds.var(ddof=1) / len(seeds)))
+    mean = alike.mean
+    return Interval(mean, min(alike.low, max(least, mean - half)), max(alike.high, min(1.0, mean + half)))

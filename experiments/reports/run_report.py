@@ -33,7 +33,7 @@ def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Map
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _draw(folder, config, outcome, results)
     shutil.rmtree(folder / "videos", ignore_errors=True)
-    if outcome.videos.is_dir():
+    if outcome.videos is not None:
         shutil.copytree(outcome.videos, folder / "videos")
     for name, text in {
         "results.json": json.dumps(results, indent=1),

@@ -12,7 +12,7 @@ from envs.collect import collect
 from envs.files import atomic_file
 from envs.store import Store, open_store
 from envs.types import Episode
-from experiments.lab.artifacts import Artifacts, digest
+from experiments.lab.artifacts import Artifacts, digest, file_digest
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import Purpose, first_seed
 from experiments.settings.config import MixtureData, StoreData, TaskConfig
@@ -81,6 +81,13 @@ def user_data(folder: Path) -> Data:
         UserError: it is no whole LeRobot v3 data set.
     """
     store = open_store(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = [[str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    facts = [[str(file), *_facts(folder / file, content=file.parts[0] == "meta")] for file in files]
     return Data(folder, digest(facts), {"frames": store.total_frames})
+
+
+def _facts(file: Path, content: bool) -> list[str | int]:
+    if content:
+        return [file_digest(file)]
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]

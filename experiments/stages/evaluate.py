@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from envs.files import atomic_file
-from envs.rollout import Actor
-from experiments.lab.artifacts import Artifact
+from envs.rollout import Actor, Rollout
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
@@ -55,40 +55,86 @@ class Evaluation:
         return float(np.median(self.steps[success])) if success.any() else None
 
 
-def evaluate(
-    context: Context,
-    task: TaskConfig,
-    config: EvaluateConfig,
-    seed: int,
-    acting: Mapping[str, object],
-    inputs: Mapping[str, str],
-    make_actor: Callable[[], Actor],
-    label: str,
-) -> tuple[Artifact, Evaluation]:
-    """Roll a policy out on the evaluation seeds of `seed`.
+def conditions(task: TaskConfig, config: EvaluateConfig) -> dict[str, Any]:
+    """All settings that outcomes depend on, with what a 0 stands for.
 
-    Args:
-        acting: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance).
-        inputs: {role: digest} of the policy.
-        make_actor: called only if there is work to do.
-        label: for the progress bar.
+    Films are not among them. The number of simulators is: the policy sees as many rows, and XLA adds up in another order
+    for another number of rows, whose last bits a contact in the simulator then makes large.
     """
-    horizon, workers = horizon_of(task, config), worker_count(config)
+    return {
+        "task": task,
+        "episodes": config.episodes,
+        "horizon": horizon_of(task, config),
+        "stretch": config.stretch,
+        "execute": config.execute,
+        "workers": worker_count(config),
+    }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Who acts, where, and on which seeds.
+
+    seed: the run's, which names the range of evaluation seeds.
+    acting: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance).
+    inputs: {role: digest} of the policy.
+    make_actor: called only if there is work to do.
+    """
+
+    task: TaskConfig
+    config: EvaluateConfig
+    seed: int
+    acting: Mapping[str, object]
+    inputs: Mapping[str, str]
+    make_actor: Callable[[], Actor]
+
+    def recipe(self, episodes: int) -> dict[str, Any]:
+        """All that the first `episodes` outcomes depend on, beside `inputs`."""
+        settings = conditions(self.task, self.config) | {"episodes": episodes}
+        return {**settings, "seed": self.seed, "acting": dict(self.acting)}
+
+
+def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
+    """Roll a policy out on the evaluation seeds; `label` is for the progress bar."""
+    episodes = trial.config.episodes
 
     def build(folder: Path) -> None:
-        chosen = seeds("evaluation", seed, config.episodes)
-        videos = {"video_folder": folder / "videos", "videos": config.videos} if config.videos else {}
-        pool = context.simulators.pool(task, workers, config.execute, round(config.stretch * horizon))
-        with bar(f"evaluate {label}", config.episodes, "episodes") as shown:
-            results = pool.rollout(make_actor(), chosen.tolist(), progress=shown.update, **videos)
+        results = _roll_out(context, trial, episodes, f"evaluate {label}")
         rows = [{"seed": r.seed, "success": r.success, "length": r.length} for r in results]
+        content = {"horizon": horizon_of(trial.task, trial.config), "rollouts": rows}
         with atomic_file(folder / "rollouts.json") as temporary:
-            temporary.write_text(json.dumps({"horizon": horizon, "rollouts": rows}, indent=1))
+            temporary.write_text(json.dumps(content, indent=1))
 
-    resolved = {"horizon": horizon, "workers": workers}
-    recipe = {"task": task, "evaluate": config, **resolved, "seed": seed, "acting": dict(acting)}
-    made = announce(context.artifacts.make("evaluate", VERSION, recipe, inputs, build), label)
-    return made, read_evaluation(made.folder)
+    made = context.artifacts.make("evaluate", VERSION, trial.recipe(episodes), trial.inputs, build)
+    return read_evaluation(announce(made, label).folder)
+
+
+def film(context: Context, trial: Trial) -> Path | None:
+    """A folder of films of the first `videos` episodes of the same evaluation; None where none are wanted.
+
+    They are rolled out again, an artifact of their own: another number of films repeats no evaluation.
+    """
+    count = min(trial.config.videos, trial.config.episodes)
+    if not count:
+        return None
+
+    def build(folder: Path) -> None:
+        _roll_out(context, trial, count, "film", folder / "videos")
+
+    made = context.artifacts.make("film", VERSION, trial.recipe(count), trial.inputs, build)
+    return announce(made).folder / "videos"
+
+
+def _roll_out(
+    context: Context, trial: Trial, episodes: int, label: str, videos: Path | None = None
+) -> list[Rollout]:
+    config, horizon = trial.config, horizon_of(trial.task, trial.config)
+    chosen = seeds("evaluation", trial.seed, episodes).tolist()
+    pool = context.simulators.pool(
+        trial.task, worker_count(config), config.execute, round(config.stretch * horizon)
+    )
+    with bar(label, episodes, "episodes") as shown:
+        return pool.rollout(trial.make_actor(), chosen, progress=shown.update, video_folder=videos)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

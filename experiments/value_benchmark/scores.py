@@ -1,7 +1,7 @@
 """From a critic's values to the benchmark's figures: scores of trajectories, their means, and intervals.
 
 The interval of a figure is the central 95 % of its bootstrap: trajectories are drawn anew within each task, robot and
-style, always with the same random numbers.
+style, rescaled for how few those are (`pooled.resampled`), always with the same random numbers.
 """
 
 from __future__ import annotations

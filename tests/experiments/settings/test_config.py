@@ -129,16 +129,16 @@ def test_full_disks_and_mistakes_leave_with_status_2(capsys):
     def full():
         raise RuntimeError("while saving") from OSError(28, "No space left on device", "/data/x")
 
-    def deep():
-        raise ValueError("worker: No space left on device")
-
     def mistaken():
         raise UserError("first line\n  second line")
 
+    def caused():
+        raise RuntimeError("in a worker") from UserError("the seed is negative")
+
     for main, message in (
         (full, "disk is full (/data/x)"),
-        (deep, "disk is full"),
         (mistaken, "first line second line"),
+        (caused, "the seed is negative"),
     ):
         with pytest.raises(SystemExit) as left:
             command(main)()
@@ -147,12 +147,62 @@ def test_full_disks_and_mistakes_leave_with_status_2(capsys):
         assert message in error and error.count("\n") == 1
 
 
-def test_defects_keep_their_traceback():
-    def defect():
-        raise ZeroDivisionError
+def defect_on_the_way():
+    try:
+        raise UserError("give a whole number")
+    except UserError:
+        return {}["not there"]
 
-    with pytest.raises(ZeroDivisionError):
+
+def text_about_disks():
+    raise ValueError("File too large: No space left on device")
+
+
+def missing_file():
+    raise RuntimeError("worker") from FileNotFoundError(
+        2, "No such file or directory", "No space left on device"
+    )
+
+
+@pytest.mark.parametrize("defect", [defect_on_the_way, text_about_disks, missing_file])
+def test_defects_keep_their_traceback(defect):
+    with pytest.raises(Exception) as caught:
         command(defect)()
+    assert explain(caught.value) is None
+
+
+WRITERS = {
+    "safetensors": "from safetensors.numpy import save_file; save_file({'x': np.zeros(9999)}, path)",
+    "parquet": "import pyarrow as pa, pyarrow.parquet as pq; pq.write_table(pa.table({'x': np.arange(99999)}), path)",
+    "numpy": "np.save(path, np.zeros(9999))",
+    "mapped": "np.lib.format.open_memmap(path, 'w+', np.float32, (9999,))",
+    "orbax": "import orbax.checkpoint as ocp; ocp.PyTreeCheckpointer().save(path, {'x': np.random.rand(99999)})",
+    "film": "from envs.store.video import CODECS, VideoWriter\n"
+    "    film = VideoWriter(path, CODECS['h264_lossless'], 20.0, 64, 64)\n"
+    "    film.add(np.random.default_rng(0).integers(0, 255, (99, 64, 64, 3), np.uint8)); film.close()",
+}
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from experiments.settings.command import explain
+path = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    {write}
+except Exception as error:
+    print(explain(error))
+"""
+
+
+@pytest.mark.parametrize("library", WRITERS)
+def test_every_library_that_writes_says_that_the_disk_is_full(tmp_path, library):
+    code = FULL_DISK.format(write=WRITERS[library])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "file.mp4")], capture_output=True, text=True, timeout=120
+    )
+    assert "the disk is full" in done.stdout, done.stderr
 
 
 def test_the_command_itself_leaves_with_status_2_and_one_line():

@@ -86,7 +86,7 @@ def test_weights_are_copies_of_trajectories() -> None:
     random = np.random.default_rng(1)
     scores, other = random.integers(0, 5, 12).astype(float), random.random(12)
     ranks, positive = np.arange(12) % 3, random.random(12) < 0.5
-    weights = resampled(np.repeat([0, 1], 6), 5)
+    weights = random.multinomial(12, np.full(12, 1 / 12), size=5).astype(np.float32)
     for row in weights:
         copies = np.repeat(np.arange(12), row.astype(int))
         one, many = once(len(copies)), row[None]
@@ -104,11 +104,30 @@ def test_weights_are_copies_of_trajectories() -> None:
 
 
 def test_bootstrap_draws_within_strata_and_always_the_same() -> None:
-    strata = np.array([0, 1, 1, 1, 2, 2])
-    weights = resampled(strata, 400)
-    for stratum, size in ((0, 1), (1, 3), (2, 2)):
-        assert (weights[:, strata == stratum].sum(axis=1) == size).all()
-    np.testing.assert_array_equal(weights, resampled(strata, 400))
-    # mean of 3 draws from {0, 1, 2}: variance 2/3 / 3 = .222
-    spread = mean(np.array([np.nan, 0, 1, 2, np.nan, np.nan]), weights).var()
-    assert spread == pytest.approx(2 / 9, rel=0.2)
+    strata = np.array([1, 1, 1, 2, 2])
+    weights = resampled(strata, 2000)
+    for stratum, size in ((1, 3), (2, 2)):
+        np.testing.assert_allclose(weights[:, strata == stratum].sum(axis=1), size, rtol=1e-6)
+    np.testing.assert_array_equal(weights, resampled(strata, 2000))
+    # two draws of three count 3/2 each: their mean's variance is that of the mean, s² / 3 = 1 / 3 of {0, 1, 2}
+    spread = mean(np.array([0, 1, 2, np.nan, np.nan]), weights).var()
+    assert spread == pytest.approx(1 / 3, rel=0.1)
+
+
+def test_strata_of_one_are_drawn_from_together() -> None:
+    weights = resampled(np.array([0, 1, 2, 3, 3]), 2000)
+    assert mean(np.array([0, 1, 2, np.nan, np.nan]), weights).var() == pytest.approx(1 / 3, rel=0.1)
+    assert (resampled(np.array([0, 1, 1]), 20)[:, 0] == 1).all()
+
+
+def test_the_bootstrap_of_small_strata_covers_the_mean() -> None:
+    random = np.random.default_rng(0)
+    strata = np.repeat(np.arange(12), [3, 4, 5] * 4)
+    centres = np.linspace(0, 1, 12)[strata]
+    weights = resampled(strata, 500)
+    covered = 0
+    for _ in range(1000):
+        estimates = mean(centres + random.normal(size=len(strata)), weights)
+        low, high = np.percentile(estimates, [2.5, 97.5])
+        covered += low <= centres.mean() <= high
+    assert covered / 1000 >= 0.93

@@ -1,0 +1,60 @@
+"""What repeats an evaluation, and what does not."""
+
+import os
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from experiments.lab.artifacts import Artifacts, digest
+from experiments.lab.context import Context
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import Tracker
+from experiments.settings.config import EvaluateConfig, TaskConfig
+from experiments.stages.evaluate import Trial, conditions, evaluate, film
+
+TASK = TaskConfig("lift")
+CONFIG = EvaluateConfig(episodes=2, horizon=16, workers=2, videos=1)
+
+
+class Still:
+    """Does nothing."""
+
+    def act(self, observation, seeds):
+        return np.zeros((len(seeds), 10, 7), np.float32)
+
+
+def refuse():
+    raise AssertionError("must not be evaluated again")
+
+
+def trial(config, make_actor=refuse):
+    return Trial(TASK, config, 0, {}, {"policy": "abc"}, make_actor)
+
+
+def test_films_and_workers_do_not_repeat_a_finished_evaluation(tmp_path):
+    more = replace(CONFIG, videos=5)
+    with Simulators() as simulators:
+        context = Context(Artifacts(tmp_path), Tracker(None), simulators)
+        first = evaluate(context, trial(CONFIG, Still), "before")
+        folder = film(context, trial(CONFIG, Still))
+        assert folder is not None and [file.suffix for file in folder.iterdir()] == [".mp4"]
+        assert f"seed{first.seed[0]}_" in next(folder.iterdir()).name
+        again = evaluate(context, trial(more), "before")
+        np.testing.assert_array_equal(first.steps, again.steps)
+        both = film(context, trial(more, Still))
+        assert both is not None and len(list(both.iterdir())) == 2
+        assert film(context, trial(CONFIG)) == folder
+        assert film(context, trial(replace(CONFIG, videos=0))) is None
+
+
+def test_a_worker_for_each_core_is_the_default():
+    explicit = replace(CONFIG, workers=os.cpu_count() or 1)
+    assert digest(conditions(TASK, explicit)) == digest(conditions(TASK, replace(CONFIG, workers=0)))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(EvaluateConfig)])
+def test_every_other_setting_repeats_it(name):
+    changed = replace(CONFIG, **{name: getattr(CONFIG, name) + 1})
+    same = digest(conditions(TASK, changed)) == digest(conditions(TASK, CONFIG))
+    assert same == (name == "videos")
