@@ -24,7 +24,7 @@ from omegaconf import MISSING
 from envs.errors import UserError
 from envs.store import open_store
 from envs.types import Episode
-from experiments.choices.critics import Critic, SeeingCritic
+from experiments.choices.critics import pictures_critic
 from experiments.lab.artifacts import Artifacts
 from experiments.reports.figures import ValueCurve, draw_film, draw_values
 from experiments.reports.results import choice_name
@@ -36,6 +36,7 @@ from experiments.settings.config import require
 from experiments.value_benchmark.critic import bench_critic
 from value_model.critic.metrics.episodes import true_progress
 from value_model.critic.train import is_known
+from value_model.critic.types import Critic
 
 FORMATS = ("video", "strip")
 
@@ -119,11 +120,7 @@ def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
         'a video needs an instruction: instruction="what the robot is to do"',
     )
     frames, fps = side_by_side(paths)
-    critic = _critic(config, set())
-    if not isinstance(critic, SeeingCritic):
-        raise UserError(
-            f"critic={choice_name('critic', config.critic)} does not judge from pictures alone; use wvm"
-        )
+    critic = pictures_critic(_critic(config, set()), f"critic={choice_name('critic', config.critic)}")
     cameras = critic.cameras
     if len(paths) not in (1, len(cameras)):
         raise UserError(f"the critic sees {len(cameras)} view(s) ({', '.join(cameras)}), not {len(paths)}")

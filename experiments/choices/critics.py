@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 import value_model
 from envs.errors import UserError
-from envs.types import Episode
 from experiments.choices.plain_critics import TimeIndex, VideoCritic
 from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.config import require
 from experiments.settings.plugins import resolve, source_digest
 from value_model.critic.config import WVMConfig
+from value_model.critic.types import Critic, SeeingCritic, TrainedCritic
 from value_model.video.frames import Episodes
 
 VERSION = 2  # of trained critics; raised when the same training gives other values
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
-class Critic(Protocol):
-    """A frozen critic at work."""
+def pictures_critic(critic: Critic, name: str) -> SeeingCritic:
+    """The critic as one that judges from pictures alone: it has `cameras` and `values(frames, instruction, fps)`.
 
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        """Values float32 [T] in [0, 1] of every episode, in order."""
-        ...
+    Args:
+        name: what the critic is called in the error, such as critic=oracle.
 
-
-@runtime_checkable
-class SeeingCritic(Protocol):
-    """A critic that judges from pictures alone."""
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The views that `values` is given, side by side."""
-        ...
-
-    def values(self, frames: np.ndarray, instruction: str, fps: float | None = None) -> np.ndarray:
-        """Values float32 [T] in [0, 1] of one video uint8 [T, H, W · cameras, 3]."""
-        ...
-
-
-class TrainedCritic(Critic, Protocol):
-    """A critic that can be kept in a folder."""
-
-    def save(self, folder: Path) -> None:
-        """Write it into a folder."""
-        ...
+    Raises:
+        UserError: it needs more than pictures.
+    """
+    if not isinstance(critic, SeeingCritic):
+        raise UserError(f"{name} does not judge from pictures alone; use one that does, such as critic=wvm")
+    return critic
 
 
 class ReadyChoice(Protocol):
@@ -209,7 +191,7 @@ class SidecarChoice:
 class PluginCritic:
     """A critic from anywhere, `critic=package.module:name`.
 
-    `name` is a `value_model.critic.types.ValueModel`, a class that makes one without arguments, or a function
+    `name` is an object with `values`, a class that makes one without arguments, or a function
     (frames uint8 [T, H, W, 3], instruction) -> float32 [T] in [0, 1].
     """
 

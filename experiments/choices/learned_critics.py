@@ -11,10 +11,8 @@ from typing import Any
 from envs.errors import UserError
 from experiments.choices.critics import (
     VERSION,
-    Critic,
     CriticData,
     Progress,
-    TrainedCritic,
     saved_digests,
 )
 from experiments.lab.artifacts import digest
@@ -24,6 +22,7 @@ from value_model.critic.config import WVMConfig
 from value_model.critic.gvl.client import ConnectionConfig
 from value_model.critic.gvl.critic import GVL, GVLConfig
 from value_model.critic.gvl.question import VERSION as PROMPT
+from value_model.critic.types import Critic, TrainedCritic
 from value_model.video.frames import Episodes
 
 

@@ -47,7 +47,7 @@ class StateCritic:
 
 @dataclass(frozen=True)
 class VideoCritic:
-    """A user's ValueModel or function, one episode at a time, its values checked."""
+    """A user's object with `values`, or function, one episode at a time, its values checked."""
 
     function: Any
     name: str

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from envs.store import Store
-from experiments.choices.critics import VERSION, Critic, CriticData, Progress, TrainedCritic
+from experiments.choices.critics import VERSION, CriticData, Progress
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
 from value_model.critic.config import PRESETS, WVMConfig
+from value_model.critic.types import Critic, TrainedCritic
 from value_model.video.frames import Episodes
 
 

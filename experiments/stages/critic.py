@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import UserError, check_choice
+from envs.errors import check_choice
 from envs.recording import Recording, Rollout
 from envs.robosuite.tasks import task_spec
 from envs.types import Episode
 from experiments.choices.critics import (
     VERSION,
-    Critic,
     CriticData,
     OracleChoice,
     ReadyChoice,
-    SeeingCritic,
     TrainableChoice,
+    pictures_critic,
 )
 from experiments.choices.oracle import Oracle
 from experiments.choices.plain_critics import StateCritic
@@ -29,6 +28,7 @@ from experiments.lab.progress import Bars, announce
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import TaskConfig
 from experiments.stages.data import CAMERAS, Data, collect_data
+from value_model.critic.types import Critic
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def make_judge(
     Raises:
         UserError: the critic does not judge from pictures.
     """
-    critic = source.load()
-    if not isinstance(critic, SeeingCritic):
-        raise UserError("method.online.reward=critic needs a critic that sees pictures; use critic=wvm")
+    critic = pictures_critic(source.load(), "this critic")
     instruction, cameras = task_spec(task.name).instructions[0], critic.cameras
     for camera in cameras:
         check_choice("camera", camera, CAMERAS)

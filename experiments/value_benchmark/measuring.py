@@ -21,7 +21,7 @@ from experiments.stages.critic import CriticSource
 from experiments.value_benchmark.measures import Measures, Views, chosen
 from experiments.value_benchmark.scores import Scores
 from value_model.critic.metrics.controls import backwards, still, told, unlabelled
-from value_model.critic.types import EpisodeCritic
+from value_model.critic.types import Critic
 
 VERSION = 1
 VALUES = "values.safetensors"
@@ -38,7 +38,7 @@ class Request:
 
 
 def measure(
-    critic: EpisodeCritic,
+    critic: Critic,
     store: Store,
     subset: str = "all",
     measures: Measures | None = None,
@@ -104,9 +104,7 @@ def _changed(episode: Callable[[], Episode], change: Callable[[Episode], Episode
     return change(episode())
 
 
-def label_requests(
-    critic: EpisodeCritic, requests: Sequence[Request]
-) -> Iterator[tuple[Request, np.ndarray]]:
+def label_requests(critic: Critic, requests: Sequence[Request]) -> Iterator[tuple[Request, np.ndarray]]:
     """The critic's values float32 [T] of every request, as they come.
 
     NaN stands for a value that the critic could not give.

@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.store import Store
 from value_model.critic.progress import write_progress
-from value_model.critic.types import EpisodeCritic
+from value_model.critic.types import Critic
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LabelReport:
 
 
 def label_store(
-    critic: EpisodeCritic,
+    critic: Critic,
     store: Store,
     path: Path,
     progress: Callable[[int], object] | None = None,

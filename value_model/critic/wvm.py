@@ -27,7 +27,7 @@ SEQUENCES = 512  # labelled in lockstep
 
 
 class WVM:
-    """A frozen world value model (a `value_model.critic.types.ValueModel`), on one device or on those of a mesh."""
+    """A frozen world value model (a `value_model.critic.types.SeeingCritic`), on one device or on those of a mesh."""
 
     def __init__(
         self, config: WVMConfig, tokenizer: Tokenizer, network: WVMNetwork, mesh: Mesh | None = None

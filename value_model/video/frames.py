@@ -55,10 +55,10 @@ Episodes = Iterable[Episode] | Sequence[Store]
 """Episodes, one store or several stores one after the other."""
 
 
-def watch(episodes: Episodes, cameras: tuple[str, ...]) -> Iterator[Episode]:
-    """The episodes one at a time; of stores, only the frames of `cameras` are decoded."""
+def watch(episodes: Episodes, cameras: tuple[str, ...] | None) -> Iterator[Episode]:
+    """The episodes one at a time; of stores, only the frames of `cameras` are decoded (None: of all)."""
     if isinstance(episodes, Store):
-        wanted = [camera for camera in cameras if camera in episodes.cameras]
+        wanted = [camera for camera in episodes.cameras if cameras is None or camera in cameras]
         for index in range(len(episodes)):
             yield episodes.episode(index, wanted)
         return

@@ -8,7 +8,6 @@ import pytest
 
 from envs.errors import UserError
 from envs.store import write_store
-from experiments.choices.critics import SeeingCritic
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.tracking import Tracker
@@ -21,6 +20,7 @@ from tests.value_model.synthetic import MICRO, slide
 from value_model.critic.baselines.config import FrameTransformerConfig, SingleFrameConfig
 from value_model.critic.gvl.client import ConnectionConfig
 from value_model.critic.gvl.critic import GVLConfig
+from value_model.critic.types import SeeingCritic
 
 TINY = FrameTransformerConfig(width=16, layers=1, heads=2, feedforward=16, frames=8)
 TRACKER = Tracker(None)

@@ -37,7 +37,7 @@ PAD = 16  # lengths are rounded up to a multiple of it, so that few shapes are c
 
 
 class Baseline:
-    """A frozen baseline (a `value_model.critic.types.ValueModel` and `EpisodeCritic`).
+    """A frozen baseline (a `value_model.critic.types.SeeingCritic`).
 
     Args:
         kind: which baseline, and its sizes.

@@ -54,7 +54,7 @@ class GVLConfig:
 
 
 class GVL:
-    """A frozen vision-language model as a critic (a `value_model.critic.types.ValueModel` and `EpisodeCritic`).
+    """A frozen vision-language model as a critic (a `value_model.critic.types.SeeingCritic`).
 
     asked and missed count the videos that it judged and those that it gave no usable answer to.
 

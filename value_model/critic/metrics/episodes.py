@@ -15,7 +15,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.types import Episode, Segment
 from value_model.critic.metrics.controls import still
-from value_model.critic.types import EpisodeCritic
+from value_model.critic.types import Critic
 
 EXPERT_STYLES = ("clean", "noisy", "slow")
 
@@ -89,7 +89,7 @@ def _inside(segment: Segment, every: int) -> np.ndarray:
 
 
 def measure_critic(
-    critic: EpisodeCritic, episodes: Iterable[Episode], progress: Callable[[int], object] | None = None
+    critic: Critic, episodes: Iterable[Episode], progress: Callable[[int], object] | None = None
 ) -> dict[str, float]:
     """All metrics of a critic over held-out episodes; what has no episode is left out.
 
@@ -114,7 +114,7 @@ def measure_critic(
     return {name: value for key in scores for name, value in _summary(key, np.array(scores[key])).items()}
 
 
-def _labelled(critic: EpisodeCritic, episodes: Iterable[Episode]) -> Iterator[tuple[Episode, np.ndarray]]:
+def _labelled(critic: Critic, episodes: Iterable[Episode]) -> Iterator[tuple[Episode, np.ndarray]]:
     """Every episode with its values; those that the critic reads ahead wait here."""
     waiting: list[Episode] = []
 

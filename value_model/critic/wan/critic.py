@@ -35,7 +35,7 @@ SEQUENCES = 64  # labelled in lockstep
 
 
 class WanCritic:
-    """A frozen world value model on Wan's encoders (a `value_model.critic.types.ValueModel`).
+    """A frozen world value model on Wan's encoders (a `value_model.critic.types.SeeingCritic`).
 
     Args:
         weights: folder of the encoders, see `wan_encoders`.
