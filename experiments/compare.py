@@ -79,7 +79,13 @@ def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
                     config.wandb, run_name(config), Path(config.outputs), canonical(config)
                 ) as tracker:
                     outcome = run_experiment(config, tracker, simulators)
-                    tracker.summary({"success": outcome.after.rate().mean})
+                    rate = outcome.after.rate()
+                    if rate is None:
+                        raise UserError(
+                            "this environment does not say whether its task is solved, which is what is compared; "
+                            "give `success` in its info"
+                        )
+                    tracker.summary({"success": rate.mean})
                 evaluations.append(outcome.after)
                 before += [outcome.before] if outcome.before else []
             rows.append(Row(group[0], _label(group[0], configs), tuple(evaluations), tuple(before)))

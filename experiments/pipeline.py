@@ -1,40 +1,51 @@
-"""One experiment, stage by stage: data -> critic -> labels -> samples -> policy -> success."""
+"""The stages of an experiment in their order: data -> critic -> labels -> samples -> policy -> success.
+
+    experiment = Experiment(config, Context(artifacts, tracker, simulators))
+    trained = experiment.extract(experiment.label(experiment.collect()))      a method that learns from data
+    trained = experiment.improve()                                            one that learns from its own rollouts
+    experiment.evaluate(trained)
+
+Rounds are loops over these: `collect(trained)` gives a policy's own rollouts, which may be labelled and learned from.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.choices.critics import SidecarChoice
+from experiments.choices.environments import SameEnv
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
-from experiments.settings.config import RunConfig
+from experiments.settings.config import RolloutData, RunConfig
 from experiments.settings.plugins import source_digest
-from experiments.stages.critic import CriticSource, get_critic, make_judge
+from experiments.stages.acting import Acting, check_fit
+from experiments.stages.critic import CriticSource, get_critic
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
 from experiments.stages.extract import extract, read_history
+from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
+from experiments.stages.judge import JudgeSource, get_judge
 from experiments.stages.label import Labels, critic_metrics, label
-from experiments.stages.online import FRAME_EVERY, extract_online, judge_success
+from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.check import check_method, check_policy
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
-from policy_extraction.types import Policy, PromptedMethod, online_rollouts
-
-CONTROL_RATE = 20.0  # control steps a second
+from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, online_rollouts
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The offline part of an experiment: data, values and what the method made of them."""
+    """Data, values and what the method made of them."""
 
     data: Data
     labels: Labels
@@ -44,12 +55,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that an experiment found; `labelled` is None for methods that learn from rollouts alone."""
+    """All that an experiment found; `labelled` is None for methods that learn from rollouts alone.
+
+    policy: the folder of the trained policy; videos: of its films, None where none were asked for.
+    """
 
     labelled: Labelled | None
     critic_metrics: Mapping[str, Any] | None
+    judge: Mapping[str, float]
     before: Evaluation | None
     after: Evaluation
+    policy: Path
     videos: Path | None
     history: list[dict[str, Any]]
     seconds: float
@@ -58,38 +74,41 @@ class Outcome:
 def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) -> Outcome:
     """Do or reuse every stage of an experiment."""
     began = time.monotonic()
-    artifacts = Artifacts(Path(config.outputs) / "artifacts")
-    experiment = _Experiment(config, Context(artifacts, tracker, simulators))
-    experiment.check_parts()
-    online = online_rollouts(config.method)
-    labelled = experiment.labelled() if online is None else None
-    trained = experiment.train(labelled) if labelled else experiment.train_online()
-    metrics = experiment.measure_critic() if labelled or (online and online.reward == "critic") else None
-    before = experiment.before()
-    after, videos = experiment.after(trained)
+    experiment = Experiment(
+        config, Context(Artifacts(Path(config.outputs) / "artifacts"), tracker, simulators)
+    )
+    experiment.check()
+    labelled = None if experiment.online else experiment.label(experiment.collect())
+    trained = experiment.extract(labelled) if labelled else experiment.improve()
+    metrics = experiment.measure_critic() if labelled or config.reward.asks_critic else None
+    before = experiment.evaluate()
+    after = experiment.evaluate(trained)
+    assert after is not None
     return Outcome(
         labelled=labelled,
         critic_metrics=metrics,
+        judge={} if labelled else experiment.judge.calibration,
         before=before,
         after=after,
-        videos=videos,
+        policy=trained.folder / "policy",
+        videos=experiment.film(trained),
         history=read_history(trained.folder),
         seconds=time.monotonic() - began,
     )
 
 
-class _Experiment:
-    """The stages of one configuration, in the order in which they are called."""
+class Experiment:
+    """The stages of one configuration; each is done when it is asked for, or found done."""
 
     def __init__(self, config: RunConfig, context: Context) -> None:
         self.config, self.context, self.artifacts = config, context, context.artifacts
+        self.online = online_rollouts(config.method)
         self.training = config.train
-        if online_rollouts(config.method) is not None:
+        if self.online:
             self.training = replace(config.train, ema=0.0)  # what acts must be what is updated
-        self._critic: CriticSource | None = None
 
-    def check_parts(self) -> None:
-        """Try parts from outside before any long work.
+    def check(self) -> None:
+        """Try what comes from outside, and whether the parts fit, before any long work.
 
         Raises:
             UserError: one of them is not what it has to be.
@@ -98,41 +117,88 @@ class _Experiment:
             check_method(self.config.method)
         if isinstance(self.config.policy, PluginPolicy):
             check_policy(self.policy())
+        check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
+        if self.online:
+            check_fit(self.spec, self.acting.spec, self.acting.execute)
 
-    def policy(self) -> Policy:
-        """The policy before training."""
-        return self.config.policy.make(self.training, self.config.seed)
+    @cached_property
+    def acting(self) -> Acting:
+        """Where the policy acts to learn."""
+        config = self.config.evaluate
+        execute = self.online.execute if self.online else config.execute
+        return Acting(self.config.env, self.config.task, config.horizon, config.workers, execute)
 
-    def origin(self) -> dict[str, str]:
-        """Digests of what every training starts from."""
-        return {
-            "policy": self.config.policy.origin(),
-            "method": source_digest(type(self.config.method)),
-        }
+    @cached_property
+    def evaluating(self) -> Acting:
+        """Where success is measured, up to the horizon."""
+        config, env = self.config.evaluate, self.config.evaluate_env
+        same = self.config.env if isinstance(env, SameEnv) else env
+        return Acting(same, self.config.task, config.horizon, config.workers, config.execute)
 
+    @cached_property
+    def spec(self) -> PolicySpec:
+        """What the policy reads and gives."""
+        return self.config.policy.shape(self.acting.spec)
+
+    @cached_property
     def critic(self) -> CriticSource:
-        """The critic, made once."""
-        if self._critic is None:
-            self._critic = get_critic(
-                self.artifacts, self.config.task, self.config.critic, self.context.tracker
-            )
-        return self._critic
-
-    def labelled(self) -> Labelled:
-        """The data, the critic's values, and the samples that the method makes of them."""
+        """Who values frames."""
         config = self.config
-        data = get_data(self.artifacts, config.task, config.data)
-        source = None if isinstance(config.critic, SidecarChoice) else self.critic()
+        return get_critic(self.artifacts, config.task, config.critic, self.context.tracker)
+
+    @cached_property
+    def judge(self) -> JudgeSource:
+        """Who rewards rollouts."""
+        reward = self.config.reward
+        return get_judge(
+            self.context,
+            reward,
+            self.critic if reward.asks_critic else None,
+            self.acting,
+            lambda: ActingPolicy(
+                self.policy(), self.config.method, self.online.temperature if self.online else 1.0
+            ),
+            self._origin,
+            self.config.seed,
+        )
+
+    def policy(self, trained: Path | None = None) -> Policy:
+        """The policy before training, or as it was saved in a folder."""
+        policy = self.config.policy.make(self.acting.spec, self.training, self.config.seed)
+        if trained is not None:
+            policy.restore(trained)
+        return policy
+
+    def collect(self, trained: Artifact | None = None) -> Data:
+        """The data of `data=`; with a trained policy, its own rollouts."""
+        data = self.config.data
+        if not isinstance(data, RolloutData) and trained is None:
+            return get_data(self.artifacts, self.config.task, data)
+        settings = data if isinstance(data, RolloutData) else RolloutData()
+        folder = trained.folder / "policy" if trained else None
+        if folder is None and settings.policy:
+            folder = trained_policy(Path(settings.policy))
+        return roll_out_data(
+            self.context,
+            settings,
+            replace(self.acting, linger=settings.linger),
+            lambda: ActingPolicy(self.policy(folder), self._prompted, settings.temperature),
+            policy_digest(folder) if folder else self._origin,
+        )
+
+    def label(self, data: Data) -> Labelled:
+        """The critic's values of the data, and the samples that the method makes of them."""
+        config = self.config
+        source = None if isinstance(config.critic, SidecarChoice) else self.critic
         labels = label(self.artifacts, data, config.critic, source)
-        horizon = config.policy.shape().action_horizon
-        samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
+        samples = build_dataset(data.numbers(), labels.values, config.advantage, self.spec.action_horizon)
         return Labelled(data, labels, samples, config.method.select(samples))
 
-    def train(self, labelled: Labelled) -> Artifact:
-        """Offline extraction."""
+    def extract(self, labelled: Labelled) -> Artifact:
+        """The policy that the method makes of labelled data."""
         config, selected = self.config, labelled.selected
         _, arrays = make_inputs(
-            self.artifacts, labelled.data, selected, self.policy, self._reader(), config.batch.variants
+            self.artifacts, labelled.data, selected, self.policy, self._reader, config.batch.variants
         )
         samples = {"data": labelled.data.digest}
         if type(config.method) is not BC:  # cloning looks at no value: it is trained once for all critics
@@ -144,69 +210,71 @@ class _Experiment:
             self.training,
             config.batch,
             config.seed,
-            self.origin() | samples,
+            self._start | samples,
             self.policy,
             selected,
             arrays,
             self.context.tracker,
         )
 
-    def train_online(self) -> Artifact:
-        """Extraction from rollouts."""
-        config, online = self.config, online_rollouts(self.config.method)
-        assert online is not None
-        judge, judged = judge_success, {}
-        if online.reward == "critic":
-            judge = make_judge(self.critic(), config.task, CONTROL_RATE / FRAME_EVERY)
-            judged = {"critic": self.critic().digest}
-        return extract_online(
-            self.context,
-            config.task,
-            config.method,
-            online,
-            self.training,
-            config.evaluate,
-            config.batch.size,
-            config.seed,
-            self.origin() | judged,
-            self.policy,
-            judge,
+    def improve(self) -> Artifact:
+        """The policy that the method makes of rollouts in `env=`, judged by `reward=`."""
+        config, judge = self.config, self.judge
+        assert self.online is not None
+        plan = Improvement(
+            self.acting, config.method, self.online, self.training, config.batch.size, config.seed
         )
+        inputs = {**self._start, **judge.inputs}
+        return improve(self.context, plan, inputs, self.policy, judge.load, judge.settings)
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""
         if isinstance(self.config.critic, SidecarChoice):
             return None
-        return critic_metrics(self.artifacts, self.config.task, self.config.held_out, self.critic())
+        return critic_metrics(self.artifacts, self.config.task, self.config.held_out, self.critic)
 
-    def before(self) -> Evaluation | None:
-        """Success of the policy before training; None where there was nothing but random weights."""
-        if not self.config.policy.pretrained:
+    def evaluate(self, trained: Artifact | None = None) -> Evaluation | None:
+        """Success of the trained policy, or before training; None where before it there were but random weights."""
+        if trained is None and not self.config.policy.pretrained:
             return None
-        inputs = {"policy": self.config.policy.origin()}
-        trial = self._trial({}, inputs, lambda: ActingPolicy(self.policy(), BC()))
-        return evaluate(self.context, trial, "before")
+        return evaluate(self.context, self._trial(trained), "after" if trained else "before")
 
-    def after(self, trained: Artifact) -> tuple[Evaluation, Path | None]:
-        """Success of the trained policy, under its method's prompt, and the folder of its films."""
+    def film(self, trained: Artifact) -> Path | None:
+        """A folder of films of the trained policy; None where none are wanted."""
+        return film(self.context, self._trial(trained)) if self.evaluating.spec.cameras else None
 
-        def actor() -> ActingPolicy:
-            policy = self.policy()
-            policy.restore(trained.folder / "policy")
-            return ActingPolicy(policy, self.config.method)
-
-        method = self.config.method
-        acting = {"method": method} if isinstance(method, PromptedMethod) else {}
-        trial = self._trial(acting, {"policy": trained.digest}, actor)
-        return evaluate(self.context, trial, "after"), film(self.context, trial)
-
-    def _trial(
-        self, acting: Mapping[str, object], inputs: Mapping[str, str], actor: Callable[[], ActingPolicy]
-    ) -> Trial:
+    def _trial(self, trained: Artifact | None) -> Trial:
         config = self.config
-        return Trial(config.task, config.evaluate, config.seed, acting, inputs, actor)
+        folder = trained.folder / "policy" if trained else None
+        method: Method = config.method if trained else BC()
+        within = self.evaluating.spec.horizon
+        return Trial(
+            acting=replace(self.evaluating, horizon=round(config.evaluate.stretch * within)),
+            horizon=within,
+            config=config.evaluate,
+            seed=config.seed,
+            prompt={"method": method} if isinstance(method, PromptedMethod) else {},
+            inputs={"policy": trained.digest if trained else self._origin},
+            make_actor=lambda: ActingPolicy(self.policy(folder), method),
+        )
 
+    @property
+    def _prompted(self) -> Method:
+        """Under whose prompt a policy collects data: the method's, if it has one."""
+        method: Method = self.config.method
+        return method if isinstance(method, PromptedMethod) else BC()
+
+    @property
+    def _origin(self) -> str:
+        """Digest of the policy before training."""
+        return self.config.policy.origin(self.acting.spec)
+
+    @property
+    def _start(self) -> dict[str, str]:
+        """Digests of what every training starts from."""
+        return {"policy": self._origin, "method": source_digest(type(self.config.method))}
+
+    @property
     def _reader(self) -> str:
         """Digest of all that the policy's preprocess depends on; random weights depend on the seed too."""
-        origin = self.config.policy.origin()
-        return origin if self.config.policy.pretrained else f"{origin}-{self.config.seed}"
+        return self._origin if self.config.policy.pretrained else f"{self._origin}-{self.config.seed}"

@@ -19,11 +19,12 @@ from envs.files import atomic_file
 from envs.robosuite.tasks import task_spec
 from envs.robosuite.views import visible_state
 from envs.types import Episode
+from experiments.choices.environments import RobosuiteChoice
 from experiments.choices.policies import BASE_VLA, VLAChoice
 from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts, canonical
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
-from experiments.lab.simulators import Simulators, horizon_of, worker_count
+from experiments.lab.simulators import Simulators
 from experiments.lab.statistics import wilson
 from experiments.lab.tracking import Tracker, tracked
 from experiments.reports.run_report import percent, table
@@ -31,8 +32,8 @@ from experiments.settings.cli import answer
 from experiments.settings.command import command
 from experiments.settings.compose import composed, store_command
 from experiments.settings.config import EvaluateConfig, MixtureData, TaskConfig, WandbConfig, require
+from experiments.stages.acting import Acting
 from experiments.stages.data import Data, collect_data
-from experiments.stages.evaluate import conditions
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Training
@@ -125,23 +126,26 @@ def _check(
     """Success on every task, with seeds that nothing else uses: {task: [solved, episodes]}."""
 
     def build(folder: Path) -> None:
-        policy = VLAChoice(base=str(made.folder / "vla")).make(config.train, config.seed)
-        workers = worker_count(config.check)
-        found = {}
+        vla, found = VLAChoice(base=str(made.folder / "vla")), {}
         with Simulators() as simulators:
-            for name, task in tasks.items():
+            for name, acting in places.items():
+                policy = vla.make(acting.spec, config.train, config.seed)
                 chosen = seeds("pretraining_check", config.seed, config.check.episodes).tolist()
-                pool = simulators.pool(task, workers, config.check.execute, horizon_of(task, config.check))
+                pool = acting.pool(simulators)
                 with bar(f"check {name}", len(chosen), "episodes") as shown:
                     results = pool.rollout(ActingPolicy(policy, BC()), chosen, progress=shown.update)
-                found[name] = [sum(result.success for result in results), len(results)]
+                found[name] = [sum(bool(result.success) for result in results), len(results)]
         with atomic_file(folder / "success.json") as temporary:
             temporary.write_text(json.dumps(found, indent=1))
 
-    inputs = {"vla": made.digest}
-    recipe = {name: conditions(task, config.check) for name, task in tasks.items()}
-    checked = announce(artifacts.make("check", VERSION, recipe, inputs, build))
+    places = {name: _acting(task, config.check) for name, task in tasks.items()}
+    recipe = {"episodes": config.check.episodes} | {name: one.recipe() for name, one in places.items()}
+    checked = announce(artifacts.make("check", VERSION, recipe, {"vla": made.digest}, build))
     return json.loads((checked.folder / "success.json").read_text())
+
+
+def _acting(task: TaskConfig, check: EvaluateConfig) -> Acting:
+    return Acting(RobosuiteChoice(), task, check.horizon, check.workers, check.execute)
 
 
 def _publish(
@@ -169,7 +173,7 @@ def _card(config: PretrainConfig, data: Mapping[str, Data], found: Mapping[str, 
                 name,
                 frames,
                 percent(asdict(wilson(solved / count, count))),
-                horizon_of(TaskConfig(name), config.check),
+                _acting(TaskConfig(name), config.check).spec.horizon,
             ]
         )
     styles = ", ".join(f"{count} {style}" for style, count in config.data.styles.items())

@@ -51,7 +51,7 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What an online method needs from the simulator at every iteration.
+    """What an online method needs from the environment at every iteration.
 
     Defaults are World-Gymnast's (arXiv 2602.02454), but for the number of groups (published: 20) and of
     iterations.
@@ -63,11 +63,8 @@ class Rollouts:
     updates: int = 8  # gradient steps an iteration
     execute: int = 5  # control steps of a chunk that are executed
     temperature: float = 1.6
-    reward: str = "success"  # of a whole rollout: the environment's, or "critic": its value of the last frame
 
     def __post_init__(self) -> None:
-        if self.reward not in ("success", "critic"):
-            raise UserError(f"online.reward is {self.reward!r}; use 'success' or 'critic'")
         if self.group_size < 2:
             raise UserError(f"online.group_size is {self.group_size}; a group needs at least 2 rollouts")
 
@@ -93,7 +90,7 @@ class PromptedMethod(Protocol):
 
 
 def online_rollouts(method: Method) -> Rollouts | None:
-    """What `method` needs from the simulator; None for a method that learns from the data set alone."""
+    """What `method` needs from the environment; None for a method that learns from the data set alone."""
     return method.online if isinstance(method, OnlineMethod) else None
 
 

@@ -62,7 +62,7 @@ def make_world(spec: TaskSpec, robot: str, control_freq: float, fast: bool) -> A
 def numpy_seed(seed: int) -> Iterator[None]:
     """numpy's global generator, which robosuite draws from, seeded for the block and put back after it."""
     before = np.random.get_state()
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed if seed < 2**32 else [seed % 2**32, seed >> 32])  # it takes words of 32 bits
     try:
         yield
     finally:

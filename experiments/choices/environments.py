@@ -80,9 +80,7 @@ class GymChoice:
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`."""
-        return gymnasium_spec(
-            self._factory(), self.instruction, self.render, self.horizon, self.control_rate
-        )
+        return gymnasium_spec(self._factory(), self.instruction, self.render, self.horizon, self.control_rate)
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""

@@ -17,12 +17,14 @@ from experiments.choices.critics import (
     TrainChoice,
     WVMChoice,
 )
+from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
+from experiments.choices.judges import CriticReward, EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.choices.plain_critics import value_function
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
 from experiments.choices.wan_critics import WanChoice
 from experiments.settings.compose import parse, store, store_command, sweep_values
-from experiments.settings.config import MixtureData, RunConfig, StoreData, TaskConfig
+from experiments.settings.config import MixtureData, RolloutData, RunConfig, StoreData, TaskConfig
 from experiments.settings.plugins import is_reference, resolve
 from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
 from policy_extraction.methods import METHODS
@@ -31,10 +33,13 @@ from value_model.critic.config import PRESETS
 
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
+    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice},
+    "evaluate_env": {"same": SameEnv, "robosuite": RobosuiteChoice, "gym": GymChoice},
     "data": {
         "mixed": MixtureData,
         "suboptimal": MixtureData(clean=0, hesitation=100, retry=100, detour=0, failure=0),
         "store": StoreData,
+        "rollouts": RolloutData,
     },
     "critic": {
         "wvm": WVMChoice,
@@ -56,14 +61,18 @@ GROUPS: dict[str, dict[str, Any]] = {
         "group_relative": GroupRelative,
     },
     "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
+    "reward": {"success": SuccessReward, "env": EnvReward, "critic": CriticReward},
     "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
 }
 DEFAULTS = [
     {"task": "stack"},
+    {"env": "robosuite"},
+    {"evaluate_env": "same"},
     {"data": "mixed"},
     {"critic": "wvm"},
     {"advantage": "chunk_difference"},
     {"method": "awr"},
+    {"reward": "success"},
     {"policy": "vla"},
 ]
 
@@ -98,6 +107,12 @@ def _plugin(group: str, reference: str) -> Any:
     if group == "critic":
         value_function(thing, reference)
         return PluginCritic(module=reference)
+    if group == "reward":
+        if not callable(thing):
+            raise UserError(f"reward={reference} must be a function of rollouts that gives one number each")
+        return PluginReward(module=reference)
+    if group in ("env", "evaluate_env"):
+        return GymChoice(id=reference)
     if group in ("method", "advantage"):
         if not (isinstance(thing, type) and is_dataclass(thing)):
             raise UserError(f"{group}={reference} must be a frozen dataclass, whose fields are its settings")

@@ -89,7 +89,9 @@ class CriticReward:
     of: str = "last"  # or "gain": the last value less the first
     every: int = 4  # control steps between the pictures that the critic sees
     threshold: float | None = None  # reward 1 from this value on, else 0; none: the value itself
-    calibrate: int = 0  # rollouts of the policy before training on which the threshold is set, by their true success
+    calibrate: int = (
+        0  # rollouts of the policy before training on which the threshold is set, by their true success
+    )
 
     asks_critic = True
 
@@ -132,10 +134,7 @@ class PluginReward:
         Raises:
             UserError: it gave something else than a number for each rollout.
         """
-        try:
-            given = np.asarray(resolve(self.module)(rollouts), np.float32)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"reward={self.module} failed: {type(error).__name__}: {error}") from error
+        given = np.asarray(resolve(self.module)(rollouts), np.float32)
         if given.shape != (len(rollouts),) or np.isinf(given).any():
             raise UserError(
                 f"reward={self.module} gave {given.shape} for {len(rollouts)} rollouts; give each one finite number, or NaN"
@@ -145,7 +144,7 @@ class PluginReward:
 
 @dataclass(frozen=True)
 class CriticJudge:
-    """A `Judge`: the critic's values of films, where `scale` of control rate, task and robot is known."""
+    """A `Judge`: the critic's values of what rollouts showed, in an environment, at a task, by a robot."""
 
     reward: CriticReward
     critic: Critic
@@ -204,14 +203,19 @@ def best_threshold(values: np.ndarray, success: np.ndarray) -> tuple[float, Mapp
     if success.all() or not success.any():
         seen = "success" if success.any() else "failure"
         raise UserError(
-            f"reward.calibrate: all {len(success)} rollouts ended in {seen}, which sets no threshold; roll out more of them, "
+            f"reward.calibrate: all {len(success)} rollouts ended in {seen}, which sets no threshold; roll out more, "
             "or set reward.threshold"
         )
     order = np.unique(values)
     cuts = np.append((order[1:] + order[:-1]) / 2, order[0])
     found = [(*_quality(values >= cut, success), cut) for cut in cuts]
     f1, precision, recall, cut = max(found, key=lambda entry: (entry[0], entry[3]))
-    quality: dict[str, Any] = {"f1": f1, "precision": precision, "recall": recall, "rollouts": float(len(values))}
+    quality: dict[str, Any] = {
+        "f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "rollouts": float(len(values)),
+    }
     return float(cut), quality
 
 

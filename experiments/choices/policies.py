@@ -49,7 +49,9 @@ class PolicyShape:
         """The whole of it."""
         cameras = tuple(env.cameras) if self.cameras is None else self.cameras
         sizes = [env.cameras[name][0] for name in cameras if name in env.cameras]
-        size = (sizes[0] if sizes else PolicySpec().image_size) if self.image_size is None else self.image_size
+        size = (
+            (sizes[0] if sizes else PolicySpec().image_size) if self.image_size is None else self.image_size
+        )
         return PolicySpec(
             cameras=cameras,
             image_size=size,

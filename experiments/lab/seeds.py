@@ -18,9 +18,11 @@ Purpose = Literal[
     "pretraining_check",
     "critic_mixture",
     "value_bench",
+    "own_rollouts",
+    "calibration",
 ]
 
-RANGE = 400_000_000  # of the 2^32 seeds that numpy takes
+RANGE = 400_000_000  # seeds of a purpose
 RUN_RANGE = 400_000  # seeds of one run within a purpose's range
 STARTS: dict[Purpose, int] = {
     "policy_data": 0 * RANGE,
@@ -32,6 +34,8 @@ STARTS: dict[Purpose, int] = {
     "pretraining_check": 6 * RANGE,
     "critic_mixture": 7 * RANGE,
     "value_bench": 8 * RANGE,
+    "own_rollouts": 9 * RANGE,
+    "calibration": 10 * RANGE,
 }
 
 

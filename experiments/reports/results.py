@@ -109,6 +109,8 @@ def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
         "training": outcome.history[-1] if outcome.history else {},
         "before": _evaluation(outcome.before, config.evaluate.stretch),
         "after": _evaluation(outcome.after, config.evaluate.stretch),
+        "judge": dict(outcome.judge),
+        "policy": str(outcome.policy),
         "seconds": round(outcome.seconds, 1),
     }
 
@@ -156,7 +158,14 @@ def _evaluation(evaluation: Evaluation | None, stretch: float) -> Mapping[str, A
     return {
         "horizon": evaluation.horizon,
         "episodes": len(evaluation.seed),
-        "success": asdict(evaluation.rate()),
-        "horizons": {str(steps): asdict(evaluation.rate(steps)) for steps in evaluation.horizons(stretch)},
+        "success": _rate(evaluation, evaluation.horizon),
+        "horizons": {str(steps): _rate(evaluation, steps) for steps in evaluation.horizons(stretch)},
         "median_length_of_successes": evaluation.median_length(),
+        "mean_return": float(evaluation.returns.mean()),
     }
+
+
+def _rate(evaluation: Evaluation, steps: int) -> Mapping[str, float] | None:
+    """Success within so many control steps, with its interval; None where it is not known."""
+    rate = evaluation.rate(steps)
+    return asdict(rate) if rate else None

@@ -45,12 +45,13 @@ def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Map
 
 def _draw(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> list[str]:
     """Draw what there is to draw; the names of the pictures."""
-    pictures = ["success.png", "training.png"]
+    pictures = ["training.png"]
     sides = {"before": outcome.before, "after": outcome.after}
-    known = {label: side for label, side in sides.items() if side is not None}
-    rates = {label: side.rate() for label, side in known.items()}
-    steps = {label: side.steps for label, side in known.items()}
-    draw_success(rates, steps, outcome.after.horizon, folder / "success.png")
+    rates = {label: rate for label, side in sides.items() if side and (rate := side.rate())}
+    steps = {label: side.steps for label, side in sides.items() if side and label in rates}
+    if rates:
+        draw_success(rates, steps, outcome.after.horizon, folder / "success.png")
+        pictures += ["success.png"]
     updates = np.array([entry["updates"] for entry in outcome.history])
     names = [n for n in ("loss", "log_prob", "reward", "success") if n in outcome.history[-1]]
     curves = {n: np.array([entry.get(n, np.nan) for entry in outcome.history]) for n in names}
@@ -94,7 +95,8 @@ def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """The report as text."""
     choices = results["choices"]
     parts = [f"# {results['name']}", _headline(results)]
-    parts += ["## Success", "![Success before and after](success.png)", _success_table(results)]
+    picture = "![Success before and after](success.png)" if "success.png" in pictures else ""
+    parts += ["## Success", picture, _success_table(results)]
     if results["data"]:
         parts += ["## Data", _data_table(results["data"])]
         parts += [f"## Critic: {choices['critic']}", _critic_text(results["critic"])]
@@ -111,19 +113,32 @@ def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def percent(rate: Mapping[str, float]) -> str:
-    """`85 % [73, 92]`: a rate with its interval."""
+def percent(rate: Mapping[str, float] | None) -> str:
+    """`85 % [73, 92]`: a rate with its interval; "unknown" where there is none."""
+    if rate is None:
+        return "unknown"
     return f"{100 * rate['mean']:.0f} % [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
 
 
 def _headline(results: Mapping[str, Any]) -> str:
     choices, after, before = results["choices"], results["after"], results["before"]
     start = f" (before: {percent(before['success'])})" if before else ""
+    if after["success"] is None:
+        return (
+            f"{choices['method']} in {choices['env']}, policy {choices['policy']}: the environment does not say whether its "
+            f"task is solved. **Mean return {after['mean_return']:.4g}**"
+            f"{_return_before(before)} over {after['episodes']} episodes of up to {after['horizon']} control steps. "
+            f"It took {results['seconds']:.0f} s."
+        )
     return (
         f"{choices['method']} on {choices['task']}, policy {choices['policy']}, critic {choices['critic']}: "
         f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
         f"{after['horizon']} control steps; 95 % intervals (Wilson). It took {results['seconds']:.0f} s."
     )
+
+
+def _return_before(before: Mapping[str, Any] | None) -> str:
+    return f" (before: {before['mean_return']:.4g})" if before else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -135,10 +150,18 @@ def _success_table(results: Mapping[str, Any]) -> str:
     sides = {side: results[side] for side in ("before", "after") if results[side]}
     horizons = list(results["after"]["horizons"])
     rows = [
-        [side, *(percent(found["horizons"][steps]) for steps in horizons), _length(found)]
+        [
+            side,
+            *(percent(found["horizons"][steps]) for steps in horizons),
+            _length(found),
+            f"{found['mean_return']:.4g}",
+        ]
         for side, found in sides.items()
     ]
-    return table(["", *(f"within {steps} steps" for steps in horizons), "median length of successes"], rows)
+    return table(
+        ["", *(f"within {steps} steps" for steps in horizons), "median length of successes", "mean return"],
+        rows,
+    )
 
 
 def _length(found: Mapping[str, Any]) -> str:
@@ -211,6 +234,12 @@ def _weights_table(weights: Mapping[str, Any]) -> str:
     return table(["style", *head], rows)
 
 
+def _summary(found: Mapping[str, Any]) -> str:
+    if found["success"] is None:
+        return f"mean return {found['mean_return']:.4g} of {found['episodes']} episodes; success unknown"
+    return f"{percent(found['success'])} of {found['episodes']} episodes within {found['horizon']} steps"
+
+
 def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     """The few lines that a run ends with, on stdout."""
     after, before = results["after"], results["before"]
@@ -221,10 +250,9 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     if results["weights"]:
         means = {style: found["weight"]["mean"] for style, found in results["weights"].items()}
         print("weights  " + ", ".join(f"{style} {mean:.2f}" for style, mean in means.items()))
-    if before:
-        print(f"before   {percent(before['success'])}")
-    print(
-        f"after    {percent(after['success'])} of {after['episodes']} episodes "
-        f"within {after['horizon']} steps"
-    )
+    if judge := results["judge"]:
+        print("judge    " + ", ".join(f"{name} {value:.3g}" for name, value in judge.items()))
+    for name, found in (("before", before), ("after", after)):
+        if found:
+            print(f"{name:8} {_summary(found)}")
     print(f"report   {folder / 'report.md'}")

@@ -72,6 +72,24 @@ class StoreData:
 
 
 @dataclass(frozen=True)
+class RolloutData:
+    """A policy's own rollouts in the environment of `env=`, with other data sets or alone."""
+
+    policy: str = ""  # a run's folder, or its policy's; empty: `policy=` before training
+    episodes: int = 100
+    temperature: float = 1.0  # of action tokens
+    linger: int = 5  # control steps that an episode goes on after success, so that the data show it done
+    also: tuple[str, ...] = ()  # folders of LeRobot v3 data sets, which come first
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, f"data.episodes={self.episodes} must be at least 1")
+        require(self.linger >= 0, f"data.linger={self.linger} must not be negative")
+        require(self.temperature > 0, f"data.temperature={self.temperature} must be positive")
+        first_seed("own_rollouts", self.seed)
+
+
+@dataclass(frozen=True)
 class HeldOutConfig:
     """Episodes that only measure the critic; their seeds are used for nothing else."""
 
@@ -142,13 +160,16 @@ class WandbConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One experiment: data, critic, advantages, method, policy, evaluation."""
+    """One experiment: task, environment, data, critic, advantages, method, reward, policy, evaluation."""
 
     task: Any = MISSING
+    env: Any = MISSING  # where online methods and `data=rollouts` act
+    evaluate_env: Any = MISSING  # where success is measured
     data: Any = MISSING
     critic: Any = MISSING
     advantage: Any = MISSING
     method: Any = MISSING
+    reward: Any = MISSING  # of online methods' rollouts
     policy: Any = MISSING
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
     train: Training = field(default_factory=Training)

@@ -44,7 +44,9 @@ class Acting:
         def make() -> Any:
             return self.env.make(self.task, self.spec, rows, self.execute, self.linger)
 
-        return simulators.pool((self.env, self.task, self.spec.horizon, rows, self.execute, self.linger), make)
+        return simulators.pool(
+            (self.env, self.task, self.spec.horizon, rows, self.execute, self.linger), make
+        )
 
     def recipe(self) -> Mapping[str, Any]:
         """All that a rollout depends on, beside its policy and seed."""

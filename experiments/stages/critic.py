@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from envs.errors import check_choice
-from envs.recording import Recording, Rollout
-from envs.robosuite.tasks import task_spec
 from envs.types import Episode
 from experiments.choices.critics import (
     VERSION,
@@ -19,7 +14,6 @@ from experiments.choices.critics import (
     OracleChoice,
     ReadyChoice,
     TrainableChoice,
-    pictures_critic,
 )
 from experiments.choices.oracle import Oracle
 from experiments.choices.plain_critics import StateCritic
@@ -27,7 +21,7 @@ from experiments.lab.artifacts import SCRATCH, Artifacts, digest
 from experiments.lab.progress import Bars, announce
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import TaskConfig
-from experiments.stages.data import CAMERAS, Data, collect_data
+from experiments.stages.data import Data, collect_data
 from value_model.critic.types import Critic
 
 
@@ -80,35 +74,3 @@ def train_on(
     inputs = {"data": digest([part.digest for part in data])}
     made = announce(artifacts.make("critic", VERSION, choice.recipe(), inputs, build))
     return CriticSource(made.digest, lambda: choice.load(made.folder / choice.part))
-
-
-def make_judge(
-    source: CriticSource, task: TaskConfig, frame_rate: float
-) -> Callable[[Sequence[Rollout]], np.ndarray]:
-    """Rewards of rollouts by a critic that sees pictures: its value of the last frame.
-
-    Args:
-        frame_rate: of the recorded pictures, frames a second.
-
-    Raises:
-        UserError: the critic does not judge from pictures.
-    """
-    critic = pictures_critic(source.load(), "this critic")
-    instruction, cameras = task_spec(task.name).instructions[0], critic.cameras
-    for camera in cameras:
-        check_choice("camera", camera, CAMERAS)
-
-    def seen(recording: Recording) -> np.ndarray:
-        views: dict[str, np.ndarray] = dict(
-            zip(CAMERAS, np.split(recording.frames, len(CAMERAS), axis=2), strict=True)
-        )
-        return np.concatenate([views[camera] for camera in cameras], axis=2)
-
-    def value(recording: Recording) -> float:
-        return float(critic.values(seen(recording), instruction, frame_rate)[-1])
-
-    def judge(rollouts: Sequence[Rollout]) -> np.ndarray:
-        recordings = [rollout.recording for rollout in rollouts if rollout.recording is not None]
-        return np.array([value(recording) for recording in recordings], np.float32)
-
-    return judge

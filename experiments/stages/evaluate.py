@@ -15,11 +15,11 @@ from envs.rollout import Actor, Rollout
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
-from experiments.lab.simulators import horizon_of, worker_count
 from experiments.lab.statistics import Interval, wilson
-from experiments.settings.config import EvaluateConfig, TaskConfig
+from experiments.settings.config import EvaluateConfig
+from experiments.stages.acting import Acting
 
-VERSION = 1
+VERSION = 2
 FRACTIONS = (0.6, 0.8, 1.0)  # of the horizon, at which success is reported
 
 
@@ -28,19 +28,29 @@ class Evaluation:
     """Outcomes of E episodes.
 
     horizon: control steps within which an episode must be solved to count; seed: int64 [E];
-    steps: float64 [E], control steps to success, infinite where the task was not solved.
+    steps: float64 [E], control steps to success, infinite where the task was not solved, NaN where the environment does
+    not say; returns: float64 [E], the environment's reward, summed over each episode.
     """
 
     horizon: int
     seed: np.ndarray
     steps: np.ndarray
+    returns: np.ndarray
+
+    @property
+    def known(self) -> bool:
+        """Whether the environment says which episodes were solved."""
+        return not np.isnan(self.steps).any()
 
     def success(self, horizon: int | None = None) -> np.ndarray:
         """bool [E]: solved within `horizon` control steps (default: the evaluation's own)."""
+        assert self.known, "ask `known` first"
         return self.steps <= (self.horizon if horizon is None else horizon)
 
-    def rate(self, horizon: int | None = None) -> Interval:
-        """Success rate with its 95 % interval."""
+    def rate(self, horizon: int | None = None) -> Interval | None:
+        """Success rate with its 95 % interval; None where it is not known."""
+        if not self.known:
+            return None
         success = self.success(horizon)
         return wilson(float(success.mean()), len(success))
 
@@ -51,47 +61,43 @@ class Evaluation:
 
     def median_length(self) -> float | None:
         """Median control steps of the successes within the horizon; None if there are none."""
-        success = self.success()
-        return float(np.median(self.steps[success])) if success.any() else None
-
-
-def conditions(task: TaskConfig, config: EvaluateConfig) -> dict[str, Any]:
-    """All settings that outcomes depend on, with what a 0 stands for.
-
-    Films are not among them. The number of simulators is: the policy sees as many rows, and XLA adds up in another order
-    for another number of rows, whose last bits a contact in the simulator then makes large.
-    """
-    return {
-        "task": task,
-        "episodes": config.episodes,
-        "horizon": horizon_of(task, config),
-        "stretch": config.stretch,
-        "execute": config.execute,
-        "workers": worker_count(config),
-    }
+        solved = self.steps[self.steps <= self.horizon]
+        return float(np.median(solved)) if len(solved) else None
 
 
 @dataclass(frozen=True)
 class Trial:
     """Who acts, where, and on which seeds.
 
+    acting: the environment, whose horizon is the evaluation's stretched one.
+    horizon: control steps within which success counts.
     seed: the run's, which names the range of evaluation seeds.
-    acting: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance).
+    prompt: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance).
     inputs: {role: digest} of the policy.
     make_actor: called only if there is work to do.
     """
 
-    task: TaskConfig
+    acting: Acting
+    horizon: int
     config: EvaluateConfig
     seed: int
-    acting: Mapping[str, object]
+    prompt: Mapping[str, object]
     inputs: Mapping[str, str]
     make_actor: Callable[[], Actor]
 
     def recipe(self, episodes: int) -> dict[str, Any]:
-        """All that the first `episodes` outcomes depend on, beside `inputs`."""
-        settings = conditions(self.task, self.config) | {"episodes": episodes}
-        return {**settings, "seed": self.seed, "acting": dict(self.acting)}
+        """All that the first `episodes` outcomes depend on, beside `inputs`.
+
+        Films are not among it. The number of rows is: the policy sees as many, and XLA adds up in another order for
+        another number of rows, whose last bits a contact in the simulator then makes large.
+        """
+        settings = {
+            "episodes": episodes,
+            "within": self.horizon,
+            "seed": self.seed,
+            "prompt": dict(self.prompt),
+        }
+        return {**self.acting.recipe(), **settings}
 
 
 def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
@@ -100,8 +106,10 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
 
     def build(folder: Path) -> None:
         results = _roll_out(context, trial, episodes, f"evaluate {label}")
-        rows = [{"seed": r.seed, "success": r.success, "length": r.length} for r in results]
-        content = {"horizon": horizon_of(trial.task, trial.config), "rollouts": rows}
+        rows = [
+            {"seed": r.seed, "success": r.success, "length": r.length, "return": r.reward} for r in results
+        ]
+        content = {"horizon": trial.horizon, "rollouts": rows}
         with atomic_file(folder / "rollouts.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1))
 
@@ -128,11 +136,8 @@ def film(context: Context, trial: Trial) -> Path | None:
 def _roll_out(
     context: Context, trial: Trial, episodes: int, label: str, videos: Path | None = None
 ) -> list[Rollout]:
-    config, horizon = trial.config, horizon_of(trial.task, trial.config)
     chosen = seeds("evaluation", trial.seed, episodes).tolist()
-    pool = context.simulators.pool(
-        trial.task, worker_count(config), config.execute, round(config.stretch * horizon)
-    )
+    pool = trial.acting.pool(context.simulators)
     with bar(label, episodes, "episodes") as shown:
         return pool.rollout(trial.make_actor(), chosen, progress=shown.update, video_folder=videos)
 
@@ -144,5 +149,12 @@ def read_evaluation(folder: Path) -> Evaluation:
     return Evaluation(
         horizon=content["horizon"],
         seed=np.array([row["seed"] for row in rows], np.int64),
-        steps=np.array([row["length"] if row["success"] else np.inf for row in rows]),
+        steps=np.array([_steps(row) for row in rows], np.float64),
+        returns=np.array([row["return"] for row in rows], np.float64),
     )
+
+
+def _steps(row: Mapping[str, Any]) -> float:
+    if row["success"] is None:
+        return np.nan
+    return row["length"] if row["success"] else np.inf

@@ -19,14 +19,15 @@ class GRPO:
 
         ℓ = −mean_k min(ρ_k A, clip(ρ_k, 1 − low, 1 + high) A),   A = (r − mean r) / (std r + 1e-6)
 
-    Groups whose mean reward is outside [0.1, 0.9] are left out; clip-higher; neither KL nor entropy term.
+    Groups whose success rate is outside [0.1, 0.9] are left out; where rewards are other than 0 and 1, those whose
+    rewards do not differ. Clip-higher; neither KL nor entropy term.
     Shao et al. 2024, arXiv 2402.03300, as set in World-Gymnast, arXiv 2602.02454. With a policy without
     tokens ρ is the whole chunk's; with flow matching, FPO's (arXiv 2507.21053).
     """
 
     clip_low: float = 0.2
     clip_high: float = 0.28
-    min_reward: float = 0.1  # mean of a group
+    min_reward: float = 0.1  # mean of a group, where rewards are 0 or 1
     max_reward: float = 0.9
     online: Rollouts = field(default_factory=Rollouts)
 
@@ -34,16 +35,21 @@ class GRPO:
         """Keep the groups that tell good from bad, with every chunk's advantage that of its rollout."""
         kept = np.zeros(len(dataset), bool)
         advantage = np.zeros(len(dataset), np.float32)
+        binary = bool(np.isin(dataset.outcome, (0, 1)).all())
         for group in np.unique(dataset.group):
             members, first, rollout = np.unique(
                 dataset.episode[dataset.group == group], return_index=True, return_inverse=True
             )
             rewards = dataset.outcome[dataset.group == group][first]
-            kept[dataset.group == group] = (
-                len(members) > 1 and self.min_reward <= rewards.mean() <= self.max_reward
-            )
+            kept[dataset.group == group] = len(members) > 1 and self._tells(rewards, binary)
             advantage[dataset.group == group] = group_relative(rewards)[rollout]
         return replace(dataset, advantage=advantage).rows(kept)
+
+    def _tells(self, rewards: np.ndarray, binary: bool) -> bool:
+        """Whether a group of rollouts tells good from bad."""
+        if binary:
+            return self.min_reward <= rewards.mean() <= self.max_reward
+        return bool(np.ptp(rewards) > 0)
 
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
         ratio = xp.exp(log_prob - batch["behavior_log_prob"])

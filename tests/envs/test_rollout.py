@@ -163,7 +163,9 @@ def test_success_ends_an_episode_and_the_film_shows_it():
     assert recording.film.step.tolist() == [*range(0, len(actions), 5), len(actions)]
     np.testing.assert_array_equal(recording.film.images["wrist"][-1], recording.last.images["wrist"][0])
     height, lifted = recording.film.environment_state[:, 2], recording.film.environment_state[:, 5]
-    assert (height > lifted).tolist() == [False] * (len(height) - 1) + [True]  # up in the last picture, and only there
+    assert (height > lifted).tolist() == [False] * (len(height) - 1) + [
+        True
+    ]  # up in the last picture, and only there
     assert plain.recording.film is None
     np.testing.assert_array_equal(plain.recording.actions(), actions)
 

@@ -6,12 +6,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from experiments.choices.environments import RobosuiteChoice
 from experiments.lab.artifacts import Artifacts, digest
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import EvaluateConfig, TaskConfig
-from experiments.stages.evaluate import Trial, conditions, evaluate, film
+from experiments.stages.acting import Acting
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
 
 TASK = TaskConfig("lift")
 CONFIG = EvaluateConfig(episodes=2, horizon=16, workers=2, videos=1)
@@ -29,7 +31,14 @@ def refuse():
 
 
 def trial(config, make_actor=refuse):
-    return Trial(TASK, config, 0, {}, {"policy": "abc"}, make_actor)
+    acting = Acting(
+        RobosuiteChoice(), TASK, round(config.stretch * config.horizon), config.workers, config.execute
+    )
+    return Trial(acting, config.horizon, config, 0, {}, {"policy": "abc"}, make_actor)
+
+
+def recipe(config):
+    return digest(trial(config).recipe(config.episodes))
 
 
 def test_films_and_workers_do_not_repeat_a_finished_evaluation(tmp_path):
@@ -50,11 +59,21 @@ def test_films_and_workers_do_not_repeat_a_finished_evaluation(tmp_path):
 
 def test_a_worker_for_each_core_is_the_default():
     explicit = replace(CONFIG, workers=os.cpu_count() or 1)
-    assert digest(conditions(TASK, explicit)) == digest(conditions(TASK, replace(CONFIG, workers=0)))
+    assert recipe(explicit) == recipe(replace(CONFIG, workers=0))
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EvaluateConfig)])
 def test_every_other_setting_repeats_it(name):
     changed = replace(CONFIG, **{name: getattr(CONFIG, name) + 1})
-    same = digest(conditions(TASK, changed)) == digest(conditions(TASK, CONFIG))
-    assert same == (name == "videos")
+    assert (recipe(changed) == recipe(CONFIG)) == (name == "videos")
+
+
+def test_success_counts_up_to_the_horizon_and_may_be_unknown():
+    steps = np.array([10.0, 20.0, 21.0, np.inf])
+    found = Evaluation(20, np.arange(4), steps, np.zeros(4))
+    assert found.known and found.success().tolist() == [True, True, False, False]
+    assert found.success(21).sum() == 3 and found.median_length() == 15
+    rate = found.rate()
+    assert rate is not None and rate.mean == 0.5
+    unknown = Evaluation(20, np.arange(2), np.array([np.nan, np.nan]), np.array([1.0, 2.0]))
+    assert not unknown.known and unknown.rate() is None and unknown.median_length() is None

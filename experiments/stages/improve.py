@@ -1,20 +1,24 @@
-"""Stage `extract`, online: rollouts in groups from the same seed, the better of each group made likelier."""
+"""Stage `improve`: rollouts in groups from the same start, the better of each group made likelier."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
+from envs.errors import UserError
 from envs.rollout import Recording, Rollout, RolloutPool
+from experiments.choices.judges import Judge
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
-from experiments.lab.simulators import horizon_of, worker_count
-from experiments.settings.config import EvaluateConfig, TaskConfig
+from experiments.stages.acting import Acting
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.dataset import Dataset
@@ -23,108 +27,132 @@ from policy_extraction.types import Method, Policy, Rollouts, Training
 VERSION = 1
 MOST_DRAWS = 4  # times the wanted number of groups that are drawn before an iteration makes do with fewer
 BLOCK = 256  # samples whose log-probability is computed together
-FRAME_EVERY = 4  # control steps between the pictures that a critic judges a rollout by
-
-Judge = Callable[[Sequence[Rollout]], np.ndarray]
-"""Rewards float32 [R] of rollouts."""
 
 
-def judge_success(rollouts: Sequence[Rollout]) -> np.ndarray:
-    """1 for a solved task, else 0."""
-    return np.array([rollout.success for rollout in rollouts], np.float32)
+@dataclass(frozen=True)
+class Improvement:
+    """How a policy is improved by its own rollouts.
+
+    acting: where; online: how many rollouts, in which groups; batch: chunks in a batch; seed: of rollouts and batches.
+    """
+
+    acting: Acting
+    method: Method
+    online: Rollouts
+    training: Training
+    batch: int
+    seed: int
 
 
-def extract_online(
+def improve(
     context: Context,
-    task: TaskConfig,
-    method: Method,
-    online: Rollouts,
-    training: Training,
-    evaluate: EvaluateConfig,
-    batch_size: int,
-    seed: int,
+    plan: Improvement,
     inputs: Mapping[str, str],
     make_policy: Callable[[], Policy],
-    judge: Judge,
+    make_judge: Callable[[], Judge],
+    judged: Mapping[str, Any],
 ) -> Artifact:
     """The policy after `online.iterations` iterations: groups of rollouts -> rewards -> filter -> updates.
 
     Args:
-        inputs: {role: digest} of the policy's origin, the method's source and the judge.
-        judge: gives every rollout its reward.
+        inputs: {role: digest} of the policy's origin, the method's source and the judge's.
+        make_judge: who gives every rollout its reward; called only if there is work to do.
+        judged: the judge's settings.
     """
-    horizon, workers = horizon_of(task, evaluate), worker_count(evaluate)
-    frame_every = 0 if online.reward == "success" else FRAME_EVERY
 
     def build(folder: Path) -> None:
-        policy = make_policy()
+        policy, judge = make_policy(), make_judge()
         checkpoint = load_checkpoint(folder, policy)
         history = checkpoint.history
-        pool = context.simulators.pool(task, workers, online.execute, horizon, frame_every)
-        with bar("extract", online.iterations, "iterations") as shown:
+        with bar("improve", plan.online.iterations, "iterations") as shown:
             shown.update(checkpoint.done)
-            for iteration in range(checkpoint.done, online.iterations):
+            for iteration in range(checkpoint.done, plan.online.iterations):
                 drawn = history[-1]["groups_drawn_in_all"] if history else 0
-                entry = _iterate(pool, policy, method, online, judge, batch_size, seed, iteration, drawn)
+                pool = plan.acting.pool(context.simulators)
+                entry = _iterate(pool, policy, plan, judge, iteration, drawn)
                 history.append(entry)
                 context.tracker.log({f"train/{name}": value for name, value in entry.items()})
                 shown.update(1)
-                shown.set_postfix(reward=f"{entry['reward']:.2f}", success=f"{entry['success']:.2f}")
-                if iteration + 1 < online.iterations:
+                shown.set_postfix(
+                    {name: f"{entry[name]:.2f}" for name in ("reward", "success") if name in entry}
+                )
+                if iteration + 1 < plan.online.iterations:
                     save_checkpoint(folder, policy, Checkpoint(iteration + 1, history))
         finish_training(folder, policy, history)
 
-    resolved = {"workers": workers, "horizon": horizon}
     recipe = {
-        "task": task,
-        "method": method,
-        "training": training,
-        "batch": batch_size,
-        "seed": seed,
-        **resolved,
+        **plan.acting.recipe(),
+        "method": plan.method,
+        "training": plan.training,
+        "batch": plan.batch,
+        "seed": plan.seed,
+        "judge": judged,
     }
-    return announce(context.artifacts.make("extract", VERSION, recipe, inputs, build))
+    return announce(context.artifacts.make("improve", VERSION, recipe, inputs, build))
 
 
 def _iterate(
-    pool: RolloutPool,
-    policy: Policy,
-    method: Method,
-    online: Rollouts,
-    judge: Judge,
-    size: int,
-    seed: int,
-    iteration: int,
-    drawn: int,
+    pool: RolloutPool, policy: Policy, plan: Improvement, judge: Judge, iteration: int, drawn: int
 ) -> dict[str, Any]:
-    """One iteration: draw until enough groups pass the method's filter, then update."""
+    """One iteration: draw until enough groups pass the method's filter, then update.
+
+    Raises:
+        UserError: the judge had no verdict on any group.
+    """
+    method, online = plan.method, plan.online
     actor = ActingPolicy(policy, method, online.temperature)
     parts, rewards, successes, kept, first = [], [], [], 0, drawn
     while kept < online.groups and drawn < first + MOST_DRAWS * online.groups:
         count = min(online.groups - kept, first + MOST_DRAWS * online.groups - drawn)
-        chosen = seeds("rollouts", seed, drawn + count)[drawn:]
+        chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:]
         jobs = np.repeat(chosen, online.group_size).tolist()
-        rollouts = pool.rollout(actor, jobs, act_seed=seed, record=True)
-        reward = judge(rollouts)
+        rollouts = pool.rollout(actor, jobs, act_seed=plan.seed, record=True, film=judge.film)
+        reward = judge.rewards(rollouts)
+        rewards.append(reward)
+        successes += [rollout.success for rollout in rollouts if rollout.success is not None]
+        drawn += count
+        rollouts, reward = judged_groups(rollouts, reward, online.group_size)
+        if not rollouts:
+            continue
         samples, observations = online_dataset(rollouts, reward, online.group_size)
         selected = method.select(samples)
         if len(selected):
             parts.append(_inputs(actor, selected, observations))
             kept += len(np.unique(selected.group))
-        rewards.append(reward)
-        successes.extend(rollout.success for rollout in rollouts)
-        drawn += count
+    given = np.concatenate(rewards)
+    if np.isnan(given).all():
+        raise UserError(f"the judge had no verdict on any of {len(given)} rollouts; choose another reward=")
     entry = {
         "updates": (iteration + 1) * online.updates,
-        "reward": float(np.mean(np.concatenate(rewards))),
-        "success": float(np.mean(successes)),
+        "reward": float(np.nanmean(given)),
+        "no_verdict": int(np.isnan(given).sum()),
         "groups_kept": kept,
         "groups_drawn": drawn - first,
         "groups_drawn_in_all": drawn,
     }
-    return entry | (
-        _update(policy, method, (online.updates, size), parts, (seed, iteration)) if parts else {}
+    if successes:
+        entry["success"] = float(np.mean(successes))
+    if not parts:
+        _say_nothing_learned(iteration, entry)
+    shape = (online.updates, plan.batch)
+    return entry | (_update(policy, method, shape, parts, (plan.seed, iteration)) if parts else {})
+
+
+def _say_nothing_learned(iteration: int, entry: Mapping[str, Any]) -> None:
+    tqdm.write(
+        f"  iteration {iteration + 1} learned nothing: the method kept none of {entry['groups_drawn']} groups "
+        f"(mean reward {entry['reward']:.3g}, {entry['no_verdict']} rollouts without a verdict)",
+        file=sys.stderr,
     )
+
+
+def judged_groups(
+    rollouts: Sequence[Rollout], rewards: np.ndarray, group_size: int
+) -> tuple[list[Rollout], np.ndarray]:
+    """The groups, of `group_size` neighbours, in which every rollout has a verdict, with their rewards."""
+    whole = ~np.isnan(rewards).reshape(-1, group_size).any(axis=1)
+    mask = np.repeat(whole, group_size)
+    return [rollout for rollout, kept in zip(rollouts, mask, strict=True) if kept], rewards[mask]
 
 
 def online_dataset(
