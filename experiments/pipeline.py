@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.choices.critics import SidecarChoice
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
@@ -24,7 +26,8 @@ from experiments.stages.inputs import make_inputs
 from experiments.stages.label import Labels, critic_metrics, label
 from experiments.stages.online import FRAME_EVERY, extract_online, judge_success
 from policy_extraction.acting import ActingPolicy
-from policy_extraction.check import check_method, check_policy
+from policy_extraction.batch import make_batch
+from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Policy, PromptedMethod, online_rollouts
@@ -34,12 +37,20 @@ CONTROL_RATE = 20.0  # control steps a second
 
 @dataclass(frozen=True)
 class Labelled:
-    """The offline part of an experiment: data, values and what the method made of them."""
+    """The offline part of an experiment: data, values and what the method made of them.
+
+    inputs: {name: [V, N, ...]} of the selected samples, what the policy reads of V copies of each.
+    """
 
     data: Data
     labels: Labels
     samples: Dataset
     selected: Dataset
+    inputs: Mapping[str, np.ndarray]
+
+    def batch(self) -> dict[str, Any]:
+        """All selected samples as one batch."""
+        return make_batch(self.selected, {name: array[0] for name, array in self.inputs.items()})
 
 
 @dataclass(frozen=True)
@@ -94,10 +105,13 @@ class _Experiment:
         Raises:
             UserError: one of them is not what it has to be.
         """
-        if source_digest(type(self.config.method)):
-            check_method(self.config.method)
-        if isinstance(self.config.policy, PluginPolicy):
-            check_policy(self.policy())
+        method_outside = source_digest(type(self.config.method))
+        policy_outside = isinstance(self.config.policy, PluginPolicy)
+        if method_outside or policy_outside:
+            policy = self.policy()
+            if policy_outside:
+                check_policy(policy)
+            check_method(self.config.method, policy)
 
     def policy(self) -> Policy:
         """The policy before training."""
@@ -126,14 +140,17 @@ class _Experiment:
         labels = label(self.artifacts, data, config.critic, source)
         horizon = config.policy.shape().action_horizon
         samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
-        return Labelled(data, labels, samples, config.method.select(samples))
+        selected = config.method.select(samples)
+        _, inputs = make_inputs(
+            self.artifacts, data, selected, self.policy, self._reader(), config.batch.variants
+        )
+        labelled = Labelled(data, labels, samples, selected, inputs)
+        check_samples(config.method, labelled.batch())
+        return labelled
 
     def train(self, labelled: Labelled) -> Artifact:
         """Offline extraction."""
-        config, selected = self.config, labelled.selected
-        _, arrays = make_inputs(
-            self.artifacts, labelled.data, selected, self.policy, self._reader(), config.batch.variants
-        )
+        config = self.config
         samples = {"data": labelled.data.digest}
         if type(config.method) is not BC:  # cloning looks at no value: it is trained once for all critics
             advantage = digest([config.advantage, source_digest(type(config.advantage))])
@@ -146,8 +163,8 @@ class _Experiment:
             config.seed,
             self.origin() | samples,
             self.policy,
-            selected,
-            arrays,
+            labelled.selected,
+            labelled.inputs,
             self.context.tracker,
         )
 
