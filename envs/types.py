@@ -56,7 +56,8 @@ class Episode:
     There is no observation after the last action, as in LeRobot's format: the last frame is the last decision.
 
     images: {camera: uint8 [T, H, W, 3]}; proprio: float32 [T, P]; actions: float32 [T, A] in [-1, 1];
-    rewards: float32 [T], what `actions[t]` earned (1 at every step that ends in a solved state, else 0);
+    rewards: float32 [T], what `actions[t]` earned, NaN where that was not recorded (of our environments: 1 at every
+    step that ends in a solved state, else 0); success: whether the task was solved, None where that was not recorded;
     environment_state: float32 [T, S], privileged (positions of the task's objects, metres), empty S when unknown;
     fps: frames a second; style and segments say what kind of demonstration it was, when that is known.
     """
@@ -66,7 +67,7 @@ class Episode:
     actions: np.ndarray
     rewards: np.ndarray
     environment_state: np.ndarray
-    success: bool
+    success: bool | None
     task: str
     instruction: str
     robot: str

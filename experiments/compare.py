@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from experiments.reports.results import choice_name, run_name
 from experiments.reports.run_report import percent, table
 from experiments.settings.cli import answer, configurations
 from experiments.settings.command import command
+from experiments.settings.compose import expand
 from experiments.settings.config import RunConfig
 from experiments.stages.evaluate import Evaluation
 
@@ -64,8 +65,10 @@ def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
     """Run all configurations, those that differ in the seed alone as one row; print and write the table."""
     _check_alike(configs)
     groups: dict[str, list[RunConfig]] = {}
-    for config in configs:
-        groups.setdefault(digest(replace(config, seed=0)), []).append(config)
+    for config, words in zip(configs, expand(arguments), strict=True):
+        settings = dict(word.split("=", 1) for word in words) | {"seed": ""}
+        groups.setdefault(digest(settings), []).append(config)
+    firsts = [group[0] for group in groups.values()]
     rows = []
     with Simulators() as simulators:
         for group in groups.values():
@@ -88,7 +91,7 @@ def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
                     tracker.summary({"success": rate.mean})
                 evaluations.append(outcome.after)
                 before += [outcome.before] if outcome.before else []
-            rows.append(Row(group[0], _label(group[0], configs), tuple(evaluations), tuple(before)))
+            rows.append(Row(group[0], _label(group[0], firsts), tuple(evaluations), tuple(before)))
     _publish(rows, configs[0], arguments)
 
 

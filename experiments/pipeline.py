@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.choices.critics import SidecarChoice
 from experiments.choices.environments import SameEnv
 from experiments.choices.policies import PluginPolicy
@@ -37,7 +39,8 @@ from experiments.stages.judge import JudgeSource, get_judge
 from experiments.stages.label import Labels, critic_metrics, label
 from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
-from policy_extraction.check import check_method, check_policy
+from policy_extraction.batch import make_batch
+from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, online_rollouts
@@ -45,12 +48,20 @@ from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Data, values and what the method made of them."""
+    """Data, values and what the method made of them.
+
+    inputs: {name: [V, N, ...]} of the selected samples, what the policy reads of V copies of each.
+    """
 
     data: Data
     labels: Labels
     samples: Dataset
     selected: Dataset
+    inputs: Mapping[str, np.ndarray]
+
+    def batch(self) -> dict[str, Any]:
+        """All selected samples as one batch."""
+        return make_batch(self.selected, {name: array[0] for name, array in self.inputs.items()})
 
 
 @dataclass(frozen=True)
@@ -113,10 +124,13 @@ class Experiment:
         Raises:
             UserError: one of them is not what it has to be.
         """
-        if source_digest(type(self.config.method)):
-            check_method(self.config.method)
-        if isinstance(self.config.policy, PluginPolicy):
-            check_policy(self.policy())
+        method_outside = source_digest(type(self.config.method))
+        policy_outside = isinstance(self.config.policy, PluginPolicy)
+        if method_outside or policy_outside:
+            policy = self.policy()
+            if policy_outside:
+                check_policy(policy)
+            check_method(self.config.method, policy)
         check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
@@ -192,14 +206,17 @@ class Experiment:
         source = None if isinstance(config.critic, SidecarChoice) else self.critic
         labels = label(self.artifacts, data, config.critic, source)
         samples = build_dataset(data.numbers(), labels.values, config.advantage, self.spec.action_horizon)
-        return Labelled(data, labels, samples, config.method.select(samples))
+        selected = config.method.select(samples)
+        _, inputs = make_inputs(
+            self.artifacts, data, selected, self.policy, self._reader, config.batch.variants
+        )
+        labelled = Labelled(data, labels, samples, selected, inputs)
+        check_samples(config.method, labelled.batch())
+        return labelled
 
     def extract(self, labelled: Labelled) -> Artifact:
         """The policy that the method makes of labelled data."""
-        config, selected = self.config, labelled.selected
-        _, arrays = make_inputs(
-            self.artifacts, labelled.data, selected, self.policy, self._reader, config.batch.variants
-        )
+        config = self.config
         samples = {"data": labelled.data.digest}
         if type(config.method) is not BC:  # cloning looks at no value: it is trained once for all critics
             advantage = digest([config.advantage, source_digest(type(config.advantage))])
@@ -212,8 +229,8 @@ class Experiment:
             config.seed,
             self._start | samples,
             self.policy,
-            selected,
-            arrays,
+            labelled.selected,
+            labelled.inputs,
             self.context.tracker,
         )
 

@@ -23,7 +23,6 @@ from omegaconf import MISSING
 
 from envs.errors import UserError
 from envs.store import open_store
-from envs.types import Episode
 from experiments.choices.critics import pictures_critic
 from experiments.lab.artifacts import Artifacts
 from experiments.reports.figures import ValueCurve, draw_film, draw_values
@@ -34,8 +33,7 @@ from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
 from experiments.value_benchmark.critic import bench_critic
-from value_model.critic.metrics.episodes import true_progress
-from value_model.critic.train import is_known
+from value_model.critic.metrics.episodes import known_progress
 from value_model.critic.types import Critic
 
 FORMATS = ("video", "strip")
@@ -105,12 +103,8 @@ def _episodes(folder: Path, config: ValueVideoConfig) -> Iterator[Shown]:
         (values,) = critic.label(iter([episode]))
         frames = np.concatenate(list(episode.images.values()), axis=2)
         title = f"{episode.instruction} ({episode.robot}, {episode.style})"
-        curve = ValueCurve(title, frames, values, _truth(episode), episode.segments)
+        curve = ValueCurve(title, frames, values, known_progress(episode), episode.segments)
         yield Shown(f"{folder.resolve().parent.name}_episode{info.index:04d}", curve, episode.fps)
-
-
-def _truth(episode: Episode) -> np.ndarray | None:
-    return true_progress(len(episode), episode.segments) if is_known(episode) else None
 
 
 def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:

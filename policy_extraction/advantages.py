@@ -3,6 +3,8 @@
 A critic's value is progress towards the end of the task, so an episode pays once: its outcome (1 solved, 0
 not) at its last frame. Then V(t) estimates what it will pay, and a perfect critic gives a perfect episode
 advantages near 0.
+
+Unknown values and rewards are NaN, and so is every advantage that follows from one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from envs.errors import UserError
 
 @dataclass(frozen=True)
 class Track:
-    """What an estimator sees of one episode: values float32 [T], rewards float32 [T].
+    """What an estimator sees of one episode: values float32 [T], rewards float32 [T], NaN where unknown.
 
     terminated: nothing is earned after the last frame; else the last value stands for what would have
     followed. group: episodes with the same number are attempts at the same thing.
@@ -90,12 +92,28 @@ def generalized_advantage(track: Track, discount: float, decay: float) -> np.nda
 def group_relative(returns: np.ndarray, epsilon: float = 1e-6) -> np.ndarray:
     """(r − mean) / (std + ε) over one group's returns [G], with the sample standard deviation.
 
-    A group of one has no spread to compare with: 0. World-Gymnast, arXiv 2602.02454.
+    A group of one has no spread to compare with: 0. An unknown return (NaN) stays so, and the others are compared
+    without it. World-Gymnast, arXiv 2602.02454.
     """
-    if len(returns) < 2:
-        return np.zeros(len(returns), np.float32)
-    centred = returns.astype(np.float64) - np.mean(returns, dtype=np.float64)
-    return (centred / (np.std(returns, ddof=1, dtype=np.float64) + epsilon)).astype(np.float32)
+    known = ~np.isnan(returns)
+    advantages = np.where(known, 0, np.nan).astype(np.float32)
+    if known.sum() > 1:
+        of = returns[known].astype(np.float64)
+        advantages[known] = (of - of.mean()) / (of.std(ddof=1) + epsilon)
+    return advantages
+
+
+def require_outcomes(tracks: Sequence[Track], advantage: str) -> None:
+    """Refuse to estimate from rewards where not one episode's are known.
+
+    Raises:
+        UserError: every episode has unknown rewards.
+    """
+    if all(np.isnan(track.rewards).any() for track in tracks):
+        raise UserError(
+            f"advantage={advantage} needs to know how episodes ended, and this data set says it of none of its "
+            f"{len(tracks)}: record next.success or next.reward, or use advantage=chunk_difference"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ class NStepTD:
     discount: float = 1.0
 
     def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        require_outcomes(tracks, "n_step_td")
         return [n_step_advantage(track, self.steps, self.discount) for track in tracks]
 
 
@@ -125,6 +144,7 @@ class GAE:
     decay: float = 0.95  # λ
 
     def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        require_outcomes(tracks, "gae")
         return [generalized_advantage(track, self.discount, self.decay) for track in tracks]
 
 
@@ -136,6 +156,7 @@ class MonteCarlo:
     baseline: bool = True
 
     def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        require_outcomes(tracks, "monte_carlo")
         return [
             discounted_return(track.rewards, track.bootstrap, self.discount)
             - (track.values if self.baseline else np.float32(0))
@@ -150,6 +171,7 @@ class GroupRelative:
     epsilon: float = 1e-6
 
     def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        require_outcomes(tracks, "group_relative")
         returns = np.array([track.rewards.sum() for track in tracks], np.float32)
         groups = np.array([track.group for track in tracks])
         advantages = np.zeros(len(tracks), np.float32)

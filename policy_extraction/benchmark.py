@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from policy_extraction.check import example_observation
+from policy_extraction.batch import make_batch
+from policy_extraction.check import example_observation, example_samples
 from policy_extraction.methods import METHODS
 from policy_extraction.methods.bc import BC
-from policy_extraction.types import Method, Policy
+from policy_extraction.types import Method, Policy, online_rollouts
 from policy_extraction.vla.encoder import VLAConfig
 from policy_extraction.vla.model import new_vla, vla_policy
 
@@ -26,23 +27,26 @@ def measure_methods(
 ) -> dict[str, dict[str, float]]:
     """{"<method>": {"overhead": fraction of plain BC's update time}}, with the small VLA's flow head.
 
-    Every round times BC and each method one right after the other; the overhead is the median over rounds
-    of their ratio, less 1. BC's own is what the measurement takes for a difference where there is none.
+    Every round times BC and each method one right after the other, on the same batches (those of rollouts for online
+    methods); the overhead is the median over rounds of their ratio, less 1. BC's own is what the measurement takes for
+    a difference where there is none.
 
     Args:
         updates: timed for each method.
         progress: called after every round with the number of updates of each method in it.
     """
     policy = vla_policy(new_vla(config, seed=0))
-    batches = _example_batches(policy, batch_size)
+    offline, online = (_example_batches(policy, batch_size, of) for of in (False, True))
     methods: dict[str, Method] = {name: method() for name, method in METHODS.items()}
-    for method in [BC(), *methods.values()]:
-        policy.update(batches, method)  # compiles
+    batches = {name: online if online_rollouts(method) else offline for name, method in methods.items()}
+    for name, method in methods.items():
+        for one in (BC(), method):
+            policy.update(batches[name], one)  # compiles
     ratios: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(max(updates // UPDATES, 1)):
         for name, method in methods.items():
             pair = [method, BC()] if number % 2 else [BC(), method]
-            first, second = (_seconds(policy, batches, one) for one in pair)
+            first, second = (_seconds(policy, batches[name], one) for one in pair)
             ratios[name].append(first / second if number % 2 else second / first)
         if progress is not None:
             progress(UPDATES)
@@ -55,17 +59,9 @@ def _seconds(policy: Policy, batches: dict[str, Any], method: Method) -> float:
     return time.perf_counter() - start
 
 
-def _example_batches(policy: Policy, batch: int) -> dict[str, Any]:
-    """Random batches [UPDATES, B] with all that any method reads."""
-    rng = np.random.default_rng(0)
-    spec = policy.spec
-    inputs = policy.preprocess(example_observation(spec, batch))
-    shape = (UPDATES, batch)
-    return {
-        "observation": {name: np.stack([array] * UPDATES) for name, array in inputs.items()},
-        "action": rng.uniform(-1, 1, (*shape, spec.action_horizon, spec.action_dim)).astype(np.float32),
-        "advantage": rng.normal(0, 0.1, shape).astype(np.float32),
-        "weight": rng.uniform(0, 1, shape).astype(np.float32),
-        "behavior_log_prob": np.full(shape, -1.0, np.float32),
-        "seed": rng.integers(0, 2**32, shape, dtype=np.uint32),
-    }
+def _example_batches(policy: Policy, batch: int, online: bool) -> dict[str, Any]:
+    """Random batches [UPDATES, B]."""
+    inputs = policy.preprocess(example_observation(policy.spec, batch))
+    samples = example_samples(policy.spec, UPDATES * batch, online)
+    rows = np.arange(UPDATES * batch).reshape(UPDATES, batch)
+    return make_batch(samples, {name: np.stack([array] * UPDATES) for name, array in inputs.items()}, rows)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.types import Observation
+from policy_extraction.adapters.inputs import raw_inputs
+from policy_extraction.batch import NOTHING_LEFT, make_batch
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Batch, Method, Policy, PolicySpec
+from policy_extraction.types import Batch, Method, Policy, PolicySpec, online_rollouts
 
 ROWS = 4
 SEEDS = np.arange(ROWS)
+FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of a user's loss
 
 
 def check_policy(policy: Policy) -> None:
@@ -37,7 +41,8 @@ def check_policy(policy: Policy) -> None:
     spec = policy.spec
     shape = (ROWS, spec.action_horizon, spec.action_dim)
     action = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
-    batch = {"observation": inputs, "action": action, "seed": SEEDS.astype(np.uint32)}
+    samples = replace(example_samples(spec, ROWS), action=action, seed=SEEDS.astype(np.uint32))
+    batch = make_batch(samples, inputs)
     _check_log_prob(policy, batch)
     _check_training(policy, batch)
 
@@ -84,8 +89,7 @@ def _check_log_prob(policy: Policy, batch: Batch) -> None:
 
 def _check_training(policy: Policy, batch: Batch) -> None:
     before = policy.log_prob(batch)
-    ones = {"advantage": np.ones(ROWS, np.float32), "weight": np.ones(ROWS, np.float32)}
-    one_update = _take({"observation": batch["observation"], "action": batch["action"]} | ones, None)
+    one_update = _take({name: array for name, array in batch.items() if name != "seed"}, None)
     with tempfile.TemporaryDirectory() as folder:
         policy.save(Path(folder))
         metrics = policy.update(one_update, _Clone())
@@ -118,8 +122,39 @@ def _take(arrays: Any, index: np.ndarray | None) -> Any:
     return arrays[index]
 
 
-def check_method(candidate: Any) -> None:
+def example_samples(spec: PolicySpec, count: int, online: bool = False) -> Dataset:
+    """Invented chunks, two an episode, half of the episodes solved, two episodes a group; the columns of rollouts too
+    if `online`.
+    """
+    rng = np.random.default_rng(0)
+    row = np.arange(count)
+    samples = Dataset(
+        episode=row // 2,
+        frame=row % 2,
+        action=rng.uniform(-1, 1, (count, spec.action_horizon, spec.action_dim)).astype(np.float32),
+        instruction=np.array(["pick up the cube"] * count),
+        value=rng.uniform(size=count).astype(np.float32),
+        advantage=rng.normal(0, 0.1, count).astype(np.float32),
+        weight=np.ones(count, np.float32),
+        outcome=(row // 2 % 2 == 0).astype(np.float32),
+        group=row // 4,
+    )
+    if not online:
+        return samples
+    return replace(
+        samples,
+        behavior_log_prob=np.full(count, -1, np.float32),
+        executed=1 + row % spec.action_horizon,
+        seed=rng.integers(0, 2**32, count, dtype=np.uint32),
+    )
+
+
+def check_method(candidate: Any, policy: Policy | None = None) -> None:
     """Try a method on invented data, with numpy and under JAX's tracing.
+
+    Args:
+        policy: whose observations and log-probabilities the method will see; without one, those of a policy that
+        reads pictures, proprioception and words, a number a chunk.
 
     Raises:
         UserError: the first thing that is wrong.
@@ -131,45 +166,38 @@ def check_method(candidate: Any) -> None:
     if not (dataclasses.is_dataclass(candidate) and type(candidate).__hash__):
         raise UserError(f"the method {name} must be a frozen dataclass: put @dataclass(frozen=True) above it")
     method: Any = candidate
-    selected = method.select(_example_dataset())
+    online = online_rollouts(method) is not None
+    spec = policy.spec if policy else PolicySpec()
+    samples = example_samples(spec, 2 * ROWS, online)
+    selected = method.select(samples)
     if not isinstance(selected, Dataset):
         raise UserError(f"{name}.select must return a Dataset, not {type(selected).__name__}")
-    _check_loss(method, name)
+    observation = example_observation(spec, len(samples))
+    batch = make_batch(samples, policy.preprocess(observation) if policy else raw_inputs(observation, spec))
+    log_prob = np.linspace(-2, -1, len(samples), dtype=np.float32)
+    if policy and online:
+        log_prob = policy.log_prob(batch)
+        batch["behavior_log_prob"] = log_prob
+    _check_loss(method, log_prob, batch)
 
 
-def _example_dataset() -> Dataset:
-    """Two groups of two episodes, one solved in each, of two chunks each."""
-    rng = np.random.default_rng(0)
-    advantage = rng.normal(size=8).astype(np.float32)
-    return Dataset(
-        episode=np.arange(8) // 2,
-        frame=np.arange(8) % 2,
-        action=rng.uniform(-1, 1, (8, 10, 7)).astype(np.float32),
-        instruction=np.array(["pick up the cube"] * 8),
-        value=rng.uniform(size=8).astype(np.float32),
-        advantage=advantage,
-        weight=np.ones(8, np.float32),
-        outcome=np.array([1, 1, 0, 0] * 2, np.float32),
-        group=np.arange(8) // 4,
-    )
-
-
-def _check_loss(method: Method, name: str) -> None:
+def _check_loss(method: Method, log_prob: np.ndarray, batch: dict[str, Any]) -> None:
     import jax
     import jax.numpy as jnp
 
-    data = _example_dataset()
-    log_prob = np.linspace(-2, -1, len(data), dtype=np.float32)
-    batch = {
-        "action": data.action,
-        "advantage": data.advantage,
-        "weight": data.weight,
-        "behavior_log_prob": log_prob,
-    }
-    by_numpy = np.asarray(method.loss(np, log_prob, batch))
-    if by_numpy.shape != (len(data),):
+    name = type(method).__name__
+    try:
+        by_numpy = np.asarray(method.loss(np, log_prob, _told(batch, name)))
+    except FAILURES as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
-            f"{name}.loss gave shape {by_numpy.shape}; it must give one number a sample, {(len(data),)}"
+            f"{name}.loss failed on log_prob {list(log_prob.shape)} of {len(log_prob)} samples: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if by_numpy.shape != (len(log_prob),):
+        raise UserError(
+            f"{name}.loss gave shape {by_numpy.shape}; it must give one number a sample, {(len(log_prob),)}"
         )
     if not np.isfinite(by_numpy).all():
         raise UserError(f"{name}.loss is not finite for advantages around 0 and log-probabilities around -1")
@@ -181,3 +209,46 @@ def _check_loss(method: Method, name: str) -> None:
         raise UserError(
             f"{name}.loss differs between numpy and JAX; it must be a pure function of its arguments"
         )
+
+
+def check_samples(method: Method, batch: Batch) -> None:
+    """Refuse a method whose loss is not finite over the very samples that it selected.
+
+    Args:
+        batch: all of them.
+
+    Raises:
+        UserError: it is not, for instance because an unknown advantage (NaN) goes into it.
+    """
+    name, count = type(method).__name__, len(batch["action"])
+    if not count:
+        raise UserError(NOTHING_LEFT)
+    loss = np.asarray(method.loss(np, np.full(count, -1, np.float32), batch))
+    wrong = int((~np.isfinite(loss)).sum())
+    if wrong:
+        unknown = int(np.isnan(batch["advantage"]).sum())
+        raise UserError(
+            f"{name}.loss is not finite for {wrong} of {count} samples, of which {unknown} have an unknown advantage "
+            f"(NaN): let {name}.select weigh them or leave them out, as policy_extraction/methods do"
+        )
+
+
+class _Told(dict[str, Any]):
+    """A mapping that says in one line what it does not hold. (jax.jit takes plain ones alone.)"""
+
+    def __init__(self, content: Mapping[str, Any], place: str, names: str) -> None:
+        super().__init__(content)
+        self.place, self.names = place, names
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.place}[{key!r}], which there is not; there are {self.names}")
+
+
+def _told(batch: Mapping[str, Any], name: str) -> _Told:
+    """The batch as a method sees it, keys that it does not hold refused."""
+    seen = batch["observation"]
+    inside = _Told(seen, f"{name}.loss reads batch['observation']", f"{', '.join(seen)} with this policy")
+    names = ", ".join(batch)
+    if "behavior_log_prob" not in batch:
+        names += "; those of rollouts are there for a method with a field online: Rollouts alone"
+    return _Told({**batch, "observation": inside}, f"{name}.loss reads batch", names)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from envs.errors import UserError
+from envs.outcomes import tell_only_success
 from policy_extraction.advantages import Advantage, Track
 
 
@@ -18,10 +19,11 @@ class Dataset:
     """N action chunks and where they come from.
 
     episode, frame: int64 [N], the chunk starts at that frame of that episode; action: float32 [N, H, A],
-    past the end of the episode its last action; instruction: str [N]; value, advantage: float32 [N];
-    weight: float32 [N]; outcome: float32 [N], what the whole episode earned; group: int64 [N], attempts at
-    the same thing; behavior_log_prob: float32 [N] or [N, K] and seed: uint32 [N], for chunks that the
-    policy itself drew.
+    past the end of the episode its last action; instruction: str [N]; value, advantage: float32 [N], NaN
+    where unknown; weight: float32 [N]; outcome: float32 [N], what the whole episode earned, NaN where
+    unknown; group: int64 [N], attempts at the same thing; behavior_log_prob: float32 [N] or [N, K],
+    executed: int64 [N], how many actions of the chunk, from its first, and seed: uint32 [N], for chunks that
+    the policy itself drew.
     """
 
     episode: np.ndarray
@@ -34,6 +36,7 @@ class Dataset:
     outcome: np.ndarray
     group: np.ndarray
     behavior_log_prob: np.ndarray | None = None
+    executed: np.ndarray | None = None
     seed: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -48,7 +51,7 @@ class Dataset:
                 )
 
     def rows(self, index: np.ndarray) -> Dataset:
-        """The rows at `index`: bool [N] or int [M]."""
+        """The rows at `index`: bool [N], or integers of any shape, for instance [U, B]."""
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         given = {name: column for name, column in columns.items() if column is not None}
         return dataclasses.replace(self, **{name: column[index] for name, column in given.items()})
@@ -61,7 +64,9 @@ class Trajectory(Protocol):
     @property
     def actions(self) -> np.ndarray: ...
     @property
-    def success(self) -> bool: ...
+    def rewards(self) -> np.ndarray: ...
+    @property
+    def success(self) -> bool | None: ...
     @property
     def instruction(self) -> str: ...
 
@@ -72,6 +77,22 @@ def action_chunks(actions: np.ndarray, horizon: int) -> np.ndarray:
     """
     ends = np.minimum(np.arange(len(actions))[:, None] + np.arange(horizon), len(actions) - 1)
     return actions[ends]
+
+
+def earnings(rewards: Sequence[np.ndarray], success: Sequence[bool | None]) -> list[np.ndarray]:
+    """What every frame of a data set's episodes earned, float32 [T] an episode, NaN where that is unknown.
+
+    Rewards that say no more than whether the task is solved pay once, at the last frame, the episode's outcome: 1 or
+    0 as a critic's values expect, NaN where it was not recorded. Rewards that say more are used as they were recorded.
+    """
+    if not tell_only_success(rewards):
+        return [part.astype(np.float32) for part in rewards]
+    paid = {None: np.nan, False: 0.0, True: 1.0}
+    last = [np.arange(len(part)) == len(part) - 1 for part in rewards]
+    return [
+        np.where(frame, paid[outcome], 0).astype(np.float32)
+        for frame, outcome in zip(last, success, strict=True)
+    ]
 
 
 def build_dataset(
@@ -86,30 +107,38 @@ def build_dataset(
         horizon: length H of the action chunks.
 
     Raises:
-        UserError: there is no episode, or an episode and its values differ in length.
+        UserError: there is no episode, an episode and its values differ in length, or no advantage is known.
     """
-    actions, instructions, tracks, group_of = [], [], [], {}
+    actions, instructions, rewards, success = [], [], [], []
     for number, (episode, curve) in enumerate(zip(episodes, values, strict=True)):
         if len(curve) != len(episode.actions):
             raise UserError(
                 f"episode {number} has {len(episode.actions)} frames but {len(curve)} values; label it again"
             )
-        rewards = np.zeros(len(curve), np.float32)
-        rewards[-1] = episode.success
-        group = group_of.setdefault(episode.instruction, len(group_of))
-        tracks.append(Track(np.asarray(curve, np.float32), rewards, group=group))
+        rewards.append(episode.rewards)
+        success.append(episode.success)
         actions.append(action_chunks(episode.actions.astype(np.float32), horizon))
         instructions.append(episode.instruction)
-    if not tracks:
+    if not actions:
         raise UserError("there is no episode to learn from; collect some first")
+    group_of = {text: number for number, text in enumerate(dict.fromkeys(instructions))}
+    tracks = [
+        Track(np.asarray(curve, np.float32), earned, group=group_of[text])
+        for curve, earned, text in zip(values, earnings(rewards, success), instructions, strict=True)
+    ]
     lengths = [len(track.values) for track in tracks]
+    advantages = np.concatenate(advantage.estimate(tracks, horizon))
+    if np.isnan(advantages).all():
+        raise UserError(
+            "no advantage is known: each one needs a value that is not; label more frames, or use another advantage="
+        )
     return Dataset(
         episode=np.repeat(np.arange(len(tracks)), lengths),
         frame=np.concatenate([np.arange(length) for length in lengths]),
         action=np.concatenate(actions),
         instruction=np.repeat(np.array(instructions), lengths),
         value=np.concatenate([track.values for track in tracks]),
-        advantage=np.concatenate(advantage.estimate(tracks, horizon)),
+        advantage=advantages,
         weight=np.ones(sum(lengths), np.float32),
         outcome=np.repeat(np.array([track.rewards.sum() for track in tracks], np.float32), lengths),
         group=np.repeat(np.array([track.group for track in tracks]), lengths),
@@ -124,36 +153,3 @@ def batch_rows(size: int, batch: int, update: int, seed: int) -> np.ndarray:
         inside = positions // size == number
         rows[inside] = np.random.default_rng((seed, int(number))).permutation(size)[positions[inside] % size]
     return rows
-
-
-def sample_batches(
-    dataset: Dataset, inputs: Mapping[str, np.ndarray], *, first: int, updates: int, batch: int, seed: int
-) -> dict[str, Any]:
-    """Batches number first … first+U−1 for `Policy.update`, leading axes [U, B].
-
-    A function of its arguments alone: training that stops after any update goes on with the very same
-    batches.
-
-    Args:
-        inputs: {name: [V, N, ...]}, what `Policy.preprocess` made of V differently shifted copies of the
-        pictures.
-    """
-    if not len(dataset):
-        raise UserError("no sample is left to learn from; loosen the method's selection")
-    rows = np.stack(
-        [batch_rows(len(dataset), batch, update, seed) for update in range(first, first + updates)]
-    )
-    variants = len(next(iter(inputs.values())))
-    variant = np.stack(
-        [
-            np.random.default_rng((seed, update, 1)).integers(variants, size=batch)
-            for update in range(first, first + updates)
-        ]
-    )
-    optional = {"behavior_log_prob": dataset.behavior_log_prob, "seed": dataset.seed}
-    return {
-        "observation": {name: array[variant, rows] for name, array in inputs.items()},
-        "action": dataset.action[rows],
-        "advantage": dataset.advantage[rows],
-        "weight": dataset.weight[rows],
-    } | {name: column[rows] for name, column in optional.items() if column is not None}

@@ -25,10 +25,14 @@ Batch = Mapping[str, Any]
 
     observation        {name: [B, ...]}, what `Policy.preprocess` makes; a mapping of its own
     action             [B, H, A] float32
-    advantage          [B] float32
+    advantage          [B] float32, NaN where it is unknown
     weight             [B] float32, set by `Method.select`, 1 where it sets none
     behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted; online methods only
-    seed               [B] uint32, names the noise that old and new log_prob share; online methods only
+    executed           [B, H] float32, 1 for the actions of a chunk that were executed, else 0; online methods only
+    seed               [B] uint32 (int64 in torch), names the noise that old and new log_prob share; online methods
+                       only
+
+`policy_extraction.batch.make_batch` makes it, for training, checks, benchmarks and reports alike.
 """
 
 
@@ -44,7 +48,8 @@ class Method(Protocol):
         """Per-sample loss [B]; the policy descends its mean. Pure; xp is numpy, jax.numpy or torch.
 
         `log_prob` has the shape of batch["behavior_log_prob"] when there is one, else [B]: where a policy
-        has K tokens a chunk, their mean.
+        has K tokens a chunk, their mean. Tokens of actions that were not executed are the method's to leave out
+        (`policy_extraction.batch.executed_mean`).
         """
         ...
 
@@ -171,10 +176,13 @@ class Policy(Protocol):
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         """Of batch["action"] under the weights in training: float32 [B] or, where chunks are K tokens, [B,
-        K].
+        K], all of them. One number a chunk is of its executed actions alone, where the batch says which.
 
         Policies without a likelihood (flow, diffusion) return minus their per-sample training loss, with
         the noise that batch["seed"] names.
+
+        Raises:
+            UserError: the batch says which actions were executed, and the policy cannot tell them apart.
         """
         ...
 

@@ -54,7 +54,7 @@ def frame_columns(episode: Episode, index: int, first_frame: int, task_index: in
         layout.ENVIRONMENT_STATE: episode.environment_state,
         layout.REWARD: episode.rewards,
         layout.DONE: last,
-        layout.SUCCESS: last & episode.success,
+        layout.SUCCESS: last & (episode.success is True),
         "timestamp": (np.arange(length) / episode.fps).astype(np.float32),
         "frame_index": np.arange(length),
         "episode_index": np.full(length, index),
@@ -89,8 +89,8 @@ def check_episode(episode: Episode) -> None:
     """Refuse an episode that cannot be stored.
 
     Raises:
-        UserError: it has no frames, its arrays differ in length, a number is NaN or infinite, pictures are
-            not uint8 [T, H, W, 3], or a camera's name has a slash in it.
+        UserError: it has no frames, its arrays differ in length, a number is NaN (a reward may be: unknown) or
+            infinite, pictures are not uint8 [T, H, W, 3], or a camera's name has a slash in it.
     """
     length = len(episode)
     if not length:
@@ -111,7 +111,7 @@ def check_episode(episode: Episode) -> None:
                 f"{name} has {len(array)} frames but actions have {length}; give both the same number"
             )
     for name, array in numbers.items():
-        if not np.isfinite(array).all():
+        if not (np.isfinite(array) | (np.isnan(array) & (name == "rewards"))).all():
             raise UserError(
                 f"{name} of the episode with seed {episode.seed} is NaN or infinite; leave it out"
             )

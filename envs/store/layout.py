@@ -6,7 +6,8 @@
     videos/observation.images.<camera>/chunk-000/file-000.mp4
 
 Source: huggingface/lerobot 0.4.4, `src/lerobot/datasets/utils.py`. The columns of our own, `OWN_COLUMNS`,
-lie in the episodes' parquet file, where LeRobot's reader lets them be.
+lie in the episodes' parquet file, where LeRobot's reader lets them be. An outcome that was not recorded is null there;
+`next.success`, which knows true and false alone, is false then, and `next.reward` NaN.
 """
 
 from __future__ import annotations

@@ -97,6 +97,7 @@ class _Source:
             if feature["dtype"] == "video":
                 places |= self._place(row, key, videos)
         own = {name: row.get(name) for name in layout.OWN_COLUMNS}
+        own["success"] = self.store.episode_info(episode).success
         metadata.add(len(table), row["tasks"], places, own, self._episode_statistics(episode))
 
     def _renumbered(self, table: pa.Table, metadata: MetadataWriter) -> pa.Table:

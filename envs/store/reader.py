@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envs.errors import UserError
+from envs.outcomes import paid_outcome, tell_only_success
 from envs.store import layout
 from envs.store.open import Metadata, broken_parquet, data_path, load_metadata, open_parquet, video_path
 from envs.store.video import decode
@@ -23,8 +25,8 @@ from envs.types import Episode, Segment
 class EpisodeInfo:
     """What is known of an episode without reading its frames.
 
-    start: index of its first frame in the whole store; success: whether it solved the task, False where
-    that is not known (`success_known`); seed: -1 where it is not known; style, task and robot: "unknown".
+    start: index of its first frame in the whole store; success: whether it solved the task, None where that was
+    not recorded (see `Store.episode_info`); seed: -1 where it is not known; style, task and robot: "unknown".
     """
 
     index: int
@@ -35,8 +37,7 @@ class EpisodeInfo:
     robot: str
     seed: int
     style: str
-    success: bool
-    success_known: bool
+    success: bool | None
     segments: tuple[Segment, ...]
 
 
@@ -71,11 +72,17 @@ class Store:
         return (self.episode(index) for index in range(len(self)))
 
     def episode_info(self, index: int) -> EpisodeInfo:
-        """What is known of episode `index` without reading its frames."""
+        """What is known of episode `index` without reading its pictures.
+
+        Its outcome is taken from the first of these that the data set has: a column `success` in meta/episodes (null
+        is unknown); frames marked `next.success`; and `next.reward`, where all rewards of the data set are 0 or one
+        positive number and some episode is paid at its end (see `envs.outcomes.paid_outcome`). Rewards that say more
+        (distances, progress) or are 0 throughout do not tell an outcome.
+
+        Raises:
+            UserError: the column `success` holds something else than true, false and null; see `table`.
+        """
         row = self.row(index)
-        success = row.get("success")
-        if success is None and layout.SUCCESS in self.info["features"]:
-            success = bool(_numbers(self.table(index, [layout.SUCCESS]), layout.SUCCESS).any())
         return EpisodeInfo(
             index=index,
             start=row["dataset_from_index"],
@@ -85,18 +92,18 @@ class Store:
             robot=row.get("robot") or self.info.get("robot_type") or "unknown",
             seed=-1 if row.get("seed") is None else row["seed"],
             style=row.get("style") or "unknown",
-            success=bool(success),
-            success_known=success is not None,
+            success=self._success(index, row),
             segments=tuple(Segment(**segment) for segment in row.get("segments") or ()),
         )
 
     def episode(self, index: int, cameras: Sequence[str] | None = None) -> Episode:
         """Episode `index`, with the frames of `cameras` (default: all; none is much faster).
 
-        Rewards that were not recorded are 0, and 1 at the last frame of a known success.
+        Rewards are those that were recorded. Where none were, a known outcome pays 1 or 0 at the last frame and 0
+        before, and an unknown one NaN throughout.
 
         Raises:
-            UserError: its files are damaged, or it holds NaN or infinite values.
+            UserError: its files are damaged, or it holds infinite values, or NaN elsewhere than in its rewards.
         """
         info = self.episode_info(index)
         features = self.info["features"]
@@ -104,8 +111,6 @@ class Store:
         table = self.table(index, [name for name in names if name in features])
         numbers = {name: self._finite(table, name, index) for name in table.column_names}
         nothing = np.zeros((info.length, 0), np.float32)
-        rewards = np.zeros(info.length, np.float32)
-        rewards[-1] = float(info.success)
         return Episode(
             images={
                 camera: self.frames(index, camera)
@@ -113,7 +118,7 @@ class Store:
             },
             proprio=numbers.get(layout.PROPRIO, nothing),
             actions=numbers[layout.ACTION],
-            rewards=numbers[layout.REWARD][:, 0] if layout.REWARD in numbers else rewards,
+            rewards=numbers[layout.REWARD][:, 0] if layout.REWARD in numbers else _unrecorded_rewards(info),
             environment_state=numbers.get(layout.ENVIRONMENT_STATE, nothing),
             success=info.success,
             task=info.task,
@@ -166,12 +171,34 @@ class Store:
 
     def _finite(self, table: pa.Table, name: str, index: int) -> np.ndarray:
         values = _numbers(table, name)
-        if not np.isfinite(values).all():
-            frame = int(np.argwhere(~np.isfinite(values))[0, 0])
+        wrong = np.isinf(values) if name == layout.REWARD else ~np.isfinite(values)
+        if wrong.any():
+            frame = int(np.argwhere(wrong)[0, 0])
             raise UserError(
                 f"{name} of episode {index} in {self.folder} is not finite at frame {frame}; leave it out"
             )
         return values
+
+    def _success(self, index: int, row: dict[str, Any]) -> bool | None:
+        """See `episode_info`."""
+        if "success" in row:
+            return _outcome(row["success"], index, self.folder)
+        if layout.SUCCESS in self.info["features"]:
+            marks = _numbers(self.table(index, [layout.SUCCESS]), layout.SUCCESS)
+            return True if (marks == 1).any() else None if np.isnan(marks).any() else False
+        return paid_outcome(self._rewards(index)) if self._success_is_paid else None
+
+    @cached_property
+    def _success_is_paid(self) -> bool:
+        """Whether `next.reward` tells who solved the task; read once, for the whole data set."""
+        if layout.REWARD not in self.info["features"]:
+            return False
+        rewards = [self._rewards(index) for index in range(len(self))]
+        return tell_only_success(rewards) and any(part[-1] > 0 for part in rewards)
+
+    def _rewards(self, index: int) -> np.ndarray:
+        """The recorded rewards of episode `index`: float32 [T]."""
+        return self._finite(self.table(index, [layout.REWARD]), layout.REWARD, index)[:, 0]
 
     def _images(self, index: int, key: str) -> np.ndarray:
         from PIL import Image, UnidentifiedImageError
@@ -233,6 +260,24 @@ class _DataReader:
             except (pa.ArrowInvalid, OSError) as error:
                 raise broken_parquet(path, error) from error
         return self._read[1].slice(first - int(self._starts[low]), count)
+
+
+def _outcome(value: object, index: int, folder: Path) -> bool | None:
+    """The entry `success` of episode `index` in meta/episodes."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise UserError(
+        f"meta/episodes of {folder} says success={value!r} of episode {index}; write true, false or null"
+    )
+
+
+def _unrecorded_rewards(info: EpisodeInfo) -> np.ndarray:
+    """The rewards [T] of an episode of which nothing but its outcome may be known."""
+    if info.success is None:
+        return np.full(info.length, np.nan, np.float32)
+    return np.float32(info.success) * (np.arange(info.length) == info.length - 1)
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

@@ -17,8 +17,12 @@ Statistics = dict[str, dict[str, np.ndarray]]
 
 
 def number_statistics(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics over the first axis of [T] or [T, D]: each [D], count [1]."""
+    """Statistics over the first axis of [T] or [T, D]: each [D], count [1]. Unknown rows (NaN) do not count."""
     rows = values.reshape(len(values), -1).astype(np.float64)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    if not len(rows):
+        names = ("min", "max", "mean", "std", *QUANTILES)
+        return {"count": np.zeros(1, np.int64)} | {name: np.zeros(rows.shape[1]) for name in names}
     quantiles = np.quantile(rows, list(QUANTILES.values()), axis=0)
     return {
         "min": rows.min(axis=0),
@@ -67,6 +71,8 @@ def combine(total: Statistics | None, episode: Mapping[str, Mapping[str, np.ndar
 
 
 def _combine(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if not (a["count"][0] and b["count"][0]):
+        return dict(a if a["count"][0] else b)
     count = a["count"] + b["count"]
     share = float(b["count"][0] / count[0])
     shift = b["mean"] - a["mean"]

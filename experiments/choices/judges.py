@@ -183,7 +183,7 @@ def watched(rollout: Rollout, spec: EnvSpec, every: int, task: str, robot: str) 
         actions=np.zeros((frames, 0), np.float32),
         rewards=np.zeros(frames, np.float32),
         environment_state=film.environment_state,
-        success=False,
+        success=None,
         task=task,
         instruction=recording.observation.instruction[0],
         robot=robot,

@@ -16,7 +16,7 @@ from experiments.pipeline import Labelled, Outcome
 from experiments.settings.config import RunConfig
 from experiments.stages.evaluate import Evaluation
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Method
+from policy_extraction.types import Batch, Method
 
 
 def choice_name(group: str, value: Any) -> str:
@@ -57,12 +57,11 @@ def run_name(config: RunConfig) -> str:
     return "-".join([*parts, f"seed{config.seed}", digest(config)[:6]])
 
 
-def sample_weights(method: Method, samples: Dataset, selected: Dataset) -> np.ndarray:
+def sample_weights(method: Method, samples: Dataset, selected: Dataset, batch: Batch) -> np.ndarray:
     """How much every sample counts in the loss, float32 [N] of `samples`; 0 for those that `select` left out.
 
-    −∂ℓ/∂log π of the method's own loss, over all selected samples as one batch.
+    −∂ℓ/∂log π of the method's own loss, over all selected samples as one `batch`.
     """
-    batch = {"advantage": selected.advantage, "weight": selected.weight}
     ones = np.ones(len(selected), np.float32)
     slope = np.asarray(method.loss(np, -ones, batch)) - np.asarray(method.loss(np, 0 * ones, batch))
     place = {
@@ -116,17 +115,19 @@ def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
 
 
 def _data(labelled: Labelled) -> dict[str, Any]:
-    """What the data set holds, by style."""
+    """What the data set holds, by style; success: of the episodes whose outcome is known, None where there is none."""
     store = labelled.data.open()
     infos = [store.episode_info(index) for index in range(len(store))]
     by_style = {}
     for style in sorted({info.style for info in infos}):
         mine = [info for info in infos if info.style == style]
+        known = [info.success for info in mine if info.success is not None]
         by_style[style] = {
             "episodes": len(mine),
             "frames": sum(info.length for info in mine),
             "mean_length": float(np.mean([info.length for info in mine])),
-            "success": float(np.mean([info.success for info in mine])),
+            "success": float(np.mean(known)) if known else None,
+            "unknown": len(mine) - len(known),
         }
     return {
         "folder": str(labelled.data.folder),
@@ -136,18 +137,28 @@ def _data(labelled: Labelled) -> dict[str, Any]:
 
 
 def _weights(method: Method, labelled: Labelled) -> dict[str, Any]:
-    """Means and quartiles of advantages and weights, by style, and within the lapses of a style."""
+    """Means and quartiles of known advantages and of weights, by style, and within the lapses of a style; None where
+    none is known. unknown: how many samples have an unknown advantage.
+    """
     styles, lapses = styles_of(labelled), lapses_of(labelled)
-    weights = sample_weights(method, labelled.samples, labelled.selected)
+    weights = sample_weights(method, labelled.samples, labelled.selected, labelled.batch())
+    advantage = labelled.samples.advantage
+    known = ~np.isnan(advantage)
     parts = {str(style): styles == style for style in np.unique(styles)}
     parts |= {f"{style}, lapse": lapses & mine for style, mine in parts.items() if (lapses & mine).any()}
     return {
-        name: {"advantage": _spread(labelled.samples.advantage[mine]), "weight": _spread(weights[mine])}
+        name: {
+            "advantage": _spread(advantage[mine & known]),
+            "weight": _spread(weights[mine]),
+            "unknown": int((mine & ~known).sum()),
+        }
         for name, mine in parts.items()
     }
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
+def _spread(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return {"mean": float(values.mean()), "low": float(low), "median": float(middle), "high": float(high)}
 

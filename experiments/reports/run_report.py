@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from envs.types import Episode
 from experiments.pipeline import Labelled, Outcome
 from experiments.reports.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
 from experiments.reports.results import sample_weights, styles_of
 from experiments.settings.config import RunConfig
-from value_model.critic.metrics.episodes import EXPERT_STYLES, true_progress
+from value_model.critic.metrics.episodes import known_progress
 
 SHOWN_STYLES = ("clean", "hesitation", "retry", "failure")
 HEADLINE = (
@@ -58,11 +57,12 @@ def _draw(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[st
     draw_training(updates, curves, folder / "training.png")
     if outcome.labelled is not None:
         labelled, styles = outcome.labelled, styles_of(outcome.labelled)
-        weights = sample_weights(config.method, labelled.samples, labelled.selected)
+        weights = sample_weights(config.method, labelled.samples, labelled.selected, labelled.batch())
+        known = ~np.isnan(labelled.samples.advantage)
         by_style = {str(style): styles == style for style in dict.fromkeys(styles.tolist())}
         draw_weights(
             {style: weights[mine] for style, mine in by_style.items()},
-            {style: labelled.samples.advantage[mine] for style, mine in by_style.items()},
+            {style: labelled.samples.advantage[mine & known] for style, mine in by_style.items()},
             folder / "weights.png",
         )
         draw_values(_curves(labelled), results["choices"]["critic"], folder / "values.png")
@@ -81,14 +81,9 @@ def _curves(labelled: Labelled) -> list[ValueCurve]:
     for index in chosen:
         episode = store.episode(index, cameras=(camera,))
         values, title = labelled.labels.values[index], f"{episode.style} (episode {index})"
-        curves.append(ValueCurve(title, episode.images[camera], values, _truth(episode), episode.segments))
+        truth = known_progress(episode)
+        curves.append(ValueCurve(title, episode.images[camera], values, truth, episode.segments))
     return curves
-
-
-def _truth(episode: Episode) -> np.ndarray | None:
-    """True progress, where it is known from the episode's style."""
-    known = episode.success and (len(episode.segments) == 1 or episode.style in EXPERT_STYLES)
-    return true_progress(len(episode), episode.segments) if known else None
 
 
 def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
@@ -176,13 +171,21 @@ def _data_table(data: Mapping[str, Any]) -> str:
             found["episodes"],
             found["frames"],
             f"{found['mean_length']:.0f}",
-            f"{100 * found['success']:.0f} %",
+            _success(found),
         ]
         for style, found in data["styles"].items()
     ]
     return (
         table(["style", "episodes", "frames", "mean length", "success"], rows) + f"\n\nIn `{data['folder']}`."
     )
+
+
+def _success(found: Mapping[str, Any]) -> str:
+    """The share of solved episodes, among those whose outcome is known."""
+    if found["success"] is None:
+        return "unknown"
+    share = f"{100 * found['success']:.0f} %"
+    return f"{share}, {found['unknown']} unknown" if found["unknown"] else share
 
 
 def _critic_text(critic: Mapping[str, Any]) -> str:
@@ -221,17 +224,18 @@ def _weights_table(weights: Mapping[str, Any]) -> str:
         [
             style,
             *(
-                f"{found[kind][key]:.3f}"
+                "–" if found[kind] is None else f"{found[kind][key]:.3f}"
                 for kind in ("advantage", "weight")
                 for key in ("mean", "low", "median", "high")
             ),
+            found["unknown"],
         ]
         for style, found in weights.items()
     ]
     head = [
         f"{kind}: {key}" for kind in ("advantage", "weight") for key in ("mean", "25 %", "median", "75 %")
     ]
-    return table(["style", *head], rows)
+    return table(["style", *head, "advantage unknown"], rows)
 
 
 def _summary(found: Mapping[str, Any]) -> str:
@@ -249,6 +253,11 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
         print(f"critic   {shown}")
     if results["weights"]:
         means = {style: found["weight"]["mean"] for style, found in results["weights"].items()}
+        unknown = sum(
+            found["unknown"] for style, found in results["weights"].items() if ", lapse" not in style
+        )
+        if unknown:
+            print(f"unknown  the advantages of {unknown} action chunks")
         print("weights  " + ", ".join(f"{style} {mean:.2f}" for style, mean in means.items()))
     if judge := results["judge"]:
         print("judge    " + ", ".join(f"{name} {value:.3g}" for name, value in judge.items()))

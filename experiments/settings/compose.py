@@ -27,7 +27,8 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 def store(group: str | None, name: str, schema: Any) -> None:
     """Put a dataclass (a class, or an instance for other defaults) into Hydra's store as a choice of `group`.
 
-    OmegaConf makes the node of a frozen dataclass read-only; it is opened, for overrides to change it.
+    OmegaConf makes the node of a frozen dataclass read-only; it is opened, for overrides to change it. A method's field
+    `seed` becomes the run's, unless the command line sets it.
     """
     try:
         node = OmegaConf.structured(schema)
@@ -36,6 +37,8 @@ def store(group: str | None, name: str, schema: Any) -> None:
             f"{group}={name}: the fields must be plain (numbers, texts, lists): {_first_line(error)}"
         ) from error
     _open(node)
+    if group == "method" and "seed" in node:
+        node["seed"] = "${seed}"
     ConfigStore.instance().store(group=group, name=name, node=node)
 
 

@@ -17,7 +17,8 @@ from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts
 from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import BatchConfig
-from policy_extraction.dataset import Dataset, sample_batches
+from policy_extraction.batch import sample_batches
+from policy_extraction.dataset import Dataset
 from policy_extraction.types import Method, Policy, Training
 
 VERSION = 1

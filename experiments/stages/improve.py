@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from experiments.lab.seeds import seeds
 from experiments.stages.acting import Acting
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
 from policy_extraction.acting import ActingPolicy
+from policy_extraction.batch import make_batch
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Method, Policy, Rollouts, Training
 
-VERSION = 1
+VERSION = 2
 MOST_DRAWS = 4  # times the wanted number of groups that are drawn before an iteration makes do with fewer
 BLOCK = 256  # samples whose log-probability is computed together
 
@@ -173,6 +174,7 @@ def online_dataset(
         weight=zeros + 1,
         outcome=np.repeat(rewards.astype(np.float32), decisions),
         group=np.repeat(np.arange(len(rollouts)) // group_size, decisions),
+        executed=np.concatenate([recording.executed for recording in recordings]),
         seed=np.concatenate([recording.act_seeds for recording in recordings]).astype(np.uint32),
     )
     return dataset, recordings
@@ -185,14 +187,9 @@ def _inputs(actor: ActingPolicy, selected: Dataset, recordings: list[Recording])
         frames = selected.frame[selected.episode == index]
         for name, values in actor.preprocess(recordings[index].observation[frames]).items():
             observation.setdefault(name, []).append(values)
-    whole = {
-        "observation": {name: np.concatenate(parts) for name, parts in observation.items()},
-        "action": selected.action,
-        "advantage": selected.advantage,
-        "weight": selected.weight,
-        "seed": selected.seed,
-    }
-    return {**whole, "behavior_log_prob": _log_prob(actor.policy, whole, len(selected))}
+    inputs = {name: np.concatenate(parts) for name, parts in observation.items()}
+    behavior = _log_prob(actor.policy, make_batch(selected, inputs), len(selected))
+    return make_batch(replace(selected, behavior_log_prob=behavior), inputs)
 
 
 def _log_prob(policy: Policy, whole: Mapping[str, Any], count: int) -> np.ndarray:

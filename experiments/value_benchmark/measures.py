@@ -65,7 +65,7 @@ def chosen(infos: Sequence[EpisodeInfo], measures: Measures) -> list[EpisodeInfo
     """The trajectories that are measured: those of the subset, up to the limit, in order.
 
     Raises:
-        UserError: there are none, or one of an unknown style.
+        UserError: there are none, or one of an unknown style or outcome.
     """
     counts: dict[tuple[str, str, str], int] = {}
     kept = []
@@ -74,6 +74,8 @@ def chosen(infos: Sequence[EpisodeInfo], measures: Measures) -> list[EpisodeInfo
             raise UserError(
                 f"trajectory {info.index} has no known style ({info.style}); this is no benchmark"
             )
+        if info.success is None:
+            raise UserError(f"trajectory {info.index} does not say how it ended; this is no benchmark")
         key = (info.task, info.robot, info.style)
         counts[key] = counts.get(key, 0) + 1
         if in_group(measures.subset, info.task, info.robot) and not 0 < measures.limit < counts[key]:

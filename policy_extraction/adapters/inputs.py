@@ -75,7 +75,12 @@ def sampling_inputs(
 
 def takes_key(module: type) -> bool:
     """Whether `log_prob(observation, action, key)` of a module's class draws noise."""
-    return len(inspect.signature(module.log_prob).parameters) > 3
+    return len(inspect.signature(module.log_prob).parameters.keys() - {"executed"}) > 3
+
+
+def takes_executed(module: type) -> bool:
+    """Whether `log_prob` of a module's class is told which actions of a chunk were executed: float [B, H], 1 or 0."""
+    return "executed" in inspect.signature(module.log_prob).parameters
 
 
 def check_log_prob(shape: tuple[int, ...], count: int) -> None:
@@ -84,6 +89,24 @@ def check_log_prob(shape: tuple[int, ...], count: int) -> None:
         raise UserError(
             f"log_prob gave shape {tuple(shape)} for {count} samples; it must give one number a sample, "
             f"({count},), or one a token, ({count}, K): do not average over the batch"
+        )
+
+
+def check_tokens(shape: tuple[int, ...], executed: tuple[int, ...], module: type) -> None:
+    """Raises UserError unless a module's log_prob, of this shape, can be had of the executed actions alone.
+
+    Args:
+        executed: shape [B, H] of what says which actions of the chunks were executed.
+    """
+    if len(shape) == 1 and not takes_executed(module):
+        raise UserError(
+            f"{module.__name__}.log_prob gives one number a chunk, but of a rollout's chunks only some actions are "
+            "executed; give one for every action, (B, H), or take a further argument executed=None, [B, H] of 1 and 0"
+        )
+    if len(shape) == 2 and shape[1] % executed[1]:
+        raise UserError(
+            f"{module.__name__}.log_prob gives {shape[1]} tokens for {executed[1]} actions, so that those of executed "
+            "actions cannot be told; give every action the same number, in order"
         )
 
 

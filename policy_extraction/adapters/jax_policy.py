@@ -2,12 +2,14 @@
 
 The module, of the user's own, needs two methods, and a constructor that takes a PolicySpec and nnx.Rngs:
 
-    log_prob(observation, action[, key]) -> [B] or [B, K]
+    log_prob(observation, action[, key][, executed=None]) -> [B] or [B, K]
     sample(observation, key) -> [B, H, A]
 
 `observation` is a dict of arrays with leading axis B, what `preprocess` gave (by default
-`inputs.raw_inputs`). With a key each row is called alone, with a key of its own, so that a row's noise
-does not depend on its neighbours.
+`inputs.raw_inputs`); K is a multiple of the horizon H, the tokens of an action side by side. For online
+methods a log_prob [B] takes `executed` [B, H]: 1 for the actions of a chunk that count, 0 for the others.
+With a key each row is called alone, with a key of its own, so that a row's noise does not depend on its
+neighbours.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ from policy_extraction.adapters.inputs import (
     Preprocess,
     check_chunks,
     check_log_prob,
+    check_tokens,
     not_finite,
     raw_inputs,
     sampling_inputs,
+    takes_executed,
     takes_key,
 )
 from policy_extraction.adapters.schedule import ema_decay, learning_rate
 from policy_extraction.adapters.tree import named_leaves, tree_like
+from policy_extraction.batch import executed_mean
 from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec, Sampling, Training
 
 
@@ -105,7 +110,7 @@ class JaxPolicy:
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         seeds = batch.get("seed", np.arange(len(batch["action"])))
-        inputs = {"observation": batch["observation"], "action": batch["action"]}
+        inputs = {name: batch[name] for name in ("observation", "action", "executed") if name in batch}
         log_prob = _log_probs(self._graph, self._state["params"], self._rest, inputs, _uint32(seeds))
         return np.asarray(log_prob, np.float32)
 
@@ -151,17 +156,21 @@ def _sample(graph: Any, spec: PolicySpec, params: Any, rest: Any, inputs: Any, s
 
 
 def _log_prob(module: Any, batch: Batch, keys: Any) -> Any:
-    if not takes_key(type(module)):
-        log_prob = module.log_prob(batch["observation"], batch["action"])
+    told = {"executed": batch["executed"]} if "executed" in batch and takes_executed(type(module)) else {}
+    if takes_key(type(module)):
+
+        def one(row: Any, action: Any, key: Any, told: Any) -> Any:
+            log_prob = module.log_prob(_batch_of_one(row), action[None], key, **_batch_of_one(told))
+            check_log_prob(log_prob.shape, 1)
+            return log_prob[0]
+
+        log_prob = jax.vmap(one)(batch["observation"], batch["action"], keys, told)
+    else:
+        log_prob = module.log_prob(batch["observation"], batch["action"], **told)
         check_log_prob(log_prob.shape, len(batch["action"]))
-        return log_prob
-
-    def one(row: Any, action: Any, key: Any) -> Any:
-        log_prob = module.log_prob(_batch_of_one(row), action[None], key)
-        check_log_prob(log_prob.shape, 1)
-        return log_prob[0]
-
-    return jax.vmap(one)(batch["observation"], batch["action"], keys)
+    if "executed" in batch:
+        check_tokens(log_prob.shape, batch["executed"].shape, type(module))
+    return log_prob
 
 
 @partial(jax.jit, static_argnums=0)
@@ -183,9 +192,9 @@ def _update(
 
     def mean_loss(params: Any) -> Any:
         log_prob = _log_prob(_module(graph, params, rest), batch, keys)
-        if log_prob.ndim == 2 and jnp.ndim(batch.get("behavior_log_prob", 0)) < 2:
-            log_prob = jnp.mean(log_prob, axis=1)
-        return jnp.mean(method.loss(jnp, log_prob, batch)), jnp.mean(log_prob)
+        chunk = executed_mean(jnp, log_prob, batch) if log_prob.ndim == 2 else log_prob
+        by_token = jnp.ndim(batch.get("behavior_log_prob", 0)) == 2
+        return jnp.mean(method.loss(jnp, log_prob if by_token else chunk, batch)), jnp.mean(chunk)
 
     (loss, log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(old)
     moves, optimizer = make_optimizer(training).update(gradient, state["optimizer"], old)

@@ -2,12 +2,14 @@
 
 The module, of the user's own, needs two methods, and a constructor that takes a PolicySpec:
 
-    log_prob(observation, action[, key]) -> [B] or [B, K]
+    log_prob(observation, action[, key][, executed=None]) -> [B] or [B, K]
     sample(observation, key) -> [B, H, A]
 
 `observation` is a dict of tensors with leading axis B, what `preprocess` gave (by default
-`inputs.raw_inputs`); `key` is a torch.Generator. Where a row's noise must not depend on its neighbours
-(when acting, and where a batch names its seeds) rows go one by one.
+`inputs.raw_inputs`); K is a multiple of the horizon H, the tokens of an action side by side. For online
+methods a log_prob [B] takes `executed` [B, H]: 1 for the actions of a chunk that count, 0 for the others.
+`key` is a torch.Generator. Where a row's noise must not depend on its neighbours (when acting, and where a
+batch names its seeds) rows go one by one.
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ from policy_extraction.adapters.inputs import (
     Preprocess,
     check_chunks,
     check_log_prob,
+    check_tokens,
     not_finite,
     raw_inputs,
     sampling_inputs,
+    takes_executed,
     takes_key,
 )
 from policy_extraction.adapters.schedule import ema_decay, learning_rate
+from policy_extraction.batch import executed_mean
 from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec, Sampling, Training
 
 
@@ -87,7 +92,8 @@ class TorchPolicy:
 
     def log_prob(self, batch: Batch) -> np.ndarray:
         seeds = batch.get("seed", np.arange(len(batch["action"])))
-        tensors = self._tensors({"observation": batch["observation"], "action": batch["action"]})
+        names = ("observation", "action", "executed")
+        tensors = self._tensors({name: batch[name] for name in names if name in batch})
         with torch.no_grad():
             log_prob = self._log_prob(tensors, seeds, self._key(0))
         return log_prob.cpu().numpy().astype(np.float32)
@@ -113,14 +119,14 @@ class TorchPolicy:
             tensor.detach().copy_(saved[name])
 
     def _one_update(self, batch: Batch, method: Method) -> dict[str, float]:
-        tensors = self._tensors({name: array for name, array in batch.items() if name != "seed"})
+        tensors = self._tensors(batch)
         words = np.random.SeedSequence((self.seed, self.step)).generate_state(2, np.uint32)
         with torch.random.fork_rng([] if self._device.type == "cpu" else [self._device]):
             torch.manual_seed(int(words[0]))  # for dropout and the like
             log_prob = self._log_prob(tensors, batch.get("seed"), self._key(words[1]))
-        if log_prob.ndim == 2 and tensors.get("behavior_log_prob", log_prob[:, 0]).ndim < 2:
-            log_prob = log_prob.mean(1)
-        loss = method.loss(torch, log_prob, tensors).mean()
+        chunk = executed_mean(torch, log_prob, tensors) if log_prob.ndim == 2 else log_prob
+        by_token = "behavior_log_prob" in tensors and tensors["behavior_log_prob"].ndim == 2
+        loss = method.loss(torch, log_prob if by_token else chunk, tensors).mean()
         if not loss.requires_grad:
             raise UserError(
                 "log_prob carries no gradient: compute it from the module's parameters, undetached"
@@ -128,7 +134,7 @@ class TorchPolicy:
         self._optimizer.zero_grad()
         loss.backward()
         norm = self._clip_gradient()
-        metrics = {"loss": loss.item(), "log_prob": log_prob.mean().item(), "grad_norm": norm}
+        metrics = {"loss": loss.item(), "log_prob": chunk.mean().item(), "grad_norm": norm}
         if not np.isfinite(list(metrics.values())).all():
             raise not_finite(self.step, self.step)
         for group in self._optimizer.param_groups:
@@ -139,18 +145,24 @@ class TorchPolicy:
         return metrics
 
     def _log_prob(self, batch: Mapping[str, Any], seeds: np.ndarray | None, key: torch.Generator) -> Any:
-        observation, action = batch["observation"], batch["action"]
-        if takes_key(type(self._module)) and seeds is not None:
+        observation, action, module = batch["observation"], batch["action"], type(self._module)
+        told = {"executed": batch["executed"]} if "executed" in batch and takes_executed(module) else {}
+        if takes_key(module) and seeds is not None:
             rows = [
-                self._module.log_prob(_row(observation, b), action[b : b + 1], self._key(seed))
+                self._module.log_prob(
+                    _row(observation, b), action[b : b + 1], self._key(seed), **_row(told, b)
+                )
                 for b, seed in enumerate(seeds)
             ]
             for row in rows:
                 check_log_prob(row.shape, 1)
-            return torch.cat(rows)
-        noise = (key,) if takes_key(type(self._module)) else ()
-        log_prob = self._module.log_prob(observation, action, *noise)
-        check_log_prob(log_prob.shape, len(action))
+            log_prob = torch.cat(rows)
+        else:
+            noise = (key,) if takes_key(module) else ()
+            log_prob = self._module.log_prob(observation, action, *noise, **told)
+            check_log_prob(log_prob.shape, len(action))
+        if "executed" in batch:
+            check_tokens(log_prob.shape, batch["executed"].shape, module)
         return log_prob
 
     def _clip_gradient(self) -> float:
@@ -187,7 +199,10 @@ class TorchPolicy:
     def _tensors(self, arrays: Any) -> Any:
         if isinstance(arrays, Mapping):
             return {name: self._tensors(array) for name, array in arrays.items()}
-        return torch.from_numpy(np.ascontiguousarray(arrays)).to(self._device)
+        whole = (
+            arrays.astype(np.int64) if arrays.dtype == np.uint32 else arrays
+        )  # torch knows little of uint32
+        return torch.from_numpy(np.ascontiguousarray(whole)).to(self._device)
 
     def _key(self, seed: Any) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(int(seed) % 2**63)

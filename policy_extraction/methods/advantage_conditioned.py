@@ -25,13 +25,13 @@ class AdvantageConditioned:
     The top 30 % of the data set's advantages get the suffix "Advantage: positive", the rest "Advantage:
     negative"; a share of the samples gets none, for classifier-free guidance when acting: v + g (v₊ − v),
     1 for none. π*0.6, arXiv 2511.14759. Deviates: who goes without a suffix is drawn once a data set, not
-    once a batch.
+    once a batch. Samples whose advantage is unknown (NaN) are left out of the ranking, and kept without a suffix.
     """
 
     positive: float = 0.3
     drop: float = 0.1
     guidance: float = 1.0
-    seed: int = 0
+    seed: int = 0  # of a run: the run's own
 
     def __post_init__(self) -> None:
         if not (0 < self.positive < 1 and 0 <= self.drop < 1):
@@ -41,7 +41,8 @@ class AdvantageConditioned:
 
     def select(self, dataset: Dataset) -> Dataset:
         good = top_share(dataset.advantage, self.positive, self.seed)
-        bare = np.random.default_rng((self.seed, 1)).random(len(dataset)) < self.drop
+        dropped = np.random.default_rng((self.seed, 1)).random(len(dataset)) < self.drop
+        bare = dropped | np.isnan(dataset.advantage)
         suffix = np.where(bare, "", np.where(good, POSITIVE, NEGATIVE))
         for text in np.unique(dataset.instruction):
             if (word_ids(text + POSITIVE) == word_ids(text + NEGATIVE)).all():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy_extraction.dataset import Dataset
-from policy_extraction.methods.weighting import weighted_loss
+from policy_extraction.methods.weighting import neutral, weighted_loss
 from policy_extraction.types import Batch
 
 
@@ -15,7 +15,7 @@ class AWR:
     """Advantage-weighted regression: w = min(exp(τA), cap), batch mean 1; ℓ = −w log π(a | o).
 
     Peng et al. 2019, arXiv 1910.00177, with the cap and the batch mean of World Value Models,
-    arXiv 2606.24742.
+    arXiv 2606.24742. A sample whose advantage is unknown (NaN) weighs as much as the others on average: 1.
     """
 
     temperature: float = 10.0  # τ; published: 10 for H = 10, 2 for H = 50
@@ -26,4 +26,4 @@ class AWR:
 
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
         weight = xp.clip(xp.exp(self.temperature * batch["advantage"]), None, self.max_weight)
-        return weighted_loss(xp, weight, -log_prob)
+        return weighted_loss(xp, neutral(xp, weight), -log_prob)

@@ -19,13 +19,13 @@ class FilteredBC:
 
     World Value Models, arXiv 2606.24742, section 5.2: "percentile" keeps the top 70 % of the training set's
     advantages, "binary" keeps A ≥ κ with κ = 0. Deviates: percentiles are cut by rank, ties broken by the
-    seed.
+    seed. Samples whose advantage is unknown (NaN) are left out of the ranking, and kept.
     """
 
     rule: str = "percentile"  # or "binary"
     keep: float = 0.7  # share kept by "percentile"
     threshold: float = 0.0  # κ of "binary"
-    seed: int = 0
+    seed: int = 0  # of a run: the run's own
 
     def __post_init__(self) -> None:
         if self.rule not in ("percentile", "binary"):
@@ -38,6 +38,7 @@ class FilteredBC:
             kept = dataset.advantage >= self.threshold
         else:
             kept = top_share(dataset.advantage, self.keep, self.seed)
+        kept |= np.isnan(dataset.advantage)
         return replace(dataset, weight=kept.astype(np.float32))
 
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:

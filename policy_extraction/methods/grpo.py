@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from policy_extraction.advantages import group_relative
+from policy_extraction.batch import executed_mean
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Batch, Rollouts
 
@@ -19,6 +20,7 @@ class GRPO:
 
         ℓ = −mean_k min(ρ_k A, clip(ρ_k, 1 − low, 1 + high) A),   A = (r − mean r) / (std r + 1e-6)
 
+    over the tokens k of the actions that were executed: what a chunk proposed and nobody did earned nothing.
     Groups whose success rate is outside [0.1, 0.9] are left out; where rewards are other than 0 and 1, those whose
     rewards do not differ. Clip-higher; neither KL nor entropy term.
     Shao et al. 2024, arXiv 2402.03300, as set in World-Gymnast, arXiv 2602.02454. With a policy without
@@ -57,4 +59,4 @@ class GRPO:
         advantage = batch["advantage"][:, None] if tokens else batch["advantage"]
         clipped = xp.clip(ratio, 1 - self.clip_low, 1 + self.clip_high)
         gain = xp.minimum(ratio * advantage, clipped * advantage)
-        return -xp.mean(gain, axis=1) if tokens else -gain
+        return -executed_mean(xp, gain, batch) if tokens else -gain

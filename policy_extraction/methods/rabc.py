@@ -19,7 +19,7 @@ class RABC:
         w = 1 if A > κ;  clip((A − (μ − 2σ)) / (4σ + ε), 0, 1) if 0 ≤ A ≤ κ;  0 if A < 0;  1 if A is
         unknown (NaN)
 
-    where μ = max(mean A, 0) and σ = std A over the data set. SARM, arXiv 2509.25358, equations 8–9, as in
+    where μ = max(mean A, 0) and σ = std A over the data set's known ones. SARM, arXiv 2509.25358, equations 8–9, as in
     LeRobot.
     """
 

@@ -44,7 +44,7 @@ class FlowHead(nnx.Module):
 
     It has no likelihood: `log_prob` is minus the mean squared error of the velocity at one random τ and ε,
     a stochastic bound whose noise comes from the key (for ratios, old and new share their keys: FPO, arXiv
-    2507.21053).
+    2507.21053); over the executed actions alone, where it is told them.
     """
 
     sampling_options = ("guidance",)
@@ -60,13 +60,16 @@ class FlowHead(nnx.Module):
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
         self.out = nnx.Linear(config.width, size, rngs=rngs)
 
-    def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any) -> Any:
+    def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any, executed: Any = None) -> Any:
         noise_key, time_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, action.shape)
         time = jax.random.uniform(time_key, (len(action), 1, 1))
         condition = self.trunk(observation["features"], observation["words"])
         velocity = self.velocity(condition, time * action + (1 - time) * noise, time[:, 0, 0])
-        return -jnp.mean(jnp.square(velocity - (action - noise)), axis=(1, 2))
+        error = jnp.square(velocity - (action - noise))
+        if executed is None:
+            return -jnp.mean(error, axis=(1, 2))
+        return -jnp.sum(jnp.mean(error, axis=2) * executed, axis=1) / jnp.sum(executed, axis=1)
 
     def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
         spec, steps = self.config.spec, self.config.euler_steps

@@ -21,7 +21,7 @@ from flax import nnx
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
 from envs.types import Observation
-from policy_extraction.adapters.inputs import raw_inputs, takes_key
+from policy_extraction.adapters.inputs import raw_inputs, takes_executed, takes_key
 from policy_extraction.adapters.jax_policy import JaxPolicy
 from policy_extraction.adapters.tree import named_leaves, tree_like
 from policy_extraction.types import PolicySpec, Training
@@ -51,11 +51,12 @@ class EndToEnd(nnx.Module):
         self.shift = shift
         self.sampling_options = type(head).sampling_options
 
-    def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any) -> Any:
+    def log_prob(self, observation: Mapping[str, Any], action: Any, key: Any, executed: Any = None) -> Any:
         shift_key, head_key = jax.random.split(key)
         features = self.encoder(random_shift(observation, shift_key, self.shift))
         noise = (head_key,) if takes_key(type(self.head)) else ()
-        return self.head.log_prob({**observation, "features": features}, action, *noise)
+        told = {"executed": executed} if takes_executed(type(self.head)) else {}
+        return self.head.log_prob({**observation, "features": features}, action, *noise, **told)
 
     def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
         return self.head.sample({**observation, "features": self.encoder(observation)}, key)

@@ -2,19 +2,24 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from envs.store import open_store, write_store
 from policy_extraction.types import PolicySpec
 from policy_extraction.vla.encoder import VLAConfig
 from policy_extraction.vla.model import new_vla, save_vla
+from value_model.critic.progress import write_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
@@ -81,6 +86,29 @@ class Gaussian(nnx.Module):
         mean = self._mean(observation)
         return mean + 0.1 * jax.random.normal(key, mean.shape)
 '''
+METHODS_THAT_READ = """
+from dataclasses import dataclass, field
+from policy_extraction.types import Rollouts
+
+@dataclass(frozen=True)
+class Reads:
+    keys: tuple[str, ...] = ("observation", "action", "advantage", "weight")
+    inside: str = "words"
+    def select(self, dataset): return dataset
+    def loss(self, xp, log_prob, batch):
+        loss = -log_prob
+        for key in self.keys:
+            part = batch["observation"][self.inside] if key == "observation" else batch[key]
+            loss = loss + 0.0 * xp.mean(part.reshape(len(loss), -1) * 1.0, axis=1)
+        return loss
+
+@dataclass(frozen=True)
+class ReadsRollouts(Reads):
+    keys: tuple[str, ...] = ("observation", "action", "advantage", "weight", "behavior_log_prob", "executed", "seed")
+    online: Rollouts = field(default_factory=lambda: Rollouts(groups=1, group_size=2, iterations=1, updates=1))
+    def loss(self, xp, log_prob, batch):
+        return super().loss(xp, xp.mean(log_prob, axis=1), batch)
+"""
 TORCH_POLICY = """
 import torch
 
@@ -110,6 +138,7 @@ class Lab:
         save_vla(new_vla(config, 0), folder / "base")
         (folder / "my_lab.py").write_text(METHOD_AND_JAX_POLICY)
         (folder / "my_torch.py").write_text(TORCH_POLICY)
+        (folder / "my_reader.py").write_text(METHODS_THAT_READ)
 
     def start(self, *arguments, command="run", largest_file=None) -> subprocess.Popen:
         def limit():
@@ -218,6 +247,105 @@ def test_a_policy_and_a_method_from_outside_the_repository(lab, undisturbed, fra
     results = lab.results("undisturbed", framework)
     assert results["before"] is None and results["choices"]["method"] == "Positive"
     assert results["settings"]["method"]["threshold"] == -1
+
+
+@pytest.mark.parametrize("policy", ["vla", "my_torch:Gaussian"])
+def test_a_method_reads_all_of_a_batch_from_training_to_report(lab, undisturbed, policy):
+    """Those that read action or observation trained to the end, and then crashed in the report."""
+    base = ["policy.base=base"] if policy == "vla" else []
+    lab.run(
+        f"policy={policy}",
+        *base,
+        "method=my_reader:Reads",
+        "critic=time_index",
+        "outputs=undisturbed",
+        "name=reads",
+    )
+    weights = lab.results("undisturbed", "reads")["weights"]
+    assert all(found["weight"]["mean"] == pytest.approx(1) for found in weights.values())
+
+
+def test_an_online_method_reads_all_of_a_batch(lab, undisturbed):
+    lab.run(
+        "policy=vla_token",
+        "policy.base=base",
+        "method=my_reader:ReadsRollouts",
+        "outputs=undisturbed",
+        "name=online",
+    )
+    training = lab.results("undisturbed", "online")["training"]
+    assert training["groups_kept"] == 1 and training["loss"] == pytest.approx(-training["log_prob"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["method.keys=[seed]"], "Reads.loss reads batch['seed'], which there is not"),
+        (["method.inside=proprio"], "reads batch['observation']['proprio'], which there is not"),
+    ],
+)
+def test_a_method_that_reads_what_is_not_there_is_refused_in_one_line(lab, settings, message):
+    process = lab.start("policy.base=base", "method=my_reader:Reads", *settings, "outputs=refused")
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 2
+    assert err.strip().count("\n") == 0 and message in err
+    assert not (lab.folder / "refused" / "artifacts").exists()
+
+
+@pytest.fixture(scope="module")
+def foreign(lab, undisturbed):
+    """The undisturbed run's data as someone else's: of the first episode nobody knows how it ended."""
+    stores = [open_store(path) for path in (lab.folder / "undisturbed" / "artifacts").glob("collect-*/data")]
+    (store,) = [
+        one
+        for one in stores
+        if {one.episode_info(n).style for n in range(len(one))} == {"clean", "hesitation"}
+    ]
+
+    def unlabelled(episode, success):
+        rewards = np.full(len(episode), np.nan, np.float32)
+        return replace(episode, success=success, style="unknown", segments=(), rewards=rewards)
+
+    episodes = list(store)
+    write_store(lab.folder / "some", [unlabelled(episodes[0], None), unlabelled(episodes[1], True)])
+    write_store(lab.folder / "none", [unlabelled(episode, None) for episode in episodes])
+    values = [np.linspace(0, 1, len(episode), dtype=np.float32) for episode in episodes]
+    values[0][5] = np.nan
+    write_progress(lab.folder / "progress.parquet", open_store(lab.folder / "none"), values)
+    return [
+        "policy.base=base",
+        "data=store",
+        "critic=sidecar",
+        "critic.path=progress.parquet",
+        "outputs=foreign",
+    ]
+
+
+def test_unknown_outcomes_and_values_stay_unknown_to_the_report(lab, foreign):
+    out = lab.run(*foreign, "data.path=none", "name=none")
+    results = lab.results("foreign", "none")
+    assert results["data"]["styles"]["unknown"]["success"] is None
+    assert results["data"]["styles"]["unknown"]["unknown"] == 2
+    # chunks of ten: frame 5 is the start of its own, and the end of none before it
+    assert results["weights"]["unknown"]["unknown"] == 1
+    assert "unknown  the advantages of 1 action chunks" in out
+    report = (lab.folder / "foreign/runs/none/report.md").read_text()
+    assert re.search(r"\| unknown \| 2 \| \d+ \| \d+ \| unknown \|", report)
+
+
+def test_some_outcomes_known(lab, foreign):
+    lab.run(*foreign, "data.path=some", "advantage=monte_carlo", "method=filtered_bc", "name=some")
+    results = lab.results("foreign", "some")
+    found = results["data"]["styles"]["unknown"]
+    assert (found["success"], found["unknown"]) == (1.0, 1)
+    assert results["weights"]["unknown"]["unknown"] == open_store(lab.folder / "some").episode_info(0).length
+
+
+def test_what_needs_an_outcome_is_refused_in_one_line(lab, foreign):
+    process = lab.start(*foreign, "data.path=none", "advantage=monte_carlo")
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 2
+    assert err.strip().count("\n") == 0 and "advantage=monte_carlo needs to know how episodes ended" in err
 
 
 def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):

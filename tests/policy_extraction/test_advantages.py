@@ -59,6 +59,9 @@ def test_group_relative():
     assert group_relative(np.array([1, 0, 1, 0.0])) == pytest.approx([expected, -expected] * 2)
     assert group_relative(np.array([1.0, 1.0])) == pytest.approx([0, 0])
     assert group_relative(np.array([1.0])) == pytest.approx([0])
+    # an unknown return is no failure: the others are compared without it
+    unknown = group_relative(np.array([1, np.nan, 0]))
+    assert unknown == pytest.approx([0.5 / np.sqrt(0.5), np.nan, -0.5 / np.sqrt(0.5)], rel=1e-5, nan_ok=True)
 
 
 def test_estimators_agree_with_their_functions():
@@ -72,6 +75,24 @@ def test_estimators_agree_with_their_functions():
     better, worse = GroupRelative().estimate(tracks, 3)
     assert better == pytest.approx([0.5 / (np.sqrt(0.5) + 1e-6)] * 4)
     assert worse == pytest.approx([-0.5 / (np.sqrt(0.5) + 1e-6)] * 2)
+
+
+def test_unknown_rewards_make_unknown_what_follows_from_them():
+    cut = Track(VALUES, np.array([0, 0, 0, np.nan], np.float32))
+    known = Track(VALUES, REWARDS)
+    # n = 2 looks at the last reward from frames 2 and 3 alone, λ-returns and returns from all
+    near, _ = NStepTD(2, 0.5).estimate([cut, known], 3)
+    assert near == pytest.approx([-0.05, -0.15, np.nan, np.nan], nan_ok=True)
+    for advantage in (GAE(), MonteCarlo(), GroupRelative()):
+        unknown, other = advantage.estimate([cut, known], 3)
+        assert np.isnan(unknown).all() and np.isfinite(other).all()
+
+
+@pytest.mark.parametrize("name", ["n_step_td", "gae", "monte_carlo", "group_relative"])
+def test_what_needs_an_outcome_says_so(name):
+    cut = Track(VALUES, np.array([0, 0, 0, np.nan], np.float32))
+    with pytest.raises(UserError, match=f"advantage={name} needs to know how episodes ended"):
+        ADVANTAGES[name]().estimate([cut, cut], 3)
 
 
 def test_groups_are_kept_apart():

@@ -1,6 +1,6 @@
 """What an author is told about a policy or a method that is broken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import numpy as np
@@ -10,8 +10,14 @@ from flax import nnx
 
 from envs.errors import UserError
 from policy_extraction.adapters.make import make_policy
-from policy_extraction.check import check_method, check_policy
-from tests.policy_extraction.examples import SPEC, GaussianJax, GaussianTorch
+from policy_extraction.batch import make_batch
+from policy_extraction.check import check_method, check_policy, check_samples
+from policy_extraction.methods.awr import AWR
+from policy_extraction.methods.grpo import GRPO
+from policy_extraction.types import Rollouts
+from policy_extraction.vla.encoder import VLAConfig
+from policy_extraction.vla.model import new_vla, vla_policy
+from tests.policy_extraction.examples import SPEC, GaussianJax, GaussianTorch, dataset
 
 
 def told(module_class):
@@ -155,6 +161,91 @@ def told_of_method(method):
     with pytest.raises(UserError) as error:
         check_method(method)
     return str(error.value)
+
+
+@dataclass(frozen=True)
+class Reads(Sound):
+    """Uses one part of the batch, without effect."""
+
+    key: str = "action"
+    inside: str = "words"
+
+    def loss(self, xp, log_prob, batch):
+        part = batch["observation"][self.inside] if self.key == "observation" else batch[self.key]
+        return -log_prob + 0.0 * xp.mean(part.reshape(len(log_prob), -1) * 1.0, axis=1)
+
+
+@dataclass(frozen=True)
+class ReadsRollouts(Reads):
+    online: Rollouts = field(default_factory=Rollouts)
+
+    def loss(self, xp, log_prob, batch):
+        return super().loss(xp, xp.mean(log_prob, axis=1) if log_prob.ndim == 2 else log_prob, batch)
+
+
+OFFLINE = ("action", "observation", "advantage", "weight")
+ONLINE = (*OFFLINE, "behavior_log_prob", "executed", "seed")
+
+
+def test_a_method_may_read_all_that_the_contract_promises():
+    policy = vla_policy(new_vla(VLAConfig(spec=SPEC, width=16, blocks=1), seed=0), "token")
+    for key in OFFLINE:
+        check_method(Reads(key=key))
+        check_method(Reads(key=key), policy)
+    for key in ONLINE:
+        check_method(ReadsRollouts(key=key))
+        check_method(ReadsRollouts(key=key), policy)
+
+
+def test_a_method_that_reads_what_is_not_there_is_told_so():
+    for key in ("behavior_log_prob", "executed", "seed"):
+        told = told_of_method(Reads(key=key))
+        assert told.startswith(
+            f"Reads.loss reads batch[{key!r}], which there is not; there are observation, action"
+        )
+        assert "a field online: Rollouts" in told
+    assert "reads batch['actions']" in told_of_method(ReadsRollouts(key="actions"))
+    policy = vla_policy(new_vla(VLAConfig(spec=SPEC, width=16, blocks=1), seed=0))
+    with pytest.raises(
+        UserError, match=r"\['observation'\]\['proprio'\], .* features, words with this policy"
+    ):
+        check_method(Reads(key="observation", inside="proprio"), policy)
+
+
+def test_a_method_that_cannot_weigh_an_unknown_advantage_is_told_so():
+    @dataclass(frozen=True)
+    class Plain(Sound):
+        def loss(self, xp, log_prob, batch):
+            return -xp.exp(batch["advantage"]) * log_prob
+
+    samples = dataset([0.1, np.nan, 0.2])
+    check_samples(Plain(), make_batch(samples.rows(np.array([0, 2])), {}))
+    check_samples(AWR(), make_batch(samples, {}))
+    with pytest.raises(
+        UserError, match="not finite for 1 of 3 samples, of which 1 have an unknown advantage"
+    ):
+        check_samples(Plain(), make_batch(samples, {}))
+    with pytest.raises(UserError, match="no sample is left"):
+        check_samples(Plain(), make_batch(samples.rows(np.zeros(3, bool)), {}))
+
+
+def test_a_loss_that_fails_is_one_line():
+    @dataclass(frozen=True)
+    class Blind(ReadsRollouts):
+        loss = Reads.loss  # expects a number a chunk
+
+    policy = vla_policy(new_vla(VLAConfig(spec=SPEC, width=16, blocks=1), seed=0), "token")
+    check_method(Blind())
+    with pytest.raises(
+        UserError, match=r"Blind.loss failed on log_prob \[8, 4\] of 8 samples: ValueError: oper"
+    ) as told:
+        check_method(Blind(), policy)
+    assert "\n" not in str(told.value)
+
+
+def test_an_online_method_needs_a_policy_that_can_tell_executed_actions():
+    with pytest.raises(UserError, match="one number a chunk"):
+        check_method(GRPO(), make_policy(GaussianJax, SPEC))
 
 
 def test_methods():

@@ -1,27 +1,35 @@
 """Rows, batches, and that batches are a function of seed and update alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.errors import UserError
-from policy_extraction.advantages import ChunkDifference, GroupRelative
-from policy_extraction.dataset import action_chunks, batch_rows, build_dataset, sample_batches
+from policy_extraction.advantages import ChunkDifference, GroupRelative, MonteCarlo
+from policy_extraction.batch import executed_mean, make_batch, sample_batches
+from policy_extraction.dataset import action_chunks, batch_rows, build_dataset, earnings
 
 
 @dataclass(frozen=True)
 class Attempt:
     actions: np.ndarray
-    success: bool
+    success: bool | None
     instruction: str
+    rewards: np.ndarray
+
+
+def rewards(*numbers):
+    return np.array(numbers, np.float32)
 
 
 def two_episodes():
-    first = Attempt(np.arange(6, dtype=np.float32).reshape(3, 2), True, "stack the cubes")
-    second = Attempt(-np.ones((2, 2), np.float32), False, "stack the cubes")
+    first = Attempt(np.arange(6, dtype=np.float32).reshape(3, 2), True, "stack the cubes", rewards(0, 1, 1))
+    second = Attempt(-np.ones((2, 2), np.float32), False, "stack the cubes", rewards(0, 0))
     values = [np.array([0, 0.5, 1], np.float32), np.array([0.2, 0.1], np.float32)]
     return [first, second], values
 
@@ -44,6 +52,73 @@ def test_build_dataset():
     kept = dataset.rows(dataset.advantage > 0)
     assert kept.frame.tolist() == [0, 1]
     assert kept.behavior_log_prob is None
+
+
+def test_what_was_earned():
+    nan = np.nan
+    # who is paid only for the solved task, however often, is paid his outcome once, at the end
+    solved = earnings([rewards(0, 1, 1), rewards(0, 0)], [True, False])
+    assert [part.tolist() for part in solved] == [[0, 0, 1], [0, 0]]
+    # an outcome that nobody recorded is unknown, whatever is known of others
+    some = earnings([rewards(nan, nan), rewards(0, 0), rewards(0, 1)], [None, None, True])
+    np.testing.assert_array_equal(np.concatenate(some), [0, nan, 0, nan, 0, 1])
+    # rewards that say more are used as they are
+    dense = [rewards(-0.5, 0.25, 1), rewards(-1, nan)]
+    for used, recorded in zip(earnings(dense, [True, None]), dense, strict=True):
+        np.testing.assert_array_equal(used, recorded)
+
+
+def test_unknown_outcomes_stay_unknown():
+    """They were failures: advantages of −V, and an outcome of 0."""
+    (first, second), values = two_episodes()
+    unknown = [replace(first, success=None), replace(second, success=None)]
+    dataset = build_dataset(unknown, values, ChunkDifference(), horizon=2)
+    assert dataset.advantage == pytest.approx([0.5, 0.5, 0, -0.1, 0])
+    assert np.isnan(dataset.outcome).all()
+    with pytest.raises(UserError, match=r"advantage=monte_carlo .* none of its 2: .* or use advantage=chunk"):
+        build_dataset(unknown, values, MonteCarlo(), horizon=2)
+    # with one known, the other's advantages are unknown and the known one's are right: 1 − V
+    half = build_dataset([first, unknown[1]], values, MonteCarlo(), horizon=2)
+    np.testing.assert_array_equal(half.advantage, np.array([1, 0.5, 0, np.nan, np.nan], np.float32))
+    np.testing.assert_array_equal(half.outcome, [1, 1, 1, np.nan, np.nan])
+
+
+def test_unknown_values_stay_unknown():
+    episodes, (first, second) = two_episodes()
+    gap = first.copy()
+    gap[1] = np.nan
+    # chunks of 2 end one frame later: V(1) is an end of chunks 0 and 1
+    dataset = build_dataset(episodes, [gap, second], ChunkDifference(), horizon=2)
+    np.testing.assert_allclose(dataset.advantage, [np.nan, np.nan, 0, -0.1, 0], atol=1e-7)
+    with pytest.raises(UserError, match="no advantage is known"):
+        build_dataset(episodes, [first * np.nan, second * np.nan], ChunkDifference(), horizon=2)
+
+
+def test_a_batch_has_all_that_the_contract_promises():
+    episodes, values = two_episodes()
+    dataset = build_dataset(episodes, values, ChunkDifference(), horizon=2)
+    features = np.arange(5, dtype=np.float32)
+    offline = make_batch(dataset, {"features": features})
+    assert offline.keys() == {"observation", "action", "advantage", "weight"}
+    drawn = replace(
+        dataset, behavior_log_prob=-features, executed=np.array([2, 1, 2, 1, 1]), seed=np.arange(5)
+    )
+    rows = np.array([[1, 0], [4, 2]])
+    online = make_batch(drawn, {"features": features[rows]}, rows)
+    assert online.keys() == offline.keys() | {"behavior_log_prob", "executed", "seed"}
+    assert online["executed"].tolist() == [[[1, 0], [1, 1]], [[1, 0], [1, 1]]]
+    assert online["seed"].tolist() == online["observation"]["features"].tolist() == rows.tolist()
+    assert online["action"].shape == (2, 2, 2, 2)
+
+
+@pytest.mark.parametrize("xp", [np, jnp, torch])
+def test_the_mean_over_executed_actions(xp):
+    # two actions of two tokens: both executed, mean of 1, 2, 3, 6; the first alone, mean of 1, 2
+    array = torch.tensor if xp is torch else xp.asarray
+    tokens = array([[1.0, 2, 3, 6], [1, 2, 30, 60]])
+    executed = array([[1.0, 1], [1, 0]])
+    assert executed_mean(xp, tokens, {"executed": executed}).tolist() == [3, 1.5]
+    assert executed_mean(xp, tokens, {}).tolist() == [3, 23.25]
 
 
 def test_episodes_of_one_instruction_are_a_group():

@@ -106,6 +106,35 @@ def test_advantage_conditioned():
         AdvantageConditioned(drop=0.0, guidance=2.0)
 
 
+NAN = float("nan")
+
+
+def test_unknown_advantages_are_neither_dropped_nor_bad():
+    # the known ones are ranked: two of the four best, and the unknown is kept
+    advantage = [0.3, -0.1, NAN, 0.2, -0.2]
+    assert FilteredBC(keep=0.5).select(dataset(advantage)).weight.tolist() == [1, 0, 1, 1, 0]
+    assert FilteredBC(rule="binary").select(dataset(advantage)).weight.tolist() == [1, 0, 1, 1, 0]
+    prompts = AdvantageConditioned(positive=0.5, drop=0.0).select(dataset(advantage)).instruction
+    assert [text.removeprefix("stack the cubes") for text in prompts] == [
+        " Advantage: positive",
+        " Advantage: negative",
+        "",
+        " Advantage: positive",
+        " Advantage: negative",
+    ]
+
+
+@pytest.mark.parametrize("xp", [np, jnp, torch])
+def test_awr_weighs_an_unknown_advantage_like_the_mean_of_the_others(xp):
+    # τ = 10: exp(−1) = .368 and exp(.05·10) = 1.649, mean 1.008; the unknown weighs 1 after division by the mean
+    array = torch.tensor if xp is torch else xp.asarray
+    loss = AWR().loss(xp, array(LOG_PROB), {"advantage": array(np.array([-0.1, NAN, 0.05], np.float32))})
+    mean = (np.exp(-1) + np.exp(0.5)) / 2
+    assert np.asarray(loss) == pytest.approx([np.exp(-1) / mean, 2, 3 * np.exp(0.5) / mean], rel=1e-5)
+    nothing = AWR().loss(xp, array(LOG_PROB), {"advantage": array(np.full(3, np.nan, np.float32))})
+    assert np.asarray(nothing) == pytest.approx([1, 2, 3], rel=1e-5)
+
+
 def rollouts(outcomes):
     """Groups of rollouts of two chunks each: outcomes [groups, rollouts]."""
     outcomes = np.array(outcomes, np.float32)
@@ -138,6 +167,19 @@ def test_grpo_clips_higher():
     # by tokens: the mean over the tokens of a chunk
     tokens = {"advantage": np.array([1], np.float32), "behavior_log_prob": np.zeros((1, 2), np.float32)}
     assert GRPO().loss(np, np.log([[2, 0.5]]), tokens) == pytest.approx([-(1.28 + 0.5) / 2])
+
+
+@pytest.mark.parametrize("xp", [np, jnp, torch])
+def test_grpo_learns_from_executed_actions_alone(xp):
+    # three actions of one token, ratios 2, .5, 4 and A = 1, two executed: (1.28 + .5) / 2; then one: 1.28
+    array = torch.tensor if xp is torch else xp.asarray
+    batch = {
+        "advantage": array(np.ones(2, np.float32)),
+        "behavior_log_prob": array(np.zeros((2, 3), np.float32)),
+        "executed": array(np.array([[1, 1, 0], [1, 0, 0]], np.float32)),
+    }
+    log_prob = array(np.log(np.array([[2, 0.5, 4]] * 2, np.float32)))
+    assert np.asarray(GRPO().loss(xp, log_prob, batch)) == pytest.approx([-0.89, -1.28], rel=1e-5)
 
 
 def test_only_grpo_is_online():

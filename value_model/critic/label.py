@@ -37,7 +37,7 @@ def label_store(
         reward_model_path: noted in the file.
 
     Raises:
-        UserError: the critic cannot read the data set, or gave values outside [0, 1].
+        UserError: the critic cannot read the data set, or gave values outside [0, 1] (NaN, unknown, it may give).
     """
     begin = time.perf_counter()
 

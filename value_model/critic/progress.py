@@ -1,7 +1,8 @@
 """The progress sidecar of a data set, in LeRobot's SARM schema: one value for every frame, in a parquet file.
 
 Columns index (of the frame in the whole data set), episode_index, frame_index (int64) and progress_sparse (float32);
-schema metadata reward_model_path. LeRobot's RA-BC training and its visualiser read the same file.
+schema metadata reward_model_path. LeRobot's RA-BC training and its visualiser read the same file. A value that nobody
+knows is NaN.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ def write_progress(
     """Write the values of every episode of the store, in order, as they come; the file appears when all are there.
 
     Args:
-        values: [T] in [0, 1] for every episode.
+        values: [T] in [0, 1] for every episode, NaN where unknown.
         reward_model_path: what gave them.
 
     Raises:
-        UserError: wrong number of episodes or frames, or values that are not finite or outside [0, 1].
+        UserError: wrong number of episodes or frames, or values that are infinite or outside [0, 1].
     """
     schema = pa.schema(list(COLUMNS.items()), metadata={"reward_model_path": reward_model_path})
     count = 0
@@ -59,11 +60,12 @@ def write_progress(
 
 
 def read_progress(path: Path, store: Store) -> list[np.ndarray]:
-    """Values float32 [T] in [0, 1] of every episode of the store.
+    """Values float32 [T] in [0, 1] of every episode of the store; NaN where unknown, as in episodes that the file does
+    not have at all.
 
     Raises:
-        UserError: no such file, not in this schema, of another data set, a frame missing or twice, or a value outside
-            [0, 1].
+        UserError: no such file, not in this schema, of another data set, part of an episode missing, a frame twice, a
+            value outside [0, 1], or no value at all.
     """
     index, episode, frame, values = _read_columns(path)
     order = np.argsort(index, kind="stable")
@@ -74,24 +76,26 @@ def read_progress(path: Path, store: Store) -> list[np.ndarray]:
         raise UserError(
             f"{path} is of another data set: it goes to frame {index[-1]}, {store.folder} has {total} frames"
         )
-    missing = np.setdiff1d(np.arange(total), index)
-    if len(missing):
-        raise UserError(
-            f"{path} lacks {len(missing)} of {total} frames, first frame {missing[0]}; label the data set again"
-        )
-    if len(index) > total:
-        raise UserError(
-            f"{path} has frame {index[:-1][np.diff(index) == 0][0]} twice; label the data set again"
-        )
+    if (twice := index[:-1][np.diff(index) == 0]).size:
+        raise UserError(f"{path} has frame {twice[0]} twice; label the data set again")
     result = []
     for info in infos:
-        rows = slice(info.start, info.start + info.length)
+        rows = slice(*np.searchsorted(index, [info.start, info.start + info.length]))
+        if not len(index[rows]):
+            result.append(np.full(info.length, np.nan, np.float32))
+            continue
+        if missing := info.length - len(index[rows]):
+            raise UserError(
+                f"{path} lacks {missing} of the {info.length} frames of episode {info.index}; label the data set again"
+            )
         if (episode[rows] != info.index).any() or (frame[rows] != np.arange(info.length)).any():
             raise UserError(
                 f"{path} is of another data set: its episode {info.index} does not match {store.folder}"
             )
         _check_values(values[rows], info.length, f"{path}, episode {info.index}")
         result.append(values[rows])
+    if all(np.isnan(curve).all() for curve in result):
+        raise UserError(f"{path} holds no value: all of them are unknown (NaN); label the data set again")
     return result
 
 
@@ -119,5 +123,5 @@ def _check_values(values: np.ndarray, length: int, place: str) -> None:
         raise UserError(
             f"{place}: values of shape {list(values.shape)} for {length} frames; give one value a frame"
         )
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+    if ((values < 0) | (values > 1)).any():
         raise UserError(f"{place}: a value is not a number in [0, 1]; clip or scale the values")

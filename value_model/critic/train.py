@@ -25,7 +25,7 @@ from envs.types import Episode
 from value_model.critic.clips import HostClips, LatentData, sample_clips
 from value_model.critic.config import WVMConfig
 from value_model.critic.gradients import loss_gradients, split_network
-from value_model.critic.metrics.episodes import true_progress
+from value_model.critic.metrics.episodes import EXPERT_STYLES, progress_is_known, true_progress
 from value_model.critic.network import Clip, WVMNetwork
 from value_model.critic.wvm import WVM, load_wvm
 from value_model.video.encoder import FrameEncoder
@@ -35,8 +35,6 @@ from value_model.video.recipe import claim, make_optimizer
 from value_model.video.sharding import check_batch, device_mesh, place_state
 from value_model.video.tokenizer import Tokenizer, tokenizer_loss
 
-EXPERT_STYLES = ("clean", "noisy", "slow", "unknown")  # their value is t / (T - 1)
-MARKED_STYLES = ("hesitation", "retry")  # theirs is piecewise linear, see `metrics.true_progress`
 SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
 
 
@@ -76,9 +74,11 @@ def train_wvm(
 
 
 def is_known(episode: Episode) -> bool:
-    """Whether this episode's true values are known: a success that is an expert's, or whose lapse is marked."""
-    marked = episode.style in MARKED_STYLES and len(episode.segments) == 1
-    return episode.success and (episode.style in EXPERT_STYLES or marked)
+    """Whether this episode has true values to learn: a success whose progress is known, or of which nothing is said but
+    that it succeeded, which is taken for an undisturbed expert's.
+    """
+    expert = episode.success is True and episode.style == "unknown" and not episode.segments
+    return expert or progress_is_known(episode)
 
 
 def training_values(episode: Episode, marked: bool) -> np.ndarray:
@@ -154,7 +154,10 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     if len(strides) > 1:
         raise UserError("the training episodes have different frame rates; train on episodes of one rate")
     if not any(np.isfinite(part).all() for part in values):
-        raise UserError(f"no expert episode to train on: need successes of style {', '.join(EXPERT_STYLES)}")
+        raise UserError(
+            f"no expert episode to train on: need successes, recorded as such, of style {', '.join(EXPERT_STYLES)} or "
+            "unknown; mark them in next.success"
+        )
     data = LatentData(
         latents=jnp.asarray(np.concatenate(latents)),
         values=jnp.asarray(np.concatenate(values)),

@@ -105,15 +105,64 @@ def test_pictures_in_parquet(tmp_path, embedded):
 def test_success_is_taken_from_the_frames(tmp_path):
     store = open_store(write_with_images(tmp_path / "store"))
     assert [store.episode_info(index).success for index in range(2)] == [False, True]
-    assert store.episode_info(0).success_known
     assert store.episode(1).rewards.tolist() == [0, 0, 0, 0, 0, 0, 1]
 
 
 def test_success_may_be_unknown(tmp_path):
     store = open_store(write_with_images(tmp_path / "store", success=False))
-    info = store.episode_info(1)
-    assert not info.success and not info.success_known
-    assert store.episode(1).rewards.tolist() == [0] * 7
+    assert store.episode_info(1).success is None and store.episode(1).success is None
+    assert np.isnan(store.episode(1).rewards).all()
+
+
+def with_rewards(folder, rewards):
+    """A store without marked successes, with these rewards of its twelve frames."""
+    write_with_images(folder, success=False)
+    path = folder / "data/chunk-000/file-000.parquet"
+    column = pa.array(rewards, pa.float32(), from_pandas=False)
+    pq.write_table(pq.read_table(path).append_column("next.reward", column), path)
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"]["next.reward"] = {"dtype": "float32", "shape": [1], "names": None}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    return open_store(folder)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "outcomes"),
+    [
+        ([0] * 11 + [1], [False, True]),  # the solved task is paid
+        ([0] * 10 + [10, 10], [False, True]),
+        ([0, 1, 0, 0, 0] + [0] * 6 + [1], [None, True]),  # solved on the way, and then?
+        ([0] * 12, [None, None]),  # nobody is ever paid: a column that nobody filled
+        ([np.nan] * 5 + [0] * 6 + [1], [None, True]),
+        ([-0.5] * 11 + [0.7], [None, None]),  # a distance, progress: no outcome
+        ([0, 0, 0, 0.1, 0.2] + [0] * 6 + [1], [None, None]),
+    ],
+)
+def test_success_is_taken_from_rewards_where_they_tell_it(tmp_path, rewards, outcomes):
+    store = with_rewards(tmp_path / "store", rewards)
+    assert [store.episode_info(index).success for index in range(2)] == outcomes
+    found = np.concatenate([store.episode(index).rewards for index in range(2)])
+    np.testing.assert_array_equal(found, np.array(rewards, np.float32))
+
+
+def test_rewards_that_are_infinite_are_refused(tmp_path):
+    store = with_rewards(tmp_path / "store", [0] * 11 + [np.inf])
+    with pytest.raises(UserError, match=r"next\.reward of episode 1 .* not finite at frame 6"):
+        store.episode_info(1)
+
+
+@pytest.mark.parametrize(("column", "outcomes"), [([None, 1], [None, True]), ([0.0, np.nan], [False, None])])
+def test_a_column_of_outcomes_counts_first(tmp_path, column, outcomes):
+    folder = write_with_images(tmp_path / "store")
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path).append_column("success", pa.array(column)), path)
+    store = open_store(folder)
+    assert [store.episode_info(index).success for index in range(2)] == outcomes
+    pq.write_table(
+        pq.read_table(path).drop_columns("success").append_column("success", pa.array(["no"] * 2)), path
+    )
+    with pytest.raises(UserError, match=r"success='no' of episode 0; write true, false or null"):
+        open_store(folder).episode_info(0)
 
 
 def test_damaged_picture(tmp_path):

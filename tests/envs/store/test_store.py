@@ -72,11 +72,33 @@ def test_no_cameras_and_no_environment_state(tmp_path):
     assert_same(open_store(write_store(tmp_path / "store", [episode])).episode(0), episode)
 
 
+def test_unknown_outcomes_stay_unknown(tmp_path):
+    nothing = np.full(12, np.nan, np.float32)
+    dense = np.linspace(-1, 0.5, 12).astype(np.float32)
+    episodes = [
+        make_episode(0, success=None, rewards=nothing),
+        make_episode(1),
+        make_episode(2, success=False, rewards=np.zeros(12, np.float32)),
+        make_episode(3, success=None, rewards=dense),
+    ]
+    folder = write_store(tmp_path / "store", episodes)
+    for found, expected in zip(open_store(folder), episodes, strict=True):
+        assert_same(found, expected)
+    merged = open_store(merge_stores([folder], tmp_path / "merged"))
+    assert [merged.episode_info(n).success for n in range(4)] == [None, True, False, None]
+    # the statistics are of what is known: one paid frame of 24, and the dense ones
+    reward = json.loads((folder / "meta/stats.json").read_text())["next.reward"]
+    assert reward["count"] == [36] and reward["min"] == [-1] and reward["max"] == [1]
+    assert reward["mean"] == pytest.approx([(1 + dense.sum()) / 36])
+    rows = pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").column("success")
+    assert rows.to_pylist() == [None, True, False, None]
+
+
 def test_episode_info(folder):
     info = open_store(folder).episode_info(2)
     assert (info.start, info.length, info.task, info.robot, info.seed) == (21, 12, "stack", "Panda", 2)
     assert (info.instruction, info.style, info.success) == ("stack the cubes, way 0", "retry", True)
-    assert info.success_known and info.segments == EPISODES[2].segments
+    assert info.segments == EPISODES[2].segments
 
 
 def test_layout_is_lerobots(folder):

@@ -17,6 +17,7 @@ from experiments.lab.seeds import RUN_RANGE, STARTS, first_seed, seeds
 from experiments.reports.results import choice_name, run_name, sample_weights
 from experiments.settings.cli import configurations
 from policy_extraction.advantages import ChunkDifference
+from policy_extraction.batch import make_batch
 from policy_extraction.dataset import build_dataset
 from policy_extraction.methods.awr import AWR
 from policy_extraction.methods.filtered_bc import FilteredBC
@@ -62,14 +63,15 @@ def test_no_seed_serves_two_purposes():
 def test_weights_are_those_of_the_loss():
     # values 0, .1, .2: over chunks of 2 frames the advantages are .1, .1, 0
     samples = build_dataset([episode(3)], [np.array([0, 0.1, 0.2], np.float32)], ChunkDifference(), 2)
-    weights = sample_weights(AWR(temperature=10.0, max_weight=2.0), samples, samples)
+    weights = sample_weights(AWR(temperature=10.0, max_weight=2.0), samples, samples, make_batch(samples, {}))
     # exp(1) is capped at 2; exp(0) = 1; divided by their mean 5/3
     np.testing.assert_allclose(weights, [1.2, 1.2, 0.6], rtol=1e-5)
     kept = FilteredBC(rule="binary", threshold=0.05).select(samples)
-    np.testing.assert_allclose(sample_weights(FilteredBC(), samples, kept), [1.5, 1.5, 0], rtol=1e-5)
-    np.testing.assert_allclose(
-        sample_weights(AWR(), samples, samples.rows(np.array([1]))), [0, 1, 0], rtol=1e-5
-    )
+    weights = sample_weights(FilteredBC(), samples, kept, make_batch(kept, {}))
+    np.testing.assert_allclose(weights, [1.5, 1.5, 0], rtol=1e-5)
+    second = samples.rows(np.array([1]))
+    weights = sample_weights(AWR(), samples, second, make_batch(second, {}))
+    np.testing.assert_allclose(weights, [0, 1, 0], rtol=1e-5)
 
 
 def test_the_oracle_knows_how_far_a_state_is():

@@ -20,6 +20,10 @@ class RWR:
     def select(self, dataset): return dataset
     def loss(self, xp, log_prob, batch): return -log_prob
 
+@dataclass(frozen=True)
+class Drawing(RWR):
+    seed: int = 5
+
 class NotADataclass:
     pass
 """
@@ -111,6 +115,13 @@ def test_parts_from_outside_bring_their_settings(plugin):
     assert type(config.method).__name__ == "RWR" and config.method.beta == 2.5
     assert configuration("policy=my_method:NotADataclass").policy.module == "my_method:NotADataclass"
     assert configuration("critic=my_method:NotADataclass").critic.module == "my_method:NotADataclass"
+
+
+def test_a_methods_seed_is_the_runs_unless_it_is_set(plugin):
+    for method in ("filtered_bc", "filtered_bc_binary", "advantage_conditioned", "my_method:Drawing"):
+        assert configuration(f"method={method}", "seed=3").method.seed == 3
+        assert configuration(f"method={method}").method.seed == 0
+        assert configuration("seed=3", f"method={method}", "method.seed=7").method.seed == 7
 
 
 def test_lists_are_all_combinations():

@@ -116,7 +116,9 @@ def acting(**changes):
 
 
 def plan(**online):
-    rollouts = replace(Rollouts(groups=2, group_size=3, iterations=2, updates=2, execute=3, temperature=0.3), **online)
+    rollouts = replace(
+        Rollouts(groups=2, group_size=3, iterations=2, updates=2, execute=3, temperature=0.3), **online
+    )
     return Improvement(acting(), GRPO(online=rollouts), rollouts, Training(), 4, 0)
 
 
@@ -165,7 +167,9 @@ def test_groups_are_neighbours_and_advantages_are_relative_to_them(rollouts):
 def test_no_verdict_is_drawn_again_and_counted(tmp_path):
     first = 1_600_000_000  # of the range of rollouts
     _, history = run(tmp_path, Watching(silent_on=first), iterations=1)
-    assert history[0]["no_verdict"] == 3 and history[0]["groups_kept"] == 2 and history[0]["groups_drawn"] == 3
+    assert (
+        history[0]["no_verdict"] == 3 and history[0]["groups_kept"] == 2 and history[0]["groups_drawn"] == 3
+    )
     with pytest.raises(UserError, match="no verdict on any of 24 rollouts"):
         run(tmp_path / "none", PluginReward(f"{__name__}:silent", film=0))
 
@@ -186,7 +190,10 @@ def test_only_groups_with_all_verdicts_are_learned_from(rollouts):
 def test_an_iteration_that_learns_nothing_says_so(tmp_path, capsys):
     policy, history = run(tmp_path, PluginReward(f"{__name__}:alike", film=0), iterations=1)
     assert history[0]["groups_kept"] == 0 and history[0]["groups_drawn"] == 8 and not policy.batches
-    assert "iteration 1 learned nothing: the method kept none of 8 groups (mean reward 1" in capsys.readouterr().err
+    assert (
+        "iteration 1 learned nothing: the method kept none of 8 groups (mean reward 1"
+        in capsys.readouterr().err
+    )
 
 
 def alike(rollouts):
@@ -249,10 +256,19 @@ def test_the_threshold_is_calibrated_for_f1():
 
 def test_what_does_not_fit_is_said_in_one_line():
     check_fit(SPEC, acting().spec, 3)
-    other = PolicySpec(cameras=("picture", "wrist"), image_size=16, proprio_dim=8, action_dim=7, action_horizon=2)
+    other = PolicySpec(
+        cameras=("picture", "wrist"), image_size=16, proprio_dim=8, action_dim=7, action_horizon=2
+    )
     with pytest.raises(UserError) as error:
         check_fit(other, acting().spec, 3)
     text = str(error.value)
-    for words in ("picture, wrist", "16×16", "8×8", "8 numbers of proprio", "7 numbers an action", "2 actions, 3 are"):
+    for words in (
+        "picture, wrist",
+        "16×16",
+        "8×8",
+        "8 numbers of proprio",
+        "7 numbers an action",
+        "2 actions, 3 are",
+    ):
         assert words in text
     assert "\n" not in text

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -159,3 +161,83 @@ def test_ratios_follow_the_behavior(framework):
     data["seed"] = batch["seed"][None]
     metrics = policy.update(data, GRPO())
     assert metrics["loss"] == pytest.approx(-data["advantage"].mean(), abs=1e-5)
+
+
+class TokensJax(GaussianJax):
+    """A log-probability for each action."""
+
+    def log_prob(self, observation, action):
+        return -jnp.mean(jnp.square(action - self.means(observation)), axis=2)
+
+
+class TokensTorch(GaussianTorch):
+    def log_prob(self, observation, action):
+        return -(action - self.means(observation)).square().mean(2)
+
+
+class ChunksJax(GaussianJax):
+    """One of a whole chunk, that is told what of it was executed; draws noise, so that rows go one by one."""
+
+    def log_prob(self, observation, action, key, executed=None):
+        errors = jnp.square(action - self.means(observation)) * (
+            1 if executed is None else executed[..., None]
+        )
+        return -jnp.sum(errors, axis=(1, 2)) + 0 * jax.random.normal(key, (len(action),))
+
+
+class ChunksTorch(GaussianTorch):
+    def log_prob(self, observation, action, key, executed=None):
+        errors = (action - self.means(observation)).square() * (
+            1 if executed is None else executed[..., None]
+        )
+        return -errors.sum((1, 2)) + 0 * torch.randn(len(action), generator=key)
+
+
+def online_batches(policy, executed):
+    """One batch of eight chunks of two actions, with what the policy itself would say of them."""
+    data = batches(1) | {"executed": np.tile(np.float32(executed), (1, 8, 1))}
+    data["seed"] = np.arange(8, dtype=np.uint32)[None]
+    batch = {name: _part(array, 0) for name, array in data.items()}
+    return data | {"behavior_log_prob": policy.log_prob(batch)[None]}
+
+
+@pytest.mark.parametrize("module", [TokensJax, TokensTorch, ChunksJax, ChunksTorch])
+def test_actions_that_were_not_executed_teach_nothing(module):
+    def trained(executed, second_action):
+        policy = make_policy(module, SPEC, TRAINING)
+        data = online_batches(policy, executed)
+        data["action"][:, :, 1] += second_action
+        data["behavior_log_prob"] = online_batches(policy, executed)["behavior_log_prob"] * 0 - 1
+        metrics = policy.update(data, GRPO(clip_low=0.99, clip_high=100.0))
+        return metrics["loss"], metrics["log_prob"], policy.act(example_observation(SPEC), np.arange(4))
+
+    alone, other = trained([1, 0], 0.0), trained([1, 0], 5.0)
+    for one, same in zip(alone, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert trained([1, 1], 0.0)[:2] != trained([1, 1], 5.0)[:2]
+
+
+@pytest.mark.parametrize("module", [TokensJax, TokensTorch, ChunksJax, ChunksTorch])
+def test_log_prob_of_executed_actions(module):
+    """Of one number a chunk it is that of its executed actions; tokens are all given, and masked by the method."""
+    policy = make_policy(module, SPEC)
+    whole, first = (online_batches(policy, executed)["behavior_log_prob"][0] for executed in ([1, 1], [1, 0]))
+    if whole.ndim == 2:
+        assert whole.shape == (8, 2)
+        np.testing.assert_array_equal(whole, first)
+    else:
+        assert (first > whole).all()
+
+
+def test_a_policy_that_cannot_tell_executed_actions_is_refused(framework):
+    with pytest.raises(UserError, match=r"log_prob gives one number a chunk.*executed=None") as refused:
+        online_batches(policy_of(framework), [1, 0])
+    assert "\n" not in str(refused.value)
+    tokens = {"jax": TokensJax, "torch": TokensTorch}[framework]
+
+    class Odd(tokens):
+        def log_prob(self, observation, action):
+            return super().log_prob(observation, action)[:, :1]
+
+    with pytest.raises(UserError, match="1 tokens for 2 actions"):
+        online_batches(make_policy(Odd, SPEC), [1, 0])

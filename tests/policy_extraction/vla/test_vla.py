@@ -99,6 +99,22 @@ def test_it_is_a_sound_policy(head, train_encoder):
     check_policy(vla_policy(new_vla(CONFIG, 0), head, train_encoder))
 
 
+def test_the_flow_loss_of_executed_actions_alone():
+    """Over all actions it is the mean of each action's own."""
+    spec = replace(SPEC, action_horizon=3)
+    head = new_vla(VLAConfig(spec=spec, width=16, blocks=1), seed=0).heads["flow"]
+    features = np.random.default_rng(0).normal(size=(2, head.config.feature_dim)).astype(np.float32)
+    observation = observed([0, 0]) | {"features": features}
+    action, key = jnp.full((2, 3, 2), 0.5), jax.random.key(1)
+    whole = head.log_prob(observation, action, key)
+    each = [head.log_prob(observation, action, key, jnp.eye(3)[jnp.array([h, h])]) for h in range(3)]
+    assert np.ptp(each, axis=0).min() > 1e-3
+    np.testing.assert_allclose(head.log_prob(observation, action, key, jnp.ones((2, 3))), whole, rtol=1e-5)
+    np.testing.assert_allclose(np.mean(each, axis=0), whole, rtol=1e-5)
+    two = head.log_prob(observation, action, key, jnp.array([[1.0, 1, 0], [0, 1, 1]]))
+    np.testing.assert_allclose(two, [(each[0][0] + each[1][0]) / 2, (each[1][1] + each[2][1]) / 2], rtol=1e-5)
+
+
 def test_unknown_head_is_refused():
     with pytest.raises(UserError, match="no head 'diffusion'"):
         vla_policy(new_vla(CONFIG, 0), "diffusion")

@@ -50,6 +50,23 @@ def test_frames_in_any_order(store: Store, tmp_path: Path) -> None:
     assert read_progress(tmp_path / SIDECAR, store)[1].tolist() == _values()[1].tolist()
 
 
+def test_unknown_values_stay_unknown(store: Store, tmp_path: Path) -> None:
+    """LeRobot writes NaN where it has no value, and leaves out episodes that it did not label."""
+    first, second = _values()
+    first[[0, 3]] = np.nan
+    write_progress(tmp_path / SIDECAR, store, [first, second])
+    read = read_progress(tmp_path / SIDECAR, store)
+    np.testing.assert_array_equal(read[0], first)
+    np.testing.assert_array_equal(read[1], second)
+    pq.write_table(pq.read_table(tmp_path / SIDECAR).slice(5, 3), tmp_path / SIDECAR)
+    read = read_progress(tmp_path / SIDECAR, store)
+    assert np.isnan(read[0]).all() and len(read[0]) == 5
+    np.testing.assert_array_equal(read[1], second)
+    write_progress(tmp_path / SIDECAR, store, [first * np.nan, second * np.nan])
+    with pytest.raises(UserError, match="holds no value"):
+        read_progress(tmp_path / SIDECAR, store)
+
+
 def _damage(table: pa.Table, column: str, row: int, value: float) -> pa.Table:
     numbers = table[column].to_pylist()
     numbers[row] = value
@@ -62,9 +79,10 @@ def _damage(table: pa.Table, column: str, row: int, value: float) -> pa.Table:
     ("column", "row", "value", "message"),
     [
         ("progress_sparse", 2, 1.2, r"episode 0: a value is not a number in \[0, 1\]"),
-        ("progress_sparse", 6, float("nan"), "episode 1: a value"),
+        ("progress_sparse", 6, float("inf"), "episode 1: a value"),
+        ("progress_sparse", 6, float("-inf"), "episode 1: a value"),
         ("index", 7, 8, "another data set"),
-        ("index", 3, 2, "lacks 1 of 8 frames, first frame 3"),
+        ("index", 3, 2, "frame 2 twice"),
         ("episode_index", 7, 0, "another data set"),
         ("frame_index", 4, 9, "another data set"),
     ],
@@ -88,7 +106,7 @@ def test_other_ways_to_be_wrong(store: Store, tmp_path: Path) -> None:
     write_progress(path, store, _values())
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 6), path)
-    with pytest.raises(UserError, match="lacks 2 of 8 frames, first frame 6"):
+    with pytest.raises(UserError, match="lacks 2 of the 3 frames of episode 1"):
         read_progress(path, store)
     pq.write_table(pa.concat_tables([table, table.slice(4, 1)]), path)
     with pytest.raises(UserError, match="frame 4 twice"):

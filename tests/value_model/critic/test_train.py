@@ -98,6 +98,9 @@ def test_which_episodes_have_known_values() -> None:
     assert not is_known(dataclasses.replace(marked, segments=()))
     assert not is_known(slide(0, style="detour"))
     assert not is_known(dataclasses.replace(EPISODES[0], success=False))
+    foreign = dataclasses.replace(EPISODES[0], style="unknown")
+    assert is_known(foreign) and not is_known(dataclasses.replace(foreign, success=None))
+    assert not is_known(dataclasses.replace(marked, style="unknown"))
 
 
 def test_mistakes(folder: Path, critic: WVM, tmp_path: Path) -> None:

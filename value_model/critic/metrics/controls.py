@@ -40,7 +40,7 @@ def unlabelled(store: Store, index: int) -> Episode:
     """Episode `index` as a critic gets it: without what it was meant to be, how it ended and where its segments are."""
     episode = store.episode(index, cameras=())
     images = LazyImages(store.cameras, lambda camera: store.frames(index, camera))
-    return dataclasses.replace(episode, images=images, style="unknown", segments=(), success=False)
+    return dataclasses.replace(episode, images=images, style="unknown", segments=(), success=None)
 
 
 def still(episode: Episode) -> Episode:

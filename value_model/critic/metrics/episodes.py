@@ -18,6 +18,7 @@ from value_model.critic.metrics.controls import still
 from value_model.critic.types import Critic
 
 EXPERT_STYLES = ("clean", "noisy", "slow")
+MARKED_STYLES = ("hesitation", "retry")
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
@@ -63,6 +64,19 @@ def true_progress(length: int, segments: Sequence[Segment] = ()) -> np.ndarray:
     return np.interp(np.arange(length), [0, m, n, length - 1], [0, *ends, 1]).astype(np.float32)
 
 
+def progress_is_known(episode: Episode) -> bool:
+    """Whether true progress follows from what is said: a success without a lapse, or with exactly one that is marked,
+    and of the style that goes with it. Of an unknown style or outcome it does not.
+    """
+    marks = {style: 0 for style in EXPERT_STYLES} | {style: 1 for style in MARKED_STYLES}
+    return episode.success is True and marks.get(episode.style) == len(episode.segments)
+
+
+def known_progress(episode: Episode) -> np.ndarray | None:
+    """True progress float32 [T] of an episode, None where it is not known."""
+    return true_progress(len(episode), episode.segments) if progress_is_known(episode) else None
+
+
 def hesitation_rmse(values: np.ndarray, segment: Segment, every: int = 1) -> float:
     """Root mean squared error of the values [T] over the frames of a hesitation.
 
@@ -93,10 +107,11 @@ def measure_critic(
 ) -> dict[str, float]:
     """All metrics of a critic over held-out episodes; what has no episode is left out.
 
-    expert_voc: over successes of style clean, noisy or slow; hesitation_rmse, retry_voc: over successes with such a
-    segment; static_voc: mean |VOC| and static_drift: mean |last − first| of videos that repeat the first frame of the
-    expert episodes (undefined static VOCs, of constant values, count as 0); failure_value and success_value: mean
-    value of the last frame. `…_undefined` is a share, `…_count` a number of episodes.
+    expert_voc: over successes of style clean, noisy or slow; hesitation_rmse, retry_voc: over successes of that style
+    with one such segment; static_voc: mean |VOC| and static_drift: mean |last − first| of videos that repeat the first
+    frame of the expert episodes (undefined static VOCs, of constant values, count as 0); failure_value and
+    success_value: mean value of the last frame, of episodes whose outcome is known. `…_undefined` is a share, `…_count` a
+    number of episodes.
 
     Args:
         episodes: held out of the critic's training; read one at a time, twice.
@@ -109,6 +124,8 @@ def measure_critic(
         if progress is not None:
             progress(1)
     for _, values in _labelled(critic, (still(episode) for episode in episodes if _is_expert(episode))):
+        if np.isnan(values).any():
+            continue
         scores.setdefault("static_voc", []).append(abs(voc(values)))
         scores.setdefault("static_drift", []).append(abs(float(values[-1] - values[0])))
     return {name: value for key in scores for name, value in _summary(key, np.array(scores[key])).items()}
@@ -128,8 +145,9 @@ def _labelled(critic: Critic, episodes: Iterable[Episode]) -> Iterator[tuple[Epi
 
 
 def _scores(episode: Episode, values: np.ndarray) -> Iterator[tuple[str, float]]:
-    yield ("success_value" if episode.success else "failure_value"), float(values[-1])
-    if not episode.success:
+    if episode.success is not None:
+        yield ("success_value" if episode.success else "failure_value"), float(values[-1])
+    if not progress_is_known(episode):
         return
     if _is_expert(episode):
         yield "expert_voc", voc(values)
@@ -141,7 +159,7 @@ def _scores(episode: Episode, values: np.ndarray) -> Iterator[tuple[str, float]]
 
 
 def _is_expert(episode: Episode) -> bool:
-    return episode.success and episode.style in EXPERT_STYLES
+    return progress_is_known(episode) and episode.style in EXPERT_STYLES
 
 
 def _summary(name: str, scores: np.ndarray) -> dict[str, float]:

@@ -13,6 +13,7 @@ from value_model.critic.metrics.controls import still
 from value_model.critic.metrics.episodes import (
     average_ranks,
     hesitation_rmse,
+    known_progress,
     measure_critic,
     retry_voc,
     spearman,
@@ -133,6 +134,30 @@ def test_a_critic_that_counts_frames_is_seen_at_once() -> None:
     assert scores["static_voc"] == pytest.approx(1.0) and scores["static_drift"] == pytest.approx(1.0)
     assert scores["retry_voc"] == pytest.approx(-1.0)
     assert scores["failure_value"] == 1.0 and scores["failure_value_count"] == 1
+
+
+def test_what_is_unknown_is_not_measured() -> None:
+    """True progress follows from a success of a known style alone; the last value has no name without an outcome."""
+    lapse = (Segment("hesitation", 10, 20),)
+    said = [
+        replace(slide(0), style="unknown"),
+        replace(slide(1, style="hesitation", segments=lapse), style="unknown"),
+        replace(slide(2), success=None),
+        replace(slide(3, style="retry", segments=(Segment("retry", 10, 14),)), success=None),
+    ]
+    assert all(known_progress(episode) is None for episode in said)
+    assert known_progress(slide(0)).tolist() == true_progress(40).tolist()
+    scores = measure_critic(_Curve("time"), said)
+    assert scores == {"success_value_count": 2.0, "success_value": 1.0}
+
+
+def test_values_that_are_unknown_are_no_steady_ones() -> None:
+    class Silent(_Curve):
+        def values(self, episode: Episode) -> np.ndarray:
+            return np.full(len(episode), np.nan, np.float32)
+
+    scores = measure_critic(Silent("time"), _episodes())
+    assert "static_voc" not in scores and "success_value" not in scores
 
 
 def test_a_constant_critic_is_undefined_and_counted() -> None:
