@@ -5,7 +5,7 @@
     clips-00000.safetensors  current, future (float16), values, text, episode, start, mode
     manifest.json            the shards, their clips and digests, written last
 
-Shards are memory-mapped: a batch reads its own clips and no more.
+A batch reads its own clips and no more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.errors import UserError
+from envs.files import inside
 from value_model.critic.network import Clip
 from value_model.video.safetensors_folder import map_file, read_json
 
@@ -47,12 +48,12 @@ class ClipStore:
         if manifest.get("version") != VERSION:
             raise UserError(f"{folder} holds clips of another version of this program; encode them again")
         for name, entry in manifest["files"].items():
-            _check_file(self.folder / name, entry, check)
-        self.text = np.asarray(map_file(self.folder / "text.safetensors")["text"])
+            _check_file(inside(self.folder, name), entry, check)
+        self.text = map_file(self.folder / "text.safetensors")["text"][...]
         self._shards = [
             map_file(self.folder / name) for name in sorted(manifest["files"]) if name != "text.safetensors"
         ]
-        self._ends = np.cumsum([len(shard["values"]) for shard in self._shards]).tolist()
+        self._ends = np.cumsum([shard["values"].shape[0] for shard in self._shards]).tolist()
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -61,7 +62,7 @@ class ClipStore:
         """One clip: current, future [T, h, w, C], values [h + 1], text, episode, start, mode."""
         shard = bisect.bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
-        return {name: array[row] for name, array in self._shards[shard].items()}
+        return {name: tensor[row] for name, tensor in self._shards[shard].items()}
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Clip:
         """Clips float32, the instructions as embeddings [B, L, text_width]; in memory of the host."""
