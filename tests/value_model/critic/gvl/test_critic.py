@@ -200,13 +200,13 @@ def test_an_endpoint_that_is_down_is_one_line(tmp_path):
 def test_a_slow_endpoint_is_one_line_and_ends_at_once(tmp_path):
     slow = dataclasses.replace(QUICK, read_timeout=0.2, retries=1)
     late = dataclasses.replace(QUICK, deadline=0.3)
-    with VLMServer(good, seconds=2.0) as server:
+    with VLMServer(good, seconds=8.0) as server:
         began = time.monotonic()
         with pytest.raises(UserError, match=r"too slow: nothing in 0.2 s.* \(2 attempts\)"):
             list(critic(server.base_url, tmp_path, slow).label([grey()] * 4))
         with pytest.raises(UserError, match=r"no answer in 0\.3 s"):
             list(critic(server.base_url, tmp_path, late).label([grey()]))
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 6.0
 
 
 def test_without_the_client_it_is_said_how_to_install_it(tmp_path, monkeypatch):
