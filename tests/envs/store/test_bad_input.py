@@ -120,7 +120,9 @@ def test_a_data_file_elsewhere(folder, template):
 def test_a_video_elsewhere(folder):
     shutil.copy(folder / VIDEO, folder.parent / "outside.mp4")
     edit_info(folder, video_path="{video_key}/../../outside.mp4")
-    assert "names a file outside of itself, 'observation.images.workspace/../../outside.mp4'" in message(folder)
+    assert "names a file outside of itself, 'observation.images.workspace/../../outside.mp4'" in message(
+        folder
+    )
 
 
 @pytest.mark.parametrize("name", [DATA, VIDEO])

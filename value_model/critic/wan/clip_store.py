@@ -31,13 +31,12 @@ class ClipStore:
 
     Args:
         folder: what `wan_encode.encode_clips` has written.
-        check: read every file once and compare its digest, instead of its size alone.
 
     Raises:
-        UserError: encoding has not finished; a file is missing or has changed.
+        UserError: encoding has not finished; a file is missing, has another size or lies outside of the folder.
     """
 
-    def __init__(self, folder: Path, check: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "manifest.json").is_file():
             raise UserError(
@@ -48,7 +47,7 @@ class ClipStore:
         if manifest.get("version") != VERSION:
             raise UserError(f"{folder} holds clips of another version of this program; encode them again")
         for name, entry in manifest["files"].items():
-            _check_file(inside(self.folder, name), entry, check)
+            _check_file(inside(self.folder, name), entry)
         self.text = map_file(self.folder / "text.safetensors")["text"][...]
         self._shards = [
             map_file(self.folder / name) for name in sorted(manifest["files"]) if name != "text.safetensors"
@@ -90,9 +89,8 @@ def manifest_text(files: dict[str, dict[str, object]]) -> str:
     return json.dumps({"version": VERSION, "files": files}, indent=1)
 
 
-def _check_file(path: Path, entry: dict, whole: bool) -> None:
+def _check_file(path: Path, entry: dict) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing; encode the clips again")
-    same = describe_file(path) == entry if whole else path.stat().st_size == entry["bytes"]
-    if not same:
+    if path.stat().st_size != entry["bytes"]:
         raise UserError(f"{path} has changed since it was encoded; delete it and encode again")
