@@ -23,7 +23,7 @@ $(VENV)/.core: pyproject.toml requirements.lock | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[torch,wan,dev]'
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[torch,wan,vlm,dev]'
 	touch $@ $(VENV)/.core
 
 clean:

@@ -55,6 +55,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def inside(folder: Path, name: object) -> Path:
+    """The file of that name in `folder`, where the name comes out of a file that others may have written.
+
+    What is named must lie in the folder, links followed; a folder of the Hugging Face hub's cache may also link to its
+    own model's or data set's `blobs`.
+
+    Raises:
+        UserError: it lies elsewhere (an absolute path, `..`, a link), or is no name.
+    """
+    if not isinstance(name, str) or "\0" in name:
+        raise UserError(
+            f"{folder} names a file {name!r}, which is no name; get the folder from its source again"
+        )
+    root, found = folder.resolve(), (folder / name).resolve()
+    blobs = [parent.parent / "blobs" for parent in root.parents if parent.name == "snapshots"]
+    if not any(found.is_relative_to(allowed) for allowed in (root, *blobs)):
+        raise UserError(
+            f"{folder} names a file outside of itself, {name!r}; do not trust it, get the folder from its source again"
+        )
+    return folder / name
+
+
 def _not_written(path: Path, error: OSError) -> UserError:
     return UserError(
         f"could not write {path}: {error.strerror or error}; free some space or check permissions"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envs.errors import UserError
+from envs.files import inside
 from envs.store import layout
 from envs.store.video import check_video
 
@@ -55,13 +56,23 @@ def load_metadata(folder: Path) -> Metadata:
 
 
 def data_path(folder: Path, info: Mapping[str, Any], chunk: int, file: int) -> Path:
-    """A data file."""
-    return folder / info["data_path"].format(chunk_index=chunk, file_index=file)
+    """A data file. Raises a UserError if it is outside of the folder."""
+    return _place(folder, info.get("data_path"), chunk_index=chunk, file_index=file)
 
 
 def video_path(folder: Path, info: Mapping[str, Any], key: str, chunk: int, file: int) -> Path:
-    """A video file."""
-    return folder / info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
+    """A video file. Raises a UserError if it is outside of the folder."""
+    return _place(folder, info.get("video_path"), video_key=key, chunk_index=chunk, file_index=file)
+
+
+def _place(folder: Path, template: Any, **names: object) -> Path:
+    try:
+        name = template.format(**names)
+    except (LookupError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{folder / layout.INFO} has a path, {template!r}, that cannot be filled in ({error!r}); {AGAIN}"
+        ) from error
+    return inside(folder, name)
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

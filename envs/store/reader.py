@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envs.errors import UserError
+from envs.files import inside
 from envs.outcomes import paid_outcome, tell_only_success
 from envs.store import layout
 from envs.store.open import Metadata, broken_parquet, data_path, load_metadata, open_parquet, video_path
@@ -205,7 +206,9 @@ class Store:
 
         frames = []
         for cell in self.table(index, [key]).column(key).to_pylist():
-            source = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else self.folder / cell["path"]
+            source = (
+                io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else inside(self.folder, cell["path"])
+            )
             try:
                 frames.append(np.asarray(Image.open(source).convert("RGB")))
             except (UnidentifiedImageError, OSError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from experiments.lab.tracking import Tracker
 from experiments.stages.data import Data
 from value_model.critic.clips import LatentData
 from value_model.critic.config import ClipConfig, InferenceConfig, WVMConfig
-from value_model.critic.metrics.episodes import EXPERT_STYLES, hesitation_rmse, retry_voc, voc
+from value_model.critic.metrics.episodes import Views, collect_scores, is_expert
 from value_model.critic.network import WVMNetwork
 from value_model.critic.train import encode_episodes, train_network
 from value_model.critic.wvm import WVM, load_wvm
@@ -139,24 +139,20 @@ def _scores(
     critic: WVM, arrays: Mapping[str, np.ndarray], fps: float, infos: Sequence[EpisodeInfo]
 ) -> dict[str, float]:
     words = {info.index: word_ids(info.instruction) for info in infos}
-    experts = [info for info in infos if info.success and info.style in EXPERT_STYLES]
+    experts = [info for info in infos if is_expert(info)]
     moving = [(arrays[str(info.index)], words[info.index]) for info in infos]
     still = [(np.repeat(arrays[str(i.index)][:1], i.length, axis=0), words[i.index]) for i in experts]
     stride = critic.encoder.stride(fps)
-    values = dict(zip([info.index for info in infos], _values(critic, moving, stride), strict=True))
-    scores: dict[str, list[float]] = {name: [] for name in METRICS}
-    scores["static_voc"] = [abs(np.nan_to_num(voc(found))) for found in _values(critic, still, stride)]
-    scores["expert_voc"] = [voc(values[info.index]) for info in experts]
-    for info in infos:
-        for segment in info.segments:
-            if segment.kind == "hesitation":
-                scores["hesitation_rmse"].append(hesitation_rmse(values[info.index], segment))
-            else:
-                scores["retry_voc"].append(retry_voc(values[info.index], segment))
-    return {name: _mean(found) for name, found in scores.items()}
+    standing = iter(_values(critic, still, stride))
+    views = [
+        Views(values, still=next(standing) if is_expert(info) else None)
+        for info, values in zip(infos, _values(critic, moving, stride), strict=True)
+    ]
+    scores = collect_scores(zip(infos, views, strict=True))
+    return {name: _mean(scores[name][1] if name in scores else ()) for name in METRICS}
 
 
-def _mean(scores: Sequence[float]) -> float:
+def _mean(scores: Iterable[float]) -> float:
     """Mean of those that are defined; NaN where none is."""
     known = [score for score in scores if not np.isnan(score)]
     return float(np.mean(known)) if known else float("nan")

@@ -19,7 +19,7 @@ from experiments.lab.artifacts import digest
 from experiments.settings.config import require
 from value_model.critic.baselines.config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
 from value_model.critic.config import WVMConfig
-from value_model.critic.gvl.client import ConnectionConfig
+from value_model.critic.gvl.client import ConnectionConfig, check_installed
 from value_model.critic.gvl.critic import GVL, GVLConfig
 from value_model.critic.gvl.question import VERSION as PROMPT
 from value_model.critic.types import Critic, TrainedCritic
@@ -122,6 +122,7 @@ class GVLChoice:
             bool(self.vlm.model),
             "critic=gvl needs a model: critic.vlm.model=… and, unless it is OpenAI's, critic.vlm.base_url=http://…/v1",
         )
+        check_installed()
 
     def origin(self) -> str:
         """See `ReadyChoice`."""

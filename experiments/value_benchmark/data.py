@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError
-from envs.files import atomic_file, atomic_folder
+from envs.files import atomic_file, atomic_folder, inside
 from envs.store import EpisodeInfo, Store, merge_stores, open_store
 from envs.store.writer import refuse_existing
 from experiments.lab.artifacts import Artifacts, digest
@@ -127,6 +127,8 @@ def open_benchmark(folder: Path) -> Benchmark:
         name, files = str(facts["name"]), dict(facts["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); download or generate the benchmark again") from error
+    for file in files:
+        inside(folder, file)
     found = set(_files(folder))
     for wrong, what in ((set(files) - found, "missing"), (found - set(files), "not a file of the benchmark")):
         if wrong:

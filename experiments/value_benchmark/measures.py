@@ -1,8 +1,8 @@
-"""What the value benchmark measures: its settings, which trajectories, and the metrics that a single one has."""
+"""What the value benchmark measures: its settings, which trajectories, and how good one is in the eyes of a critic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from envs.store import EpisodeInfo
 from envs.types import STYLES
 from experiments.settings.config import require
 from experiments.value_benchmark.episodes import check_group, in_group
-from value_model.critic.metrics.episodes import EXPERT_STYLES, hesitation_rmse, retry_voc, voc
+from value_model.critic.metrics.episodes import voc
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,6 @@ class Measures:
     def whole(self) -> bool:
         """Whether every trajectory and every frame is measured."""
         return self.subset == "all" and not self.limit and self.every == 1
-
-
-@dataclass(frozen=True)
-class Views:
-    """A critic's values float32 [T] of one trajectory: as it is, and where they exist the controls.
-
-    told: under each of the other tasks' instructions.
-    """
-
-    base: np.ndarray
-    still: np.ndarray | None = None
-    backwards: np.ndarray | None = None
-    told: tuple[np.ndarray, ...] = ()
-
-    @property
-    def missing(self) -> bool:
-        """Whether the critic gave no value (NaN) for a frame of the trajectory."""
-        return bool(np.isnan(self.base).any())
 
 
 def chosen(infos: Sequence[EpisodeInfo], measures: Measures) -> list[EpisodeInfo]:
@@ -94,32 +76,3 @@ def trajectory_score(values: np.ndarray, every: int = 1) -> float:
         return float("nan")
     order = voc(values[::every])
     return 0.0 if np.isnan(order) else float(values[-1]) * order
-
-
-def trajectory_scores(info: EpisodeInfo, views: Views, every: int = 1) -> Iterator[tuple[str, float]]:
-    """The metrics that a single trajectory has, by name; NaN where one is undefined."""
-    values = views.base
-    yield "missing", float(views.missing)
-    yield ("success_value" if info.success else "failure_value"), float(values[-1])
-    if info.success and info.style in EXPERT_STYLES:
-        yield "expert_voc", voc(values[::every])
-    for segment in info.segments if info.success else ():
-        if segment.kind == "hesitation":
-            yield "hesitation_rmse", hesitation_rmse(values, segment, every)
-        else:
-            yield "retry_voc", retry_voc(values, segment, every)
-    if views.still is not None:
-        order, gone = voc(views.still[::every]), np.isnan(views.still).any()
-        yield (
-            "static_voc",
-            float("nan") if gone else float(np.nan_to_num(abs(order))),
-        )  # constant is right here
-        yield "static_constant", float("nan") if gone else float(np.isnan(order))
-        yield "static_drift", abs(float(views.still[-1] - views.still[0]))
-    if views.backwards is not None:
-        yield "vroc", voc(views.backwards[::every])
-    if views.told:
-        others = np.array([told[-1] for told in views.told])
-        gone = np.isnan(others).any() or views.missing
-        yield "instruction_margin", float(values[-1] - others.mean())
-        yield "instruction_top1", float("nan") if gone else float(values[-1] > others.max())

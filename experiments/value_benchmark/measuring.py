@@ -18,9 +18,10 @@ from envs.types import Episode
 from experiments.lab.artifacts import SCRATCH, Artifacts
 from experiments.lab.progress import announce, bar
 from experiments.stages.critic import CriticSource
-from experiments.value_benchmark.measures import Measures, Views, chosen
+from experiments.value_benchmark.measures import Measures, chosen
 from experiments.value_benchmark.scores import Scores
 from value_model.critic.metrics.controls import backwards, still, told, unlabelled
+from value_model.critic.metrics.episodes import Views
 from value_model.critic.types import Critic
 
 VERSION = 1

@@ -14,9 +14,9 @@ import numpy as np
 
 from envs.store import EpisodeInfo
 from experiments.value_benchmark.episodes import GROUPS, in_group
-from experiments.value_benchmark.measures import Measures, Views, trajectory_score, trajectory_scores
+from experiments.value_benchmark.measures import Measures, trajectory_score
 from value_model.critic.metrics import pooled
-from value_model.critic.metrics.episodes import EXPERT_STYLES, true_progress
+from value_model.critic.metrics.episodes import EXPERT_STYLES, Views, collect_scores, true_progress
 
 DECIMALS = 3  # falls of the value that are equal to a thousandth share a threshold
 POOLED = (
@@ -64,21 +64,11 @@ class Scores:
         drawn = pooled.resampled(strata, measures.bootstrap)
         self.weights = np.concatenate([np.ones((1, len(infos)), np.float32), drawn])
         self.score = np.array([trajectory_score(of.base, measures.every) for of in views])
-        self.single = self._single()
+        self.single = collect_scores(zip(infos, views, strict=True), measures.every)
         self.pooled = {
             name: dict(self._pooled(np.flatnonzero(self.combination == name)))
             for name in np.unique(self.combination)
         }
-
-    def _single(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{metric: (trajectories that have it, their scores)}."""
-        found: dict[str, tuple[list[int], list[float]]] = {}
-        for row, (info, views) in enumerate(zip(self.infos, self.views, strict=True)):
-            for name, score in trajectory_scores(info, views, self.measures.every):
-                rows, scores = found.setdefault(name, ([], []))
-                rows.append(row)
-                scores.append(score)
-        return {name: (np.array(rows), np.array(scores)) for name, (rows, scores) in found.items()}
 
     def _pooled(self, rows: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
         """The metrics of one task and robot: (name, (its trajectories, estimates [1 + bootstrap]))."""

@@ -24,10 +24,10 @@ from experiments.value_benchmark.data import (
     open_benchmark,
 )
 from experiments.value_benchmark.episodes import COMBINATIONS, GROUPS, NAME, BenchData, in_group
-from experiments.value_benchmark.measures import Measures, Views, trajectory_score, trajectory_scores
+from experiments.value_benchmark.measures import Measures, trajectory_score
 from experiments.value_benchmark.measuring import all_infos, label_bench, measure, plan
 from experiments.value_benchmark.scores import Scores
-from value_model.critic.metrics.episodes import true_progress
+from value_model.critic.metrics.episodes import Views, trajectory_scores, true_progress
 
 STYLES = ("clean", "slow", "hesitation", "retry", "failure", "clean")
 QUICK = Measures(bootstrap=50)

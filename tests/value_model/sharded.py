@@ -17,7 +17,8 @@ from value_model.critic.clips import LatentData
 from value_model.critic.network import WVMNetwork
 from value_model.critic.train import train_network
 from value_model.critic.wvm import WVM
-from value_model.video.sharding import device_mesh
+from value_model.video.dit import VideoDiT
+from value_model.video.sharding import device_mesh, gathered_but_layers, place_batch, place_state, use
 from value_model.video.tokenizer import Tokenizer
 
 OPTIM = dataclasses.replace(MICRO.optim, updates=4, warmup=2, updates_per_dispatch=2, checkpoint_every=2)
@@ -71,8 +72,33 @@ def label(network: WVMNetwork, devices: int) -> list[float]:
     return [float(value) for values in critic.label(episodes) for value in values]
 
 
+def video_alone(devices: int, remat: bool) -> tuple[list[float], list[float]]:
+    """A loss of the video stream by itself for each of 8 clips, and the size of every gradient."""
+    mesh = device_mesh(jax.devices()[:devices])
+    graph, state = nnx.split(VideoDiT(MICRO.video, MICRO.latent_shape, rngs=nnx.Rngs(0)))
+    keys = iter(jax.random.split(jax.random.key(1), 99))
+    state = jax.tree.map(lambda leaf: leaf + 0.05 * jax.random.normal(next(keys), leaf.shape), state)
+    random = np.random.default_rng(0)
+    latents = random.normal(size=(8, 8, *MICRO.latent_shape)).astype(np.float32)
+    text = random.normal(size=(8, 3, MICRO.video.text_width)).astype(np.float32)
+
+    @jax.jit
+    def losses(state, latents, text):
+        def loss(state):
+            video = nnx.merge(graph, gathered_but_layers(state))
+            each = jnp.mean(video(latents, jnp.full((8, 2), 0.5), text, remat) ** 2, axis=(1, 2, 3, 4))
+            return jnp.sum(each), each
+
+        return jax.grad(loss, has_aux=True)(state)
+
+    with use(mesh):
+        gradients, each = losses(place_state(state, mesh), *place_batch((latents, text), mesh))
+    return each.tolist(), [float(jnp.linalg.norm(leaf)) for leaf in jax.tree.leaves(gradients)]
+
+
 def main(folder: Path) -> None:
     found: dict = {}
+    found["video 1"], found["video 8"] = video_alone(1, remat=False), video_alone(8, remat=True)
     found["1"], network = train(folder / "one", 1)
     assert network is not None, "it did not die"
     found["label 1"], found["label 8"] = label(network, 1), label(network, 8)

@@ -25,12 +25,8 @@ from envs.text import BUCKETS
 from value_model.critic.config import WVMConfig
 from value_model.critic.heads import value_head
 from value_model.video.blocks import Stream
-from value_model.video.dit import VideoDiT, attend, rotate_heads
-from value_model.video.sharding import gathered, split_batch
-
-UNROLLED = (
-    8  # layers up to which their loop is written out: half as fast again on a CPU, but longer to compile
-)
+from value_model.video.dit import VideoDiT
+from value_model.video.layers import Tokens, run_layers
 
 
 class Clip(NamedTuple):
@@ -95,40 +91,19 @@ class WVMNetwork(nnx.Module):
             raise ValueError(
                 "this configuration's current tokens see the future ones: give the future latents"
             )
+        latents, tau = _joined(current, future, video_tau, self.config.video.patch[0])
         embedded = words if self.words is None else self.words(words) * (words > 0)[..., None]
-        precision = self.video.stream.embed.kernel.dtype
-        embedded, current, values = (part.astype(precision) for part in (embedded, current, values))
-        future = None if future is None else future.astype(precision)
-        tokens = self.config.video.text_tokens
-        video_text, value_text = self.video.stream.text(embedded, tokens), self.value.text(embedded, tokens)
-        x, taus, future_frames = self._video_tokens(current, future, video_tau)
-        video_time, video_modulation = self.video.stream.time(taus)
-        y = self.value.embed(values[..., None, None]) + self.position[...][:, None]
-        value_time, value_modulation = self.value.time(value_tau)
-        angles, mask = self.video.angles(x.shape[1]), self.mask(x.shape[1], future_frames)
-        video_count, heads = angles.shape[0], self.video.heads
-
-        video_graph, video_layers = nnx.split(self.video.stream.blocks)
-        value_graph, value_layers = nnx.split(self.value.blocks)
-
-        def layer(carry: tuple[jax.Array, jax.Array], params: tuple[nnx.State, nnx.State]):
-            (x, y), params = split_batch(carry), gathered(params)
-            video_block, value_block = nnx.merge(video_graph, params[0]), nnx.merge(value_graph, params[1])
-            video_q, video_k, video_v = video_block.project(x, video_modulation)
-            value_q, value_k, value_v = value_block.project(y, value_modulation)
-            video_q, video_k = (rotate_heads(part, angles, heads) for part in (video_q, video_k))
-            joint = [
-                jnp.concatenate(pair, 1)
-                for pair in ((video_q, value_q), (video_k, value_k), (video_v, value_v))
-            ]
-            attended = attend(*joint, heads=heads, mask=mask)
-            x = video_block.finish(x, attended[:, :video_count], video_text, video_modulation)
-            y = value_block.finish(y, attended[:, video_count:], value_text, value_modulation)
-            return (x, y), None
-
-        layer = jax.checkpoint(layer, prevent_cse=False) if self.config.optim.remat else layer
-        unroll = self.config.video.layers if self.config.video.layers <= UNROLLED else 1
-        (x, y), _ = jax.lax.scan(layer, (x, y), (video_layers, value_layers), unroll=unroll)
+        video, video_time = self.video.enter(latents, tau, embedded)
+        value, value_time = self._value_tokens(values, value_tau, embedded)
+        token_frames = video.x.shape[1]
+        future_frames = 0 if future is None else token_frames // 2
+        x, y = run_layers(
+            [self.video.stream.blocks, self.value.blocks],
+            [video, value],
+            self.video.heads,
+            self.mask(token_frames, future_frames),
+            self.config.optim.remat,
+        )
         answered = self.value.read_out(y, value_time)[:, :, 0]
         if future is None:
             return answered, None
@@ -149,17 +124,24 @@ class WVMNetwork(nnx.Module):
         )
         return allowed[kind[:, None], kind[None, :]]
 
-    def _video_tokens(
-        self, current: jax.Array, future: jax.Array | None, video_tau: jax.Array
-    ) -> tuple[jax.Array, jax.Array, int]:
-        """Tokens [B, F, S, W] of both chunks, flow times [B, F] and how many token frames are of the future."""
-        x = self.video.tokens(current)
-        clean = jnp.ones((x.shape[0], x.shape[1]))
-        if future is None:
-            return x, clean, 0
-        noised = self.video.tokens(future)
-        taus = jnp.concatenate([clean, jnp.broadcast_to(video_tau[:, None], noised.shape[:2])], axis=1)
-        return jnp.concatenate([x, noised], axis=1), taus, noised.shape[1]
+    def _value_tokens(
+        self, values: jax.Array, tau: jax.Array, embedded: jax.Array
+    ) -> tuple[Tokens, jax.Array]:
+        """The value stream's tokens, each a frame of its own, and their flow times' vectors [B, h + 1, W]."""
+        y = self.value.tokens(values[..., None, None]) + self.position[...][:, None]
+        time, modulation = self.value.time(tau)
+        return Tokens(y, self.value.text(embedded, self.config.video.text_tokens), modulation), time
+
+
+def _joined(
+    current: jax.Array, future: jax.Array | None, future_tau: jax.Array, frames: int
+) -> tuple[jax.Array, jax.Array]:
+    """Both chunks' latents [B, T, h, w, C], one after the other, and the flow times [B, F] of `frames` of them each."""
+    clean = jnp.ones((current.shape[0], current.shape[1] // frames))
+    if future is None:
+        return current, clean
+    noised = jnp.broadcast_to(future_tau[:, None], clean.shape)
+    return jnp.concatenate([current, future], axis=1), jnp.concatenate([clean, noised], axis=1)
 
 
 class Noised(NamedTuple):

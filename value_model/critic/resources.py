@@ -9,7 +9,12 @@ The memory of a device, with n devices and c clips computed at a time on each (P
     activations of c clips, and 1 / n of the batch's clips and noise
 
 Rematerialisation keeps every layer's input and, of one layer at a time, everything. Not counted are the compiler's
-scratch space and fragmentation: `FILL` leaves room for them. `docs/resources.md` compares with what XLA allocates.
+scratch space and fragmentation: `FILL` leaves room for them.
+
+Why not XLA's own memory analysis: it needs the program compiled for as many devices, and a table of plans asks for some
+fifty combinations of devices and clips. One update of the largest preset for 8 simulated devices compiled for 298 s on two
+cores that others used too. It also says what a CPU would allocate, which computes bfloat16 products in float32. Where it is
+cheap a test compares with it (`tests/value_model/critic/test_resources.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from flax import nnx
 
 from value_model.critic.config import WVMConfig
 from value_model.critic.flops import abstract_network, clip_shapes, train_flops
-from value_model.critic.gradients import loss_gradients, split_network
+from value_model.critic.gradients import split_network
 from value_model.critic.network import noise_clip, wvm_loss
 from value_model.video.precision import compute_copy
 from value_model.video.sharding import AXIS, STACKED, parameter_spec
@@ -112,29 +117,6 @@ def plans(config: WVMConfig, gpu: GPU, mfu: float, most: int = 256) -> list[Plan
     counts = [2**power for power in range(most.bit_length())]
     found = [plan(config, gpu, count, mfu) for count in counts if config.optim.batch % count == 0]
     return [one for one in found if one is not None]
-
-
-@dataclass(frozen=True)
-class Allocated:
-    """What XLA plans for the gradients of a batch on this machine's default device."""
-
-    arguments: int  # bytes: weights and clips
-    results: int  # bytes: gradients and losses
-    scratch: int  # bytes: activations, and whatever else is needed on the way
-
-
-def allocated(config: WVMConfig, batch: int) -> Allocated:
-    """Compile a batch's gradients, without running them, and ask XLA what they allocate."""
-    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch=batch))
-    graph, fixed, params = split_network(_abstract(config))
-
-    def gradients(fixed: nnx.State, params: nnx.State, clip: Any, key: jax.Array) -> Any:
-        return loss_gradients(config, graph, fixed, params, clip, key)
-
-    lowered = jax.jit(gradients).lower(fixed, params, clip_shapes(config, batch), jax.random.key(0))
-    found = lowered.compile().memory_analysis()
-    assert found is not None, "XLA knows what it allocates"
-    return Allocated(found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes)
 
 
 def _abstract(config: WVMConfig) -> Any:

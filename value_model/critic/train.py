@@ -8,18 +8,15 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from envs.errors import UserError
-from envs.store import Store
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.critic.clips import HostClips, LatentData, sample_clips
@@ -33,9 +30,7 @@ from value_model.video.frames import Episodes, episode_frames, watch
 from value_model.video.loop import Progress, gradient_step, run_updates
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.sharding import check_batch, device_mesh, place_state
-from value_model.video.tokenizer import Tokenizer, tokenizer_loss
-
-SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
+from value_model.video.tokenizer_training import train_tokenizer
 
 
 def train_wvm(
@@ -86,49 +81,6 @@ def training_values(episode: Episode, marked: bool) -> np.ndarray:
     if is_known(episode) and (marked or not episode.segments):
         return true_progress(len(episode), episode.segments)
     return np.full(len(episode), np.nan, np.float32)
-
-
-def train_tokenizer(
-    episodes: Episodes, config: WVMConfig, folder: Path, seed: int, progress: Progress | None = None
-) -> Tokenizer:
-    """The VAE, trained on a sample of single camera views from the training episodes."""
-    settings = config.tokenizer
-    frames = jnp.asarray(_sample_frames(episodes, config, seed))
-    graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: jax.Array):
-        tokenizer = nnx.merge(graph, params, statistics, copy=True)
-        keys = jax.random.split(key)
-        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
-        value, mean = tokenizer_loss(tokenizer, frames[rows], keys[1], settings.kl_weight)
-        tokenizer.track(jax.lax.stop_gradient(mean))
-        return value, nnx.split(tokenizer, nnx.Param, ...)[2]
-
-    def update(state, number: jax.Array, frames: jax.Array):
-        params, statistics, optimizer_state = state
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
-            params, statistics, key, frames
-        )
-        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
-        return (params, statistics, optimizer_state), {"loss": value, "grad_norm": norm}
-
-    state = (params, statistics, optimizer.init(params))
-    every = max(settings.updates // 4, 1)
-    params, statistics, _ = run_updates(
-        "tokenizer",
-        update,
-        state,
-        frames,
-        settings.updates,
-        folder,
-        per_dispatch=settings.updates_per_dispatch,
-        checkpoint_every=every,
-        progress=progress,
-    )
-    return nnx.merge(graph, params, statistics, copy=True)
 
 
 def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentData, int]:
@@ -237,38 +189,3 @@ def _train(
         mesh=mesh,
     )
     return nnx.merge(graph, fixed, params)
-
-
-def _some(episodes: Episodes, config: WVMConfig, random: np.random.Generator) -> Iterator[Episode]:
-    """Of stores only as many episodes, at random, as hold several times the frames that are wanted."""
-    stores = [episodes] if isinstance(episodes, Store) else list(episodes)
-    if not all(isinstance(store, Store) for store in stores):
-        yield from watch(episodes, config.cameras)
-        return
-    views = len(config.cameras) * sum(store.total_frames for store in stores)
-    share = SURPLUS * config.tokenizer.frames / max(views, 1)
-    for store in stores:
-        wanted = [camera for camera in config.cameras if camera in store.cameras]
-        for index in range(len(store)):
-            if random.random() < share:
-                yield store.episode(index, wanted)
-
-
-def _sample_frames(episodes: Episodes, config: WVMConfig, seed: int) -> np.ndarray:
-    """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
-    random = np.random.default_rng(seed)
-    size, limit = config.tokenizer.image_size, config.tokenizer.frames
-    reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
-    for number, episode in enumerate(_some(episodes, config, random)):
-        smooth = number % 2 == 0
-        views = np.concatenate(
-            np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
-        )
-        for view in views:
-            place = seen if seen < limit else int(random.integers(seen + 1))
-            if place < limit:
-                reservoir[place] = view
-            seen += 1
-    if not seen:
-        raise UserError("no episode to train on")
-    return reservoir[: min(seen, limit)]

@@ -13,7 +13,6 @@ Dimension letters: R sequences (videos at the model's frame rate), T frames of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from value_model.critic.network import WVMNetwork, estimate
+from value_model.video.follow import Follower
 from value_model.video.precision import compute_copy
 from value_model.video.sharding import place_batch, replicate, split_batch, use
 
@@ -76,21 +76,16 @@ class Sweeper:
     """`sweep`, compiled, in the precision of inference; every device has the whole network and a share of the sequences.
 
     Args:
-        network: read when the first sequences come.
+        network: as it is at each call.
         mesh: the devices, see `sharding.device_mesh`.
     """
 
     def __init__(self, network: WVMNetwork, mesh: Mesh | None = None) -> None:
         self.config = network.config
-        self._network = network
         self._mesh = mesh
+        precision = self.config.inference.precision
+        self._computed = Follower(network, lambda params: replicate(compute_copy(params, precision), mesh))
         self._sweep = nnx.jit(sweep)
-
-    @cached_property
-    def _computed(self) -> WVMNetwork:
-        graph, params = nnx.split(self._network)
-        computed = compute_copy(params, self.config.inference.precision)
-        return nnx.merge(graph, replicate(computed, self._mesh))
 
     def __call__(
         self, latents: np.ndarray, rows: np.ndarray, lengths: np.ndarray, words: np.ndarray
@@ -101,7 +96,7 @@ class Sweeper:
         batch = [np.concatenate([part, part[:1].repeat(spare, 0)]) for part in (rows, lengths, words)]
         with use(self._mesh):
             placed = place_batch(batch, self._mesh)
-            swept = self._sweep(self._computed, replicate(latents, self._mesh), *placed)
+            swept = self._sweep(self._computed(), replicate(latents, self._mesh), *placed)
         return np.asarray(swept)[:count]
 
 

@@ -176,8 +176,13 @@ class Stream(nnx.Module):
         self.head_modulation = nnx.Param(jnp.zeros((2, width)))
         self.head = Linear(width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
+    def tokens(self, inputs: jax.Array) -> jax.Array:
+        """Inputs [B, F, S, inputs] to tokens [B, F, S, W], in the precision of the matrices."""
+        return self.embed(inputs.astype(self.embed.kernel.dtype))
+
     def text(self, words: jax.Array, tokens: int = 0) -> Text:
         """Embedded words [B, L, text_width], which stand for `tokens` rows, see `padding_bias`; 0: for themselves."""
+        words = words.astype(self.embed.kernel.dtype)
         rows = self.text_out(nnx.gelu(self.text_in(words)))
         return Text(rows, padding_bias(words, tokens) if tokens else None)
 

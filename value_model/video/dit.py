@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from value_model.video.blocks import Stream, rotary_angles, rotate
+from value_model.video.blocks import Stream, rotary_angles
 from value_model.video.config import VideoConfig
+from value_model.video.layers import Tokens, run_layers
 
 
 def patchify(latents: jax.Array, patch: tuple[int, int, int]) -> jax.Array:
@@ -31,7 +32,7 @@ def unpatchify(tokens: jax.Array, patch: tuple[int, int, int], height: int, widt
 
 
 class VideoDiT(nnx.Module):
-    """Velocities of latents. Called, it runs alone; the world value model runs its `stream.blocks` beside its own."""
+    """Velocities of latents. Called, it runs alone; the world value model runs its layers beside its own."""
 
     def __init__(self, config: VideoConfig, latent_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
         self.patch = config.patch
@@ -52,36 +53,32 @@ class VideoDiT(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, latents: jax.Array, tau: jax.Array, text: jax.Array) -> jax.Array:
+    def __call__(self, latents: jax.Array, tau: jax.Array, text: jax.Array, remat: bool = False) -> jax.Array:
         """Velocities y − ε [B, T, h, w, C] of noised latents: all of Wan's transformer, with full attention.
 
         Args:
             latents: [B, T, h, w, C].
-            tau: flow time of each token frame [B, F], or of each token [B, F, S]; 1 is clean.
+            tau: flow time of each token frame [B, F]; 1 is clean.
             text: embedded words [B, L, text_width], filled up with zeros; L may be shorter than `text_tokens`.
+            remat: see `layers.run_layers`.
         """
-        x = self.tokens(latents)
-        shape = x.shape
-        if tau.ndim == 3:  # every token a frame of its own
-            x, tau = x.reshape(shape[0], -1, 1, shape[-1]), tau.reshape(shape[0], -1)
-        read, (time, modulation) = self.stream.text(text, self.text_tokens), self.stream.time(tau)
-        angles = self.angles(shape[1], first=0)
-        graph, layers = nnx.split(self.stream.blocks)
+        tokens, time = self.enter(latents, tau, text, first=0)
+        [x] = run_layers([self.stream.blocks], [tokens], self.heads, remat=remat)
+        return self.velocity(x, time)
 
-        def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, None]:
-            block = nnx.merge(graph, params)
-            query, key, value = block.project(x, modulation)
-            query, key = (rotate_heads(part, angles, self.heads) for part in (query, key))
-            return block.finish(x, attend(query, key, value, self.heads), read, modulation), None
+    def enter(
+        self, latents: jax.Array, tau: jax.Array, text: jax.Array, first: int = 1
+    ) -> tuple[Tokens, jax.Array]:
+        """Tokens before the first layer, and the flow times' vectors [B, F, W] that `velocity` needs.
 
-        x, _ = jax.lax.scan(layer, x, layers)
-        return unpatchify(
-            self.stream.read_out(x, time).reshape(*shape[:-1], -1), self.patch, *self.latent_shape[:2]
-        )
-
-    def tokens(self, latents: jax.Array) -> jax.Array:
-        """Latents [B, T, h, w, C] to tokens [B, F, S, W]."""
-        return self.stream.embed(patchify(latents, self.patch))
+        Args:
+            latents, tau, text: see `__call__`, in any precision; the tokens have that of the matrices.
+            first: see `angles`.
+        """
+        x = self.stream.tokens(patchify(latents, self.patch))
+        time, modulation = self.stream.time(tau)
+        read = self.stream.text(text, self.text_tokens)
+        return Tokens(x, read, modulation, self.angles(x.shape[1], first)), time
 
     def angles(self, frames: int, first: int = 1) -> jax.Array:
         """Rotary angles [F·S, head_width / 2] of `frames` token frames; the first one after the prefix latent is at 1."""
@@ -95,18 +92,3 @@ class VideoDiT(nnx.Module):
     def velocity(self, x: jax.Array, time: jax.Array) -> jax.Array:
         """Velocities [B, T, h, w, C] of tokens [B, F, S, W] after the last layer."""
         return unpatchify(self.stream.read_out(x, time), self.patch, *self.latent_shape[:2])
-
-
-def attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, heads: int, mask: jax.Array | None = None
-) -> jax.Array:
-    """Multi-head attention of query, key, value [B, N, W] that are rotated already; mask bool [N, N], True = may see."""
-    split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
-    return jax.nn.dot_product_attention(*split, mask=None if mask is None else mask[None, None]).reshape(
-        query.shape
-    )
-
-
-def rotate_heads(x: jax.Array, angles: jax.Array, heads: int) -> jax.Array:
-    """Rotary embedding of [B, N, W], head by head."""
-    return rotate(x.reshape(*x.shape[:2], heads, -1), angles).reshape(x.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from flax import nnx
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 
 from envs.errors import UserError
 from value_model.video.config import VideoModelConfig
+from value_model.video.follow import Follower
 from value_model.video.frames import check_frames, resize
 from value_model.video.sharding import place_batch, replicate
 from value_model.video.tokenizer import Tokenizer
@@ -19,33 +19,27 @@ ENCODE_BATCH = 128
 
 
 class FrameEncoder:
-    """The frozen tokenizer at the configured cameras and picture size, and at `fps` frames a second."""
+    """The tokenizer, as it is at each call, at the configured cameras and picture size, and at `fps` frames a second."""
 
     def __init__(
         self, config: VideoModelConfig, fps: float, tokenizer: Tokenizer, mesh: Mesh | None = None
     ) -> None:
         self.config = config
         self.fps = fps
-        self.tokenizer = tokenizer
         self._mesh = mesh
+        self._computed = Follower(tokenizer, lambda state: replicate(state, mesh))  # whole on every device
         self._encode = nnx.jit(lambda tokenizer, views: tokenizer.encode(views))
-
-    @cached_property
-    def _computed(self) -> Tokenizer:
-        """The tokenizer, whole on every device."""
-        graph, state = nnx.split(self.tokenizer)
-        return nnx.merge(graph, replicate(state, self._mesh))
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Latents float32 [T, h, w, C] of frames uint8 [T, size, size · cameras, 3]; the views' latents side by side."""
         count = len(self.config.cameras)
         views = np.concatenate(np.split(frames, count, axis=2))
-        parts = []
+        parts, tokenizer = [], self._computed()
         for start in range(0, len(views), ENCODE_BATCH):
             part = views[start : start + ENCODE_BATCH]
             padded = np.concatenate([part, np.zeros((ENCODE_BATCH - len(part), *part.shape[1:]), np.uint8)])
             placed = place_batch(padded, self._mesh)
-            parts.append(np.asarray(self._encode(self._computed, placed))[: len(part)])
+            parts.append(np.asarray(self._encode(tokenizer, placed))[: len(part)])
         return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
 
     def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:

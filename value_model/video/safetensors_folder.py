@@ -1,28 +1,34 @@
 """The weights of a model that diffusers or transformers saved: safetensors in one file or in several with an index.
 
-Tensors are memory-mapped views: nothing is read before it is indexed, so that a model of any size can be placed on many
-devices, shard by shard, with flat memory. bfloat16 is read as such, without torch.
+Nothing is read before it is indexed, so that a model of any size can be placed on many devices, shard by shard, with flat
+memory. bfloat16 is read as such, without torch.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from envs.errors import UserError
+from envs.files import inside
 
-DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I32": np.int32,
-}
+KINDS = ("F64", "F32", "F16", "BF16", "I32")
+
+
+class Tensor:
+    """A tensor of a file. Indexed by integers and slices it gives that part as an array, and reads nothing else."""
+
+    def __init__(self, slices: Any) -> None:
+        self._slices = slices
+        self.shape: tuple[int, ...] = tuple(slices.get_shape())
+        self.kind: str = slices.get_dtype()
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._slices[index]
 
 
 def read_json(path: Path) -> dict:
@@ -42,14 +48,15 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str, np.ndarray]:
-    """Read-only memory-mapped tensors of a model's folder by name.
+def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str, Tensor]:
+    """The tensors of a model's folder by name.
 
     Args:
         folder: holds `<stem>.safetensors`, or `<stem>.safetensors.index.json` and the shards that it names.
 
     Raises:
-        UserError: a file is missing, cut short or of another format, or a tensor of the index is in no file.
+        UserError: a file is missing, cut short, of another format or outside of the folder, or a tensor of the index is
+            in no file.
     """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
     if single.is_file():
@@ -59,9 +66,7 @@ def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str
             f"the weights folder is incomplete: {folder} holds neither {single.name} nor {index.name}; "
             "download the whole model as safetensors"
         )
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise UserError(f"{index} has no weight_map; download it again")
+    places = check_index(folder, index)
     shards = {name: map_file(folder / name) for name in sorted(set(places.values()))}
     absent = [name for name, place in places.items() if name not in shards[place]]
     if absent:
@@ -71,35 +76,36 @@ def map_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str
     return {name: shards[place][name] for name, place in places.items()}
 
 
-def map_file(path: Path) -> dict[str, np.ndarray]:
-    """Read-only memory-mapped tensors of one safetensors file: 8 bytes of length, a JSON header, then the data.
+def map_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file.
 
     Raises:
-        UserError: the file is missing, cut short, or of another format.
+        UserError: the file is missing, cut short, or of another format; a tensor is of a type that is not read here.
     """
     if not path.is_file():
         raise UserError(f"the weights folder is incomplete: {path} is missing; download the whole model")
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = file.read(length) if 8 + length <= size else b""
     try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path} is not a whole safetensors file; download it again") from error
-    header.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if end != size:
-        raise UserError(f"{path} has {size} bytes instead of {end}: it was cut short; download it again")
-    data = np.memmap(path, np.uint8, mode="r", offset=8 + length) if header else np.zeros(0, np.uint8)
-    return {name: _view(path, name, data, entry) for name, entry in header.items()}
+        file = safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}): it may have been cut short; download it again"
+        ) from error
+    tensors = {name: Tensor(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
+    for name, tensor in tensors.items():
+        if tensor.kind not in KINDS:
+            raise UserError(f"{path}: the tensor {name} is {tensor.kind}; give weights in {', '.join(KINDS)}")
+    return tensors
 
 
-def _view(path: Path, name: str, data: np.ndarray, entry: Mapping) -> np.ndarray:
-    dtype = DTYPES.get(entry["dtype"])
-    if dtype is None:
-        raise UserError(f"{path}: the tensor {name} is {entry['dtype']}; give weights in {', '.join(DTYPES)}")
-    start, stop = entry["data_offsets"]
-    if stop - start != math.prod(entry["shape"]) * np.dtype(dtype).itemsize:
-        raise UserError(f"{path}: the tensor {name} does not fit its own shape; download the file again")
-    return data[start:stop].view(dtype).reshape(entry["shape"])
+def check_index(folder: Path, index: Path) -> dict[str, str]:
+    """{tensor: file} of an index.
+
+    Raises:
+        UserError: it is damaged, or names a file outside of `folder`.
+    """
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"{index} has no weight_map; download it again")
+    for name in places.values():
+        inside(folder, name)
+    return places

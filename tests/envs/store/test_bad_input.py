@@ -110,6 +110,52 @@ def test_missing_file(folder, name):
     assert "missing" in message(folder) and name in message(folder)
 
 
+@pytest.mark.parametrize("template", ["../outside.parquet", "/etc/passwd", "data/../../{chunk_index}"])
+def test_a_data_file_elsewhere(folder, template):
+    shutil.copy(folder / DATA, folder.parent / "outside.parquet")
+    edit_info(folder, data_path=template)
+    assert "names a file outside of itself" in message(folder)
+
+
+def test_a_video_elsewhere(folder):
+    shutil.copy(folder / VIDEO, folder.parent / "outside.mp4")
+    edit_info(folder, video_path="{video_key}/../../outside.mp4")
+    assert "names a file outside of itself, 'observation.images.workspace/../../outside.mp4'" in message(
+        folder
+    )
+
+
+@pytest.mark.parametrize("name", [DATA, VIDEO])
+def test_a_link_to_elsewhere(folder, name):
+    moved = folder.parent / "moved"
+    (folder / name).rename(moved)
+    (folder / name).symlink_to(moved)
+    assert "names a file outside of itself" in message(folder)
+
+
+def test_links_of_the_hub_s_cache(good, tmp_path):
+    """<cache>/datasets--who--what/snapshots/<revision> links to its `blobs`, and to nothing else."""
+    home = tmp_path / "datasets--who--what"
+    folder = shutil.copytree(good, home / "snapshots/1234")
+    for place, opens in ((home / "blobs/a", True), (tmp_path / "datasets--who--other/blobs/a", False)):
+        place.parent.mkdir(parents=True)
+        (folder / DATA).resolve().rename(place)
+        (folder / DATA).unlink(missing_ok=True)
+        (folder / DATA).symlink_to(place)
+        if opens:
+            assert len(open_store(folder)) == 3
+        else:
+            assert "names a file outside of itself" in message(folder)
+
+
+@pytest.mark.parametrize(
+    "template", ["data/{chunk}.parquet", "data/{chunk_index.x}", "data/{", 7, "data/{file_index:s}"]
+)
+def test_a_path_that_cannot_be_filled_in(folder, template):
+    edit_info(folder, data_path=template)
+    assert "that cannot be filled in" in message(folder)
+
+
 def test_missing_episodes(folder):
     shutil.rmtree(folder / "meta/episodes")
     assert "no parquet file in meta/episodes" in message(folder)

@@ -172,6 +172,14 @@ def test_damaged_picture(tmp_path):
         open_store(folder).episode(1)
 
 
+def test_a_picture_elsewhere(tmp_path):
+    folder = write_with_images(tmp_path / "store", embedded=False)
+    (folder / "frame-6.png").rename(tmp_path / "frame-6.png")
+    (folder / "frame-6.png").symlink_to(tmp_path / "frame-6.png")
+    with pytest.raises(UserError, match=r"names a file outside of itself, 'frame-6\.png'"):
+        open_store(folder).episode(1)
+
+
 def test_merging_pictures(tmp_path):
     folder = write_with_images(tmp_path / "store")
     merged = open_store(merge_stores([folder, folder], tmp_path / "merged", [(1, 1), (0, 0)]))

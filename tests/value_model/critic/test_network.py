@@ -11,7 +11,7 @@ from flax import nnx
 from tests.value_model.synthetic import MICRO
 from value_model.critic.clips import clip_frames
 from value_model.critic.config import ClipConfig, WVMConfig
-from value_model.critic.network import Clip, WVMNetwork, estimate, wvm_loss
+from value_model.critic.network import Clip, WVMNetwork, estimate, noise_clip, wvm_loss
 
 BATCH, HORIZON = 3, MICRO.clip.horizon
 
@@ -96,6 +96,76 @@ def test_loss_of_a_network_that_predicts_nothing() -> None:
     assert float(metrics["loss"]) == pytest.approx(
         float(metrics["value_loss"] + metrics["video_loss"]), rel=1e-5
     )
+
+
+def _clip(batch: int, value: float) -> Clip:
+    """A batch of random latents whose values are all the same."""
+    shape = (2, batch, HORIZON, *MICRO.latent_shape)
+    current, future = jax.random.normal(jax.random.key(5), shape)
+    return Clip(current, future, jnp.full((batch, HORIZON + 1), value), jnp.ones((batch, 16), jnp.int32))
+
+
+def test_noised_latents_and_their_velocities_meet_at_the_clean_ones() -> None:
+    """y_τ + (1 − τ) (y − ε) = y, with one flow time a clip; the current latents stay as they are."""
+    clip = _clip(64, 0.5)
+    noised = noise_clip(MICRO, clip, jax.random.key(0))
+    assert noised.future is not None and noised.video_target is not None
+    left = (1 - noised.video_tau)[:, None, None, None, None]
+    np.testing.assert_allclose(noised.future + left * noised.video_target, clip.future, atol=1e-5)
+    assert float(jnp.std(clip.future - noised.video_target)) == pytest.approx(1.0, abs=0.05)  # ε
+    np.testing.assert_array_equal(noised.current, clip.current)
+
+
+def test_prefixes_are_clean_but_for_the_share_that_is_drawn() -> None:
+    """True values ¾ enter as 2 · ¾ − 1 = ½, at flow time 1; a quarter of the prefixes is U[0, 1] instead."""
+    config = dataclasses.replace(MICRO, clip=dataclasses.replace(MICRO.clip, prefix_random=0.25))
+    noised = noise_clip(config, _clip(2000, 0.75), jax.random.key(0))
+    prefix = np.asarray(noised.values[:, 0])
+    drawn = prefix[prefix != 0.5]
+    assert len(drawn) == pytest.approx(500, abs=80)
+    assert drawn.mean() == pytest.approx(0.0, abs=0.1) and np.ptp(drawn) > 1.9
+    assert (noised.value_tau[:, 0] == 1).all()
+
+
+def test_the_weight_of_the_video_loss() -> None:
+    """L = L_value + λ L_video; with `video_only` L_video alone; clips of unknown value have no L_value."""
+    config = dataclasses.replace(MICRO, optim=dataclasses.replace(MICRO.optim, video_weight=0.25))
+    network = WVMNetwork(config, rngs=nnx.Rngs(0))
+    clip = _clip(8, 1.0)
+    clip = clip._replace(values=clip.values.at[:4].set(jnp.nan))
+    noised = noise_clip(config, clip, jax.random.key(1))
+    loss, metrics = wvm_loss(network, clip, jax.random.key(1))
+    known = np.asarray(noised.value_target)[4:]  # a fresh network answers 0
+    assert float(metrics["value_loss"]) == pytest.approx(float((known**2).mean()), rel=1e-5)
+    expected = float(metrics["value_loss"] + 0.25 * metrics["video_loss"])
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    alone, metrics = wvm_loss(network, clip, jax.random.key(1), video_only=True)
+    assert float(alone) == float(metrics["video_loss"])
+
+
+class _Echo(WVMNetwork):
+    """Answers every value token with the token of the prefix frame."""
+
+    def __call__(
+        self,
+        current: jax.Array,
+        future: jax.Array | None,
+        values: jax.Array,
+        value_tau: jax.Array,
+        video_tau: jax.Array,
+        words: jax.Array,
+    ) -> tuple[jax.Array, None]:
+        return jnp.broadcast_to(values[:, :1, None], (*values.shape, 1)) * value_tau[:, :1, None], None
+
+
+def test_the_prefix_at_inference() -> None:
+    """The prefix p enters as the token 2 p − 1 at flow time 1; a velocity of as much, from noise 0, is the value p."""
+    prefix = jnp.array([0.0, 0.2, 1.0])
+    inputs = _inputs()
+    noise = jnp.zeros((BATCH, HORIZON))
+    network = _Echo(MICRO, rngs=nnx.Rngs(0))
+    values = estimate(network, inputs["current"], prefix, inputs["words"], noise, None)
+    np.testing.assert_allclose(values, np.tile(prefix[:, None], HORIZON), atol=1e-6)
 
 
 def test_one_euler_step_from_noise() -> None:

@@ -1,5 +1,7 @@
 """Overlapping windows against a plain loop over one video, and independence of the other videos in the batch."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 from flax import nnx
 
 from tests.value_model.synthetic import MICRO
+from value_model.critic.config import InferenceConfig
 from value_model.critic.network import WVMNetwork, estimate
-from value_model.critic.windows import sweep
+from value_model.critic.windows import Sweeper, sweep, sweep_videos
 
 HORIZON = MICRO.clip.horizon
 WORDS = np.ones((1, 16), np.int32)
@@ -52,3 +55,18 @@ def test_a_sweep_is_the_plain_loop_over_each_video(network: WVMNetwork) -> None:
     np.testing.assert_allclose(swept[0], plain, atol=1e-5)
     np.testing.assert_allclose(swept[1][:6], _plainly(network, latents[:6]), atol=1e-5)
     np.testing.assert_allclose(swept[2][:2], _plainly(network, latents[[0, 1, 1, 1]])[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_updated_network_is_seen(precision: str) -> None:
+    """Written into in place, as a training of it or a file read into it does."""
+    config = dataclasses.replace(MICRO, inference=InferenceConfig(precision=precision))
+    network = WVMNetwork(config, rngs=nnx.Rngs(0))
+    sweeper = Sweeper(network)
+    video = [(_latents(5), WORDS[0])]
+    [fresh] = sweep_videos(sweeper, video, 1)
+    np.testing.assert_allclose(fresh, 0.5, atol=1e-2)  # it answers 0: the noise, 0, stays
+    assert network.value.head.bias is not None
+    network.value.head.bias[...] = jnp.full(1, 0.5)
+    [moved] = sweep_videos(sweeper, video, 1)
+    np.testing.assert_allclose(moved, 0.75, atol=1e-2)  # (0 + ½ + 1) / 2

@@ -65,6 +65,13 @@ def test_micro_batches_and_recomputation_over_eight_devices(runs: dict) -> None:
     _close(runs["8, micro-batches, remat"], runs["1"])
 
 
+def test_the_video_stream_alone_over_eight_devices_with_recomputation(runs: dict) -> None:
+    for one, eight in zip(runs["video 1"], runs["video 8"], strict=True):
+        np.testing.assert_allclose(eight, one, rtol=1e-4)
+    losses, gradients = runs["video 1"]
+    assert len(set(losses)) == 8 and min(gradients) > 1e-6
+
+
 def test_labels_of_eight_devices_are_those_of_one(runs: dict) -> None:
     np.testing.assert_allclose(runs["label 8"], runs["label 1"], atol=1e-6)
     assert len(runs["label 1"]) == 21 + 13 + 18 and np.std(runs["label 1"]) > 1e-3

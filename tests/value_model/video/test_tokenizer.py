@@ -12,7 +12,7 @@ from envs.errors import UserError
 from tests.value_model.synthetic import MICRO, slide
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.frames import episode_frames, resize
-from value_model.video.tokenizer import Tokenizer, depth_to_space, space_to_depth
+from value_model.video.tokenizer import Tokenizer, depth_to_space, space_to_depth, tokenizer_loss
 
 
 def test_space_to_depth_by_hand() -> None:
@@ -46,6 +46,19 @@ def test_running_statistics_by_hand() -> None:
     tokenizer.track(jnp.full((2, 1, 1, 4), 10.0), momentum=0.9)  # mean 0 → 1, variance 1 → .9
     np.testing.assert_allclose(tokenizer.mean[...], 1.0, rtol=1e-5)
     np.testing.assert_allclose(tokenizer.variance[...], 0.9, rtol=1e-5)
+
+
+def test_the_loss_s_divergence_by_hand() -> None:
+    """A posterior N(1, 2) of every latent: KL = ½ (1 + 2 − 1 − ln 2) = .6534 beside the error of the reconstruction."""
+    tokenizer = Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(0))
+    out = tokenizer.encode_out
+    assert out.bias is not None
+    out.kernel[...] = jnp.zeros_like(out.kernel[...])
+    out.bias[...] = jnp.repeat(jnp.array([1.0, np.log(2.0)]), MICRO.tokenizer.channels)
+    frames = jax.random.randint(jax.random.key(0), (2, 64, 64, 3), 0, 256).astype(jnp.uint8)
+    weighed = [tokenizer_loss(tokenizer, frames, jax.random.key(1), weight)[0] for weight in (0.0, 10.0)]
+    assert float(weighed[1] - weighed[0]) == pytest.approx(10 * 0.6534, abs=1e-3)
+    assert float(weighed[0]) > 0
 
 
 def test_resizing_takes_the_mean_over_the_area() -> None:

@@ -24,12 +24,13 @@ from value_model.critic.baselines.config import BaselineConfig, FrameTransformer
 from value_model.critic.baselines.networks import BaselineNetwork, build
 from value_model.critic.clips import LatentData
 from value_model.critic.config import WVMConfig, from_json, to_json
-from value_model.critic.train import encode_episodes, train_tokenizer
+from value_model.critic.train import encode_episodes
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import Episodes, episode_frames, watch
 from value_model.video.loop import Progress, gradient_step, run_updates
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.tokenizer import Tokenizer
+from value_model.video.tokenizer_training import train_tokenizer
 from value_model.video.weights import fill_arrays, flat_arrays
 
 KINDS = {"single_frame": SingleFrameConfig, "frame_transformer": FrameTransformerConfig}

@@ -1,25 +1,25 @@
-"""A client for chat endpoints that speak OpenAI's protocol: time-outs, retries with back-off, bounded concurrency.
+"""Asking a chat endpoint by OpenAI's own client: one-line errors, a deadline, bounded concurrency.
 
-The questions are asked by an event loop in a thread of its own, so that one that is given up ends at once.
+The client (`pip install 'policy-extraction[vlm]'`) retries what a later attempt may not meet: broken connections,
+time-outs, the statuses 408, 409, 429 and 5xx, waiting longer each time or as long as the endpoint asks. The questions
+are asked by an event loop in a thread of its own, so that one that is given up ends at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import random
+import json
 import threading
-import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
-
-import httpx
 
 from envs.errors import UserError
 
-BUSY = (408, 409, 425, 429)  # beside all of 5xx, statuses that a later attempt may not meet
+AGAIN = (408, 409, 429)  # beside all of 5xx, statuses that are asked again
+PAUSE = 0.5  # seconds before an answer that is no chat completion is asked for again; doubled each time
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,14 @@ class ConnectionConfig:
     read_timeout: float = 120.0  # without a byte of the answer
     deadline: float = 600.0  # of one answer, its retries and waiting included
     retries: int = 6  # after the first attempt: on 429, 5xx, time-outs and broken connections
-    backoff: float = (
-        0.5  # before the first retry; doubled before each further one, and shortened by up to a half
-    )
     concurrency: int = 4  # questions under way at once
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout", "read_timeout", "deadline"):
             if not getattr(self, name) > 0:
                 raise UserError(f"connection.{name}={getattr(self, name)} must be positive")
-        if self.retries < 0 or self.backoff < 0 or self.concurrency < 1:
-            raise UserError("connection: retries and backoff must not be negative, concurrency at least 1")
+        if self.retries < 0 or self.concurrency < 1:
+            raise UserError("connection.retries must not be negative, connection.concurrency at least 1")
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,27 @@ class Endpoint:
         return f"{self.base_url.rstrip('/')}/chat/completions"
 
 
-class _Retry(Exception):
-    """A failure that a later attempt may not meet; `wait` is how many seconds the endpoint asks for."""
+def check_installed() -> None:
+    """See that OpenAI's client is there, without the seconds that importing it takes.
 
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
+    Raises:
+        UserError: it is not.
+    """
+    if find_spec("openai") is None:
+        raise UserError(
+            "critic=gvl needs openai, which is not installed: pip install 'policy-extraction[vlm]'"
+        )
 
 
 class ChatClient:
     """Asks one endpoint; a context manager, whose end gives up all questions that are still under way.
 
     Raises:
-        UserError: the address or the key cannot be sent.
+        UserError: the client is not installed; the address or the key cannot be sent.
     """
 
     def __init__(self, endpoint: Endpoint, connection: ConnectionConfig) -> None:
+        check_installed()
         if not endpoint.base_url.startswith(("http://", "https://")):
             raise UserError(f"base_url={endpoint.base_url!r} must begin with http:// or https://")
         if not endpoint.key.isascii() or not endpoint.key.isprintable():
@@ -87,12 +89,17 @@ class ChatClient:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> ChatClient:
+        import openai
+
         settings = self.connection
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {self.endpoint.key}"} if self.endpoint.key else {},
-            timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
-            limits=httpx.Limits(max_connections=settings.concurrency),
+        self._openai = openai.AsyncOpenAI(
+            base_url=self.endpoint.base_url,
+            api_key=self.endpoint.key or "none",  # not sent: see _headers
+            max_retries=settings.retries,
+            timeout=openai.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
+        self._headers = {} if self.endpoint.key else {"Authorization": openai.Omit()}
         self._thread.start()
         return self
 
@@ -113,90 +120,94 @@ class ChatClient:
             UserError: the endpoint is down, too slow or overloaded for longer than all retries, refuses the key, has
                 no such model, or does not speak the protocol.
         """
-        settings, url = self.connection, self.endpoint.url
+        deadline = self.connection.deadline
         async with self._slots:
             try:
-                async with asyncio.timeout(settings.deadline):
-                    return await self._with_retries({"model": self.endpoint.model, **body})
+                async with asyncio.timeout(deadline):
+                    return await self._completion({"model": self.endpoint.model, **body})
             except TimeoutError:
                 raise UserError(
-                    f"{url} gave no answer in {settings.deadline:g} s, retries included; "
+                    f"{self.endpoint.url} gave no answer in {deadline:g} s, retries included; "
                     "raise connection.deadline or lower connection.concurrency"
                 ) from None
 
-    async def _with_retries(self, body: dict[str, Any]) -> str:
-        settings = self.connection
-        for attempt in range(settings.retries + 1):
-            try:
-                return await self._once(body)
-            except _Retry as failure:
-                if attempt == settings.retries:
-                    times = f" ({settings.retries + 1} attempts)" if settings.retries else ""
-                    raise UserError(f"{self.endpoint.url} {failure}{times}") from failure
-                if failure.wait > settings.deadline:
-                    raise UserError(
-                        f"{self.endpoint.url} {failure} and asks to wait {failure.wait:.0f} s, longer than "
-                        f"connection.deadline={settings.deadline:g}; try again later"
-                    ) from failure
-                delay = settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
-                await asyncio.sleep(max(delay, failure.wait))
-        raise AssertionError("the last attempt returns or raises")
+    async def _completion(self, body: dict[str, Any]) -> str:
+        """The answer's text, asked for again where the answer is no chat completion."""
+        for attempt in range(self.connection.retries + 1):
+            if attempt:
+                await asyncio.sleep(PAUSE * 2 ** (attempt - 1))
+            text = await self._once(body)
+            if text is not None:
+                return text
+        raise UserError(
+            f"{self.endpoint.url} answers, but not with a chat completion{self._attempts}; "
+            "check base_url (which mostly ends with /v1)"
+        )
 
-    async def _once(self, body: dict[str, Any]) -> str:
+    async def _once(self, body: dict[str, Any]) -> str | None:
+        """The answer's text; None where it is no chat completion."""
+        import openai
+
+        settings, url = self.connection, self.endpoint.url
         try:
-            response = await self._http.post(self.endpoint.url, json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _Retry(
-                f"cannot be reached ({error or 'time-out'}): is it running? check base_url"
+            chat = self._openai.chat.completions
+            return _content(await chat.create(**body, extra_headers=self._headers))  # type: ignore[arg-type]
+        except json.JSONDecodeError:
+            return None
+        except openai.APITimeoutError as error:
+            raise UserError(
+                f"{url} is too slow: nothing in {settings.read_timeout:g} s, or no connection in "
+                f"{settings.connect_timeout:g} s{self._attempts}; raise connection.read_timeout or check base_url"
             ) from error
-        except httpx.TimeoutException as error:
-            seconds = self.connection.read_timeout
-            raise _Retry(f"is too slow: nothing in {seconds:g} s; raise connection.read_timeout") from error
-        except httpx.TransportError as error:
-            raise _Retry(f"broke off the connection ({error})") from error
-        return self._text(response)
+        except openai.APIConnectionError as error:
+            raise UserError(
+                f"{url} cannot be reached, or broke off the connection ({error.__cause__ or error})"
+                f"{self._attempts}: is it running? check base_url"
+            ) from error
+        except openai.APIStatusError as error:
+            raise UserError(f"{url} {self._refusal(error.status_code, error.response)}") from error
 
-    def _text(self, response: httpx.Response) -> str:
-        """The answer in a response.
+    @property
+    def _attempts(self) -> str:
+        retries = self.connection.retries
+        return f" ({retries + 1} attempts)" if retries else ""
 
-        Raises:
-            _Retry, UserError: there is none.
-        """
-        status, endpoint = response.status_code, self.endpoint
-        if status == 200:
-            return _content(response)
-        said = _detail(response)
-        if status in BUSY or status >= 500:
-            raise _Retry(f"is overloaded or failing (status {status}{said})", _retry_after(response))
+    def _refusal(self, status: int, response: Any) -> str:
+        """What a response without an answer means, and its mend."""
+        endpoint, said = self.endpoint, _detail(response)
+        if status in AGAIN or status >= 500:
+            failing = f"is overloaded or failing (status {status}{said})"
+            wait = response.headers.get("Retry-After", "")
+            # the client gives up at once where it is to wait for more than two minutes
+            return failing + (f", and asks to wait {wait} s: try again later" if wait else self._attempts)
         if status in (401, 403):
             what = f"refuses the API key in {endpoint.key_name}" if endpoint.key else "wants an API key"
-            raise UserError(f"{endpoint.url} {what} (status {status}{said}); set {endpoint.key_name}")
+            return f"{what} (status {status}{said}); set {endpoint.key_name}"
         if status == 404:
-            raise UserError(
-                f"{endpoint.url} has no model {endpoint.model!r}, or is no chat endpoint (status 404{said}); "
+            return (
+                f"has no model {endpoint.model!r}, or is no chat endpoint (status 404{said}); "
                 "check model and base_url (which mostly ends with /v1)"
             )
-        raise UserError(f"{endpoint.url} refuses the question (status {status}{said})")
+        return f"refuses the question (status {status}{said})"
 
     async def _end(self) -> None:
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._http.aclose()
+        await self._openai.close()
 
 
-def _content(response: httpx.Response) -> str:
+def _content(completion: Any) -> str | None:
+    """The text of a completion, as the client read it, which checks nothing; None where it is none."""
     try:
-        content = response.json()["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise _Retry(
-            "answers, but not with a chat completion; check base_url (which mostly ends with /v1)"
-        ) from error
+        content = completion.choices[0].message.content
+    except (AttributeError, IndexError, TypeError):
+        return None
     return content if isinstance(content, str) else ""
 
 
-def _detail(response: httpx.Response) -> str:
+def _detail(response: Any) -> str:
     """`: what the endpoint says of its failure`, on one line, or nothing."""
     try:
         said = response.json()["error"]["message"]
@@ -204,14 +215,3 @@ def _detail(response: httpx.Response) -> str:
         said = response.text
     line = " ".join(str(said).split())[:200]
     return f": {line}" if line else ""
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """The seconds that a Retry-After header asks for, given as seconds or as a date; 0 without one."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.replace(".", "", 1).isdigit():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return 0.0

@@ -9,6 +9,8 @@ Source: Suboptimal-Value-Bench, arXiv 2606.24742, section 4 and appendix B.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -64,12 +66,12 @@ def true_progress(length: int, segments: Sequence[Segment] = ()) -> np.ndarray:
     return np.interp(np.arange(length), [0, m, n, length - 1], [0, *ends, 1]).astype(np.float32)
 
 
-def progress_is_known(episode: Episode) -> bool:
+def progress_is_known(of: Trajectory) -> bool:
     """Whether true progress follows from what is said: a success without a lapse, or with exactly one that is marked,
     and of the style that goes with it. Of an unknown style or outcome it does not.
     """
     marks = {style: 0 for style in EXPERT_STYLES} | {style: 1 for style in MARKED_STYLES}
-    return episode.success is True and marks.get(episode.style) == len(episode.segments)
+    return of.success is True and marks.get(of.style) == len(of.segments)
 
 
 def known_progress(episode: Episode) -> np.ndarray | None:
@@ -102,6 +104,96 @@ def _inside(segment: Segment, every: int) -> np.ndarray:
     return frames[frames % every == 0]
 
 
+@runtime_checkable
+class Trajectory(Protocol):
+    """What is known of a trajectory beside its frames: an `Episode`, or a store's `EpisodeInfo`."""
+
+    @property
+    def success(self) -> bool | None: ...
+
+    @property
+    def style(self) -> str: ...
+
+    @property
+    def segments(self) -> tuple[Segment, ...]: ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A `Trajectory` and nothing else."""
+
+    success: bool | None
+    style: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Views:
+    """A critic's values float32 [T] of one trajectory: as it is, and where they exist the controls.
+
+    told: under each of the other tasks' instructions.
+    """
+
+    base: np.ndarray
+    still: np.ndarray | None = None
+    backwards: np.ndarray | None = None
+    told: tuple[np.ndarray, ...] = ()
+
+    @property
+    def missing(self) -> bool:
+        """Whether the critic gave no value (NaN) for a frame of the trajectory."""
+        return bool(np.isnan(self.base).any())
+
+
+def is_expert(of: Trajectory) -> bool:
+    """Whether a trajectory is an undisturbed success."""
+    return progress_is_known(of) and of.style in EXPERT_STYLES
+
+
+def collect_scores(
+    measured: Iterable[tuple[Trajectory, Views]], every: int = 1
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{metric: (which trajectories have it, their scores; NaN: undefined)}: what every measurement of a critic is from.
+
+    every: only frames 0, every, 2 · every, … count.
+    """
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for row, (of, views) in enumerate(measured):
+        for name, score in trajectory_scores(of, views, every):
+            rows, scores = found.setdefault(name, ([], []))
+            rows.append(row)
+            scores.append(score)
+    return {name: (np.array(rows), np.array(scores)) for name, (rows, scores) in found.items()}
+
+
+def trajectory_scores(of: Trajectory, views: Views, every: int = 1) -> Iterator[tuple[str, float]]:
+    """The metrics that a single trajectory has, by name; NaN where one is undefined."""
+    values = views.base
+    yield "missing", float(views.missing)
+    if of.success is not None:
+        yield ("success_value" if of.success else "failure_value"), float(values[-1])
+    if is_expert(of):
+        yield "expert_voc", voc(values[::every])
+    for segment in of.segments if progress_is_known(of) else ():
+        if segment.kind == "hesitation":
+            yield "hesitation_rmse", hesitation_rmse(values, segment, every)
+        else:
+            yield "retry_voc", retry_voc(values, segment, every)
+    if views.still is not None:
+        order, gone = voc(views.still[::every]), np.isnan(views.still).any()
+        flat = float(np.nan_to_num(abs(order)))  # constant is right here
+        yield "static_voc", float("nan") if gone else flat
+        yield "static_constant", float("nan") if gone else float(np.isnan(order))
+        yield "static_drift", abs(float(views.still[-1] - views.still[0]))
+    if views.backwards is not None:
+        yield "vroc", voc(views.backwards[::every])
+    if views.told:
+        others = np.array([told[-1] for told in views.told])
+        gone = np.isnan(others).any() or views.missing
+        yield "instruction_margin", float(values[-1] - others.mean())
+        yield "instruction_top1", float("nan") if gone else float(values[-1] > others.max())
+
+
 def measure_critic(
     critic: Critic, episodes: Iterable[Episode], progress: Callable[[int], object] | None = None
 ) -> dict[str, float]:
@@ -117,18 +209,19 @@ def measure_critic(
         episodes: held out of the critic's training; read one at a time, twice.
         progress: called with 1 after every episode.
     """
-    scores: dict[str, list[float]] = {}
+    measured: list[tuple[Trajectory, Views]] = []
     for episode, values in _labelled(critic, episodes):
-        for name, score in _scores(episode, values):
-            scores.setdefault(name, []).append(score)
+        measured.append((Facts(episode.success, episode.style, episode.segments), Views(values)))
         if progress is not None:
             progress(1)
-    for _, values in _labelled(critic, (still(episode) for episode in episodes if _is_expert(episode))):
-        if np.isnan(values).any():
-            continue
-        scores.setdefault("static_voc", []).append(abs(voc(values)))
-        scores.setdefault("static_drift", []).append(abs(float(values[-1] - values[0])))
-    return {name: value for key in scores for name, value in _summary(key, np.array(scores[key])).items()}
+    experts = [row for row, (facts, _) in enumerate(measured) if is_expert(facts)]
+    standing = _labelled(critic, (still(episode) for episode in episodes if is_expert(episode)))
+    for row, (_, values) in zip(experts, standing, strict=True):
+        measured[row] = measured[row][0], replace(measured[row][1], still=values)
+    found: dict[str, float] = {}
+    for name, (_, scores) in collect_scores(measured).items():
+        found |= _summary(name, scores)
+    return found
 
 
 def _labelled(critic: Critic, episodes: Iterable[Episode]) -> Iterator[tuple[Episode, np.ndarray]]:
@@ -144,31 +237,14 @@ def _labelled(critic: Critic, episodes: Iterable[Episode]) -> Iterator[tuple[Epi
         yield waiting.pop(0), values
 
 
-def _scores(episode: Episode, values: np.ndarray) -> Iterator[tuple[str, float]]:
-    if episode.success is not None:
-        yield ("success_value" if episode.success else "failure_value"), float(values[-1])
-    if not progress_is_known(episode):
-        return
-    if _is_expert(episode):
-        yield "expert_voc", voc(values)
-    for segment in episode.segments:
-        if segment.kind == "hesitation":
-            yield "hesitation_rmse", hesitation_rmse(values, segment)
-        else:
-            yield "retry_voc", retry_voc(values, segment)
-
-
-def _is_expert(episode: Episode) -> bool:
-    return progress_is_known(episode) and episode.style in EXPERT_STYLES
-
-
 def _summary(name: str, scores: np.ndarray) -> dict[str, float]:
     undefined = np.isnan(scores)
-    if name == "static_voc":  # standing still gives a constant value: that is right, and undefined
-        return {
-            name: float(np.where(undefined, 0.0, scores).mean()),
-            "static_undefined": float(undefined.mean()),
-        }
+    if name == "missing":
+        return {}
+    if name == "static_constant":  # a constant value is right here; its VOC is undefined, and counts as 0
+        return {} if undefined.all() else {"static_undefined": float(np.nanmean(scores))}
+    if name == "static_voc":
+        return {} if undefined.all() else {name: float(scores[~undefined].mean())}
     summary = {f"{name}_count": float(len(scores))}
     if not undefined.all():
         summary[name] = float(scores[~undefined].mean())

@@ -5,7 +5,7 @@
     clips-00000.safetensors  current, future (float16), values, text, episode, start, mode
     manifest.json            the shards, their clips and digests, written last
 
-Shards are memory-mapped: a batch reads its own clips and no more.
+A batch reads its own clips and no more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.errors import UserError
+from envs.files import inside
 from value_model.critic.network import Clip
 from value_model.video.safetensors_folder import map_file, read_json
 
@@ -30,13 +31,12 @@ class ClipStore:
 
     Args:
         folder: what `wan_encode.encode_clips` has written.
-        check: read every file once and compare its digest, instead of its size alone.
 
     Raises:
-        UserError: encoding has not finished; a file is missing or has changed.
+        UserError: encoding has not finished; a file is missing, has another size or lies outside of the folder.
     """
 
-    def __init__(self, folder: Path, check: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "manifest.json").is_file():
             raise UserError(
@@ -47,12 +47,12 @@ class ClipStore:
         if manifest.get("version") != VERSION:
             raise UserError(f"{folder} holds clips of another version of this program; encode them again")
         for name, entry in manifest["files"].items():
-            _check_file(self.folder / name, entry, check)
-        self.text = np.asarray(map_file(self.folder / "text.safetensors")["text"])
+            _check_file(inside(self.folder, name), entry)
+        self.text = map_file(self.folder / "text.safetensors")["text"][...]
         self._shards = [
             map_file(self.folder / name) for name in sorted(manifest["files"]) if name != "text.safetensors"
         ]
-        self._ends = np.cumsum([len(shard["values"]) for shard in self._shards]).tolist()
+        self._ends = np.cumsum([shard["values"].shape[0] for shard in self._shards]).tolist()
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -61,7 +61,7 @@ class ClipStore:
         """One clip: current, future [T, h, w, C], values [h + 1], text, episode, start, mode."""
         shard = bisect.bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
-        return {name: array[row] for name, array in self._shards[shard].items()}
+        return {name: tensor[row] for name, tensor in self._shards[shard].items()}
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Clip:
         """Clips float32, the instructions as embeddings [B, L, text_width]; in memory of the host."""
@@ -89,9 +89,8 @@ def manifest_text(files: dict[str, dict[str, object]]) -> str:
     return json.dumps({"version": VERSION, "files": files}, indent=1)
 
 
-def _check_file(path: Path, entry: dict, whole: bool) -> None:
+def _check_file(path: Path, entry: dict) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing; encode the clips again")
-    same = describe_file(path) == entry if whole else path.stat().st_size == entry["bytes"]
-    if not same:
+    if path.stat().st_size != entry["bytes"]:
         raise UserError(f"{path} has changed since it was encoded; delete it and encode again")

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from envs.errors import UserError
 from value_model.video.config import VideoModelConfig
-from value_model.video.safetensors_folder import read_json
+from value_model.video.safetensors_folder import check_index, read_json
 
 HEAD_BYTES = 1 << 20  # of every file go into a fingerprint
 PAD = 16  # rows of text are rounded up to a multiple of it, so that few shapes are compiled
@@ -181,6 +181,8 @@ def _check(folder: Path, expected: dict[str, Any]) -> dict[str, Any]:
 def _load(kind: Any, folder: Path, **options: Any) -> Any:
     if not folder.is_dir():
         raise UserError(f"the weights folder is incomplete: {folder} is missing; download the whole model")
+    for index in folder.glob("*.index.json"):
+        check_index(folder, index)
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,46 @@ import numpy as np
 
 from envs.errors import UserError
 from value_model.video.config import VideoModelConfig
-from value_model.video.safetensors_folder import read_json
+from value_model.video.safetensors_folder import Tensor, read_json
 
 Parts = tuple[Any, ...]
 """Where a parameter is in a module."""
+
+
+Shape = tuple[int, ...]
+Index = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How we lay out a tensor of Wan's: the shape that it gets, and how a part of that is read."""
+
+    shape: Callable[[Shape], Shape]
+    read: Callable[[Tensor, Index], np.ndarray]
+
+
+AS_IS = Layout(lambda shape: shape, lambda tensor, index: tensor[index])
+TRANSPOSED = Layout(lambda shape: shape[::-1], lambda tensor, index: tensor[index[::-1]].T)
+WITHOUT_BATCH = Layout(lambda shape: shape[1:], lambda tensor, index: tensor[(0, *index)])
+PATCHES = Layout(  # a convolution [W, C, pt, ph, pw] as the kernel [pt·ph·pw·C, W] of a linear layer; small, read whole
+    lambda shape: (math.prod(shape[1:]), shape[0]),
+    lambda tensor, index: tensor[...].transpose(2, 3, 4, 1, 0).reshape(-1, tensor.shape[0])[index],
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor of Wan's as we lay it out; what is indexed is read."""
+
+    tensor: Tensor
+    layout: Layout
+
+    @property
+    def shape(self) -> Shape:
+        return self.layout.shape(self.tensor.shape)
+
+    def __getitem__(self, index: Index) -> np.ndarray:
+        return self.layout.read(self.tensor, index)
 
 
 @dataclass(frozen=True)
@@ -22,7 +59,7 @@ class Source:
     """Where a parameter of ours comes from: tensors of Wan's, put side by side along our last axis."""
 
     names: tuple[str, ...]  # `*` stands for the number of the layer
-    layout: Callable[[np.ndarray], np.ndarray]  # a view of the tensor with our order of axes
+    layout: Layout
     negated: bool = False
 
 
@@ -31,23 +68,23 @@ def wan_sources() -> dict[Parts, Source]:
 
     def linear(path: str, *names: str, negated: bool = False) -> Iterator[tuple[Parts, Source]]:
         at = tuple(path.split("."))
-        yield (*at, "kernel"), Source(tuple(f"{name}.weight" for name in names), np.transpose, negated)
-        yield (*at, "bias"), Source(tuple(f"{name}.bias" for name in names), _as_is, negated)
+        yield (*at, "kernel"), Source(tuple(f"{name}.weight" for name in names), TRANSPOSED, negated)
+        yield (*at, "bias"), Source(tuple(f"{name}.bias" for name in names), AS_IS, negated)
 
-    def same(path: str, name: str, layout: Callable[[np.ndarray], np.ndarray] = _as_is):
+    def same(path: str, name: str, layout: Layout = AS_IS):
         yield tuple(path.split(".")), Source((name,), layout)
 
     embedder, attention, cross = "condition_embedder", "blocks.*.attn1", "blocks.*.attn2"
     return dict(
         [
-            *same("stream.embed.kernel", "patch_embedding.weight", _patches),
+            *same("stream.embed.kernel", "patch_embedding.weight", PATCHES),
             *same("stream.embed.bias", "patch_embedding.bias"),
             *linear("stream.time.hidden", f"{embedder}.time_embedder.linear_1"),
             *linear("stream.time.out", f"{embedder}.time_embedder.linear_2"),
             *linear("stream.time.project", f"{embedder}.time_proj"),
             *linear("stream.text_in", f"{embedder}.text_embedder.linear_1"),
             *linear("stream.text_out", f"{embedder}.text_embedder.linear_2"),
-            *same("stream.blocks.modulation", "blocks.*.scale_shift_table", _without_batch),
+            *same("stream.blocks.modulation", "blocks.*.scale_shift_table", WITHOUT_BATCH),
             *linear("stream.blocks.joint_in", *(f"{attention}.to_{part}" for part in "qkv")),
             *same("stream.blocks.query_norm.scale", f"{attention}.norm_q.weight"),
             *same("stream.blocks.key_norm.scale", f"{attention}.norm_k.weight"),
@@ -61,23 +98,10 @@ def wan_sources() -> dict[Parts, Source]:
             *linear("stream.blocks.cross.out", f"{cross}.to_out.0"),
             *linear("stream.blocks.up", "blocks.*.ffn.net.0.proj"),
             *linear("stream.blocks.down", "blocks.*.ffn.net.2"),
-            *same("stream.head_modulation", "scale_shift_table", _without_batch),
+            *same("stream.head_modulation", "scale_shift_table", WITHOUT_BATCH),
             *linear("stream.head", "proj_out", negated=True),
         ]
     )
-
-
-def _as_is(tensor: np.ndarray) -> np.ndarray:
-    return tensor
-
-
-def _without_batch(tensor: np.ndarray) -> np.ndarray:
-    return tensor[0]
-
-
-def _patches(tensor: np.ndarray) -> np.ndarray:
-    """A convolution [W, C, pt, ph, pw] over patches as the kernel [pt·ph·pw·C, W] of a linear layer on them."""
-    return tensor.transpose(2, 3, 4, 1, 0).reshape(-1, tensor.shape[0])
 
 
 def check_config(path: Path, config: VideoModelConfig) -> None:

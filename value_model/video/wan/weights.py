@@ -8,7 +8,7 @@ Neither torch nor diffusers is needed. Published: Wan2.2-TI2V-5B (`Wan-AI/Wan2.2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,10 @@ from jax.sharding import Sharding
 from envs.errors import UserError
 from value_model.video.config import VideoModelConfig
 from value_model.video.dit import VideoDiT
-from value_model.video.safetensors_folder import map_tensors
+from value_model.video.safetensors_folder import Tensor, map_tensors
 from value_model.video.sharded_files import place_array
-from value_model.video.wan.layout import Parts, Source, check_config, check_names, wan_sources
+from value_model.video.wan.layout import Index, Parts, Source, View, check_config, check_names, wan_sources
 
-Index = tuple[slice, ...]
 ShardingOf = Callable[[Parts, tuple[int, ...]], Sharding]
 """Where a parameter of the whole network goes, by its place and shape: `sharding.parameter_sharding(mesh)`."""
 
@@ -32,7 +31,7 @@ def load_video_weights(
 ) -> nnx.State:
     """State of the `VideoDiT` of `config`, float32, with the weights of `folder`/transformer.
 
-    Every array is read straight from the memory-mapped files; with a sharding, only those slices that this host's
+    Every array is read straight from the files; with a sharding, only those slices that this host's
     devices hold: host memory stays at the size of the largest slice.
 
     Args:
@@ -59,11 +58,11 @@ def load_video_weights(
     return nnx.from_flat_state(loaded)
 
 
-def _views(source: Source, tensors: dict[str, np.ndarray], layer: int) -> list[np.ndarray]:
-    return [source.layout(tensors[name.replace("*", str(layer))]) for name in source.names]
+def _views(source: Source, tensors: dict[str, Tensor], layer: int) -> list[View]:
+    return [View(tensors[name.replace("*", str(layer))], source.layout) for name in source.names]
 
 
-def _reader(source: Source, layers: list[list[np.ndarray]], stacked: bool) -> Callable[[Index], np.ndarray]:
+def _reader(source: Source, layers: list[list[View]], stacked: bool) -> Callable[[Index], np.ndarray]:
     """Reads a part of the parameter in float32."""
 
     def read(index: Index) -> np.ndarray:
@@ -75,7 +74,7 @@ def _reader(source: Source, layers: list[list[np.ndarray]], stacked: bool) -> Ca
     return read
 
 
-def _cut(views: list[np.ndarray], index: Index) -> np.ndarray:
+def _cut(views: Sequence[View | np.ndarray], index: Index) -> np.ndarray:
     """`np.concatenate(views, -1)[index]` in float32, reading no more than that."""
     start, stop, _ = index[-1].indices(sum(view.shape[-1] for view in views))
     parts, offset = [], 0
@@ -88,7 +87,7 @@ def _cut(views: list[np.ndarray], index: Index) -> np.ndarray:
 
 
 def _check_shape(
-    folder: Path, source: Source, layers: list[list[np.ndarray]], stacked: bool, shape: tuple[int, ...]
+    folder: Path, source: Source, layers: list[list[View]], stacked: bool, shape: tuple[int, ...]
 ) -> None:
     for number, views in enumerate(layers):
         found = (*views[0].shape[:-1], sum(view.shape[-1] for view in views))

@@ -1,0 +1,36 @@
+"""Frames to latents: the cameras side by side, and always by the tokenizer as it is now."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.value_model.synthetic import MICRO
+from value_model.video.encoder import FrameEncoder
+from value_model.video.tokenizer import Tokenizer
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(0))
+
+
+def test_the_latents_of_two_cameras_lie_side_by_side(tokenizer: Tokenizer) -> None:
+    both = dataclasses.replace(MICRO, cameras=("workspace", "wrist"))
+    together = FrameEncoder(both, 5.0, tokenizer).encode(np.concatenate([FRAMES, 255 - FRAMES], axis=2))
+    alone = [FrameEncoder(MICRO, 5.0, tokenizer).encode(view) for view in (FRAMES, 255 - FRAMES)]
+    assert together.shape == (3, 8, 16, 4)
+    np.testing.assert_allclose(together, np.concatenate(alone, axis=2), atol=1e-5)
+
+
+def test_an_updated_tokenizer_is_seen(tokenizer: Tokenizer) -> None:
+    encoder = FrameEncoder(MICRO, 5.0, tokenizer)
+    before = encoder.encode(FRAMES)
+    tokenizer.mean[...] = tokenizer.mean[...] + 1.0
+    np.testing.assert_allclose(encoder.encode(FRAMES), before - 1.0, atol=1e-4)
+    nnx.update(tokenizer, nnx.state(Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(1))))
+    other = FrameEncoder(MICRO, 5.0, Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(1))).encode(FRAMES)
+    np.testing.assert_array_equal(encoder.encode(FRAMES), other)

@@ -1,0 +1,108 @@
+"""Training the tokenizer on single camera views drawn from the training episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from envs.errors import UserError
+from envs.store import Store
+from envs.types import Episode
+from value_model.video.config import VideoModelConfig
+from value_model.video.frames import Episodes, episode_frames, watch
+from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.video.tokenizer import Tokenizer, tokenizer_loss
+
+SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
+
+
+def train_tokenizer(
+    episodes: Episodes, config: VideoModelConfig, folder: Path, seed: int, progress: Progress | None = None
+) -> Tokenizer:
+    """The VAE of `config`, trained on `config.tokenizer.frames` single camera views from the training episodes.
+
+    Args:
+        folder: gets the checkpoints; a killed training resumes from the last one.
+        seed: of the weights, of which views are drawn, and of noise.
+
+    Raises:
+        UserError: no episode; a loss is not finite.
+    """
+    settings = config.tokenizer
+    frames = jnp.asarray(_sample_frames(episodes, config, seed))
+    graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: jax.Array):
+        tokenizer = nnx.merge(graph, params, statistics, copy=True)
+        keys = jax.random.split(key)
+        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
+        value, mean = tokenizer_loss(tokenizer, frames[rows], keys[1], settings.kl_weight)
+        tokenizer.track(jax.lax.stop_gradient(mean))
+        return value, nnx.split(tokenizer, nnx.Param, ...)[2]
+
+    def update(state, number: jax.Array, frames: jax.Array):
+        params, statistics, optimizer_state = state
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
+            params, statistics, key, frames
+        )
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, statistics, optimizer_state), {"loss": value, "grad_norm": norm}
+
+    state = (params, statistics, optimizer.init(params))
+    every = max(settings.updates // 4, 1)
+    params, statistics, _ = run_updates(
+        "tokenizer",
+        update,
+        state,
+        frames,
+        settings.updates,
+        folder,
+        per_dispatch=settings.updates_per_dispatch,
+        checkpoint_every=every,
+        progress=progress,
+    )
+    return nnx.merge(graph, params, statistics, copy=True)
+
+
+def _some(episodes: Episodes, config: VideoModelConfig, random: np.random.Generator) -> Iterator[Episode]:
+    """Of stores only as many episodes, at random, as hold several times the frames that are wanted."""
+    stores = [episodes] if isinstance(episodes, Store) else list(episodes)
+    if not all(isinstance(store, Store) for store in stores):
+        yield from watch(episodes, config.cameras)
+        return
+    views = len(config.cameras) * sum(store.total_frames for store in stores)
+    share = SURPLUS * config.tokenizer.frames / max(views, 1)
+    for store in stores:
+        wanted = [camera for camera in config.cameras if camera in store.cameras]
+        for index in range(len(store)):
+            if random.random() < share:
+                yield store.episode(index, wanted)
+
+
+def _sample_frames(episodes: Episodes, config: VideoModelConfig, seed: int) -> np.ndarray:
+    """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
+    random = np.random.default_rng(seed)
+    size, limit = config.tokenizer.image_size, config.tokenizer.frames
+    reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
+    for number, episode in enumerate(_some(episodes, config, random)):
+        smooth = number % 2 == 0
+        views = np.concatenate(
+            np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
+        )
+        for view in views:
+            place = seen if seen < limit else int(random.integers(seen + 1))
+            if place < limit:
+                reservoir[place] = view
+            seen += 1
+    if not seen:
+        raise UserError("no episode to train on")
+    return reservoir[: min(seen, limit)]
