@@ -55,6 +55,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy all files of a folder into another, each of them atomically."""
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        with atomic_file(target / file.relative_to(source)) as temporary:
+            shutil.copyfile(file, temporary)
+
+
 def _not_written(path: Path, error: OSError) -> UserError:
     return UserError(
         f"could not write {path}: {error.strerror or error}; free some space or check permissions"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.choices.critics import SidecarChoice
+from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
@@ -16,7 +16,7 @@ from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import RunConfig
 from experiments.settings.plugins import source_digest
-from experiments.stages.critic import CriticSource, get_critic, make_judge
+from experiments.stages.critic import examples, get_critic, make_judge
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, evaluate
 from experiments.stages.extract import extract, read_history
@@ -94,6 +94,11 @@ class _Experiment:
         Raises:
             UserError: one of them is not what it has to be.
         """
+        online = online_rollouts(self.config.method)
+        if online is not None and online.reward == "critic":
+            require_sight(self.config.critic, "rollouts")
+        if online is None or online.reward == "critic":
+            self.config.critic.check(examples(self.config.task, self.config.data))
         if source_digest(type(self.config.method)):
             check_method(self.config.method)
         if isinstance(self.config.policy, PluginPolicy):
@@ -122,8 +127,7 @@ class _Experiment:
         """The data, the critic's values, and the samples that the method makes of them."""
         config = self.config
         data = get_data(self.artifacts, config.task, config.data)
-        source = None if isinstance(config.critic, SidecarChoice) else self.critic()
-        labels = label(self.artifacts, data, config.critic, source)
+        labels = label(self.artifacts, data, self.critic())
         horizon = config.policy.shape().action_horizon
         samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
         return Labelled(data, labels, samples, config.method.select(samples))
@@ -175,8 +179,6 @@ class _Experiment:
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""
-        if isinstance(self.config.critic, SidecarChoice):
-            return None
         return critic_metrics(self.artifacts, self.config.task, self.config.held_out, self.critic())
 
     def before(self) -> Evaluation | None:

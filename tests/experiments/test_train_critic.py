@@ -9,7 +9,7 @@ import pytest
 from envs.errors import UserError
 from experiments.ablate import ablate
 from experiments.ablation.variants import VARIANTS, AblateConfig, with_settings
-from experiments.choices.critics import TINY_CRITIC
+from experiments.choices.wvm_critics import TINY_CRITIC
 from experiments.stages.mixture import CriticMixture
 from experiments.train_critic import train_critic
 from value_model.critic.config import WVMConfig, from_json
