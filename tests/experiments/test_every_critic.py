@@ -30,7 +30,8 @@ from experiments.value_benchmark.data import Benchmark
 from experiments.value_benchmark.measures import Measures
 from experiments.value_benchmark.measuring import all_infos
 from experiments.value_video import value_video
-from tests.value_model.synthetic import MICRO
+from tests.value_model.synthetic import MICRO, slide
+from value_model.critic.metrics.episodes import voc
 from value_model.critic.network import WVMNetwork
 from value_model.critic.progress import write_progress
 from value_model.critic.wvm import WVM
@@ -136,7 +137,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     WVM(MICRO, tokenizer, network).save(tmp_path / "micro")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "every_critic", raising=False)
+    for module in ("every_critic", "my_critic"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     importlib.invalidate_caches()
     return tmp_path
 
@@ -306,3 +308,14 @@ def test_what_is_wrong_with_a_trained_critic_is_said(lab: Path, old: str, new: s
     choice, artifacts = chosen(["critic=every_critic:Mean"]).critic, Artifacts(Path("outputs/artifacts"))
     with pytest.raises(UserError, match=message):
         train_on(artifacts, choice, [Data(Path("store"), "store", {})], Tracker(None))
+
+
+def test_the_critic_of_the_readme(lab: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    code = text[text.index("# my_critic.py") :]
+    Path("my_critic.py").write_text(code[: code.index("```")])
+    write_store(Path("slides"), [slide(seed) for seed in range(12)])
+    choice = chosen(["critic=my_critic:Ridge", "critic.strength=10"]).critic
+    source = train_on(Artifacts(Path("outputs")), choice, [Data(Path("slides"), "s", {})], Tracker(None))
+    [values] = source.load().label([slide(20)])
+    assert voc(values) > 0.8
