@@ -77,6 +77,13 @@ def inside(folder: Path, name: object) -> Path:
     return folder / name
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy all files of a folder into another, each of them atomically."""
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        with atomic_file(target / file.relative_to(source)) as temporary:
+            shutil.copyfile(file, temporary)
+
+
 def _not_written(path: Path, error: OSError) -> UserError:
     return UserError(
         f"could not write {path}: {error.strerror or error}; free some space or check permissions"

@@ -24,7 +24,7 @@ from experiments.ablation.stage import (
     video_latents,
 )
 from experiments.ablation.variants import VARIANTS, AblateConfig
-from experiments.choices.critics import WVMChoice
+from experiments.choices.wvm_critics import WVMChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce
 from experiments.lab.tracking import tracked
@@ -32,8 +32,8 @@ from experiments.reports.run_report import table
 from experiments.settings.cli import answer
 from experiments.settings.command import command
 from experiments.settings.compose import composed, store_command
-from experiments.stages.critic import ready_critic
 from experiments.stages.mixture import mixture_data
+from experiments.value_benchmark.critic import bench_critic
 from experiments.value_benchmark.data import get_benchmark
 from experiments.value_benchmark.episodes import in_group
 from experiments.value_benchmark.measuring import all_infos
@@ -70,7 +70,7 @@ def run_variants(
     config: AblateConfig, artifacts: Artifacts, tracker: Any
 ) -> dict[str, dict[str, list[float]]]:
     """{variant: {metric: its value for every seed}}."""
-    source = ready_critic(WVMChoice(config.base))
+    source = bench_critic(artifacts, WVMChoice(config.base))
     critic = source.load()
     assert isinstance(critic, WVM)
     bench = get_benchmark(artifacts, config.bench)

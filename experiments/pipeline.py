@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.choices.critics import SidecarChoice
+from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import SameEnv
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
@@ -29,7 +29,7 @@ from experiments.lab.tracking import Tracker
 from experiments.settings.config import RolloutData, RunConfig
 from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit
-from experiments.stages.critic import CriticSource, get_critic
+from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
 from experiments.stages.extract import extract, read_history
@@ -124,6 +124,13 @@ class Experiment:
         Raises:
             UserError: one of them is not what it has to be.
         """
+        check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
+        if self.online:
+            check_fit(self.spec, self.acting.spec, self.acting.execute)
+        if self.online and self.config.reward.asks_critic:
+            require_sight(self.config.critic, "rollouts")
+        if not self.online or self.config.reward.asks_critic:
+            self.config.critic.check(examples(self.config.task, self.config.data))
         method_outside = source_digest(type(self.config.method))
         policy_outside = isinstance(self.config.policy, PluginPolicy)
         if method_outside or policy_outside:
@@ -131,9 +138,6 @@ class Experiment:
             if policy_outside:
                 check_policy(policy)
             check_method(self.config.method, policy)
-        check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
-        if self.online:
-            check_fit(self.spec, self.acting.spec, self.acting.execute)
 
     @cached_property
     def acting(self) -> Acting:
@@ -203,8 +207,7 @@ class Experiment:
     def label(self, data: Data) -> Labelled:
         """The critic's values of the data, and the samples that the method makes of them."""
         config = self.config
-        source = None if isinstance(config.critic, SidecarChoice) else self.critic
-        labels = label(self.artifacts, data, config.critic, source)
+        labels = label(self.artifacts, data, self.critic)
         samples = build_dataset(data.numbers(), labels.values, config.advantage, self.spec.action_horizon)
         selected = config.method.select(samples)
         _, inputs = make_inputs(
@@ -246,8 +249,6 @@ class Experiment:
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""
-        if isinstance(self.config.critic, SidecarChoice):
-            return None
         return critic_metrics(self.artifacts, self.config.task, self.config.held_out, self.critic)
 
     def evaluate(self, trained: Artifact | None = None) -> Evaluation | None:

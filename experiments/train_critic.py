@@ -2,6 +2,7 @@
 
     python -m experiments.train_critic [folder=outputs/critic] [critic.model.optim.updates=…] [critic.seed=…]
     python -m experiments.train_critic critic.model.clip.marked=false       from experts alone, as published
+    python -m experiments.train_critic critic=my_lab:Critic                 yours, with train(episodes, folder, progress)
 
 The critic that ships was made so, with folder=value_model/critic/shipped. Collection and training resume; a killed
 command is continued by the same command. The last line is JSON: the metrics.
@@ -18,29 +19,25 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from envs.errors import UserError
-from envs.files import atomic_file
+from envs.files import atomic_file, copy_files
 from envs.store import Store
 from envs.types import Episode
-from experiments.choices.critics import TrainableChoice
-from experiments.choices.groups import store_groups
+from experiments.choices.critics import CriticSource, require_training
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import tracked
 from experiments.reports.results import choice_name
 from experiments.reports.run_report import table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, configuration
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
-from experiments.stages.critic import CriticSource, train_on
+from experiments.stages.critic import examples, train_on
 from experiments.stages.data import Data, collect_data
 from experiments.stages.mixture import CriticMixture, mixture_data
 from value_model.critic.metrics.episodes import measure_critic
 
 CARD = "MODEL_CARD.md"
-ABOUT = """The world value model (`critic=train`) is a video DiT and a value DiT with joint attention, trained by flow
-matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.24742)."""
 SHOWN = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_drift")
 
 
@@ -58,21 +55,22 @@ class TrainCriticConfig:
 
 def train_critic(arguments: Sequence[str]) -> None:
     """Collect, train, measure, and write the folder."""
-    store_groups()
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
-    config: TrainCriticConfig = composed("train_critic", arguments)
-    if not (isinstance(config.critic, TrainableChoice) and config.critic.untrained):
-        raise UserError(f"critic={choice_name('critic', config.critic)} cannot be trained; use critic=train")
+    config: TrainCriticConfig = configuration("train_critic", arguments)
+    choice = require_training(config.critic, f"critic={choice_name('critic', config.critic)}")
+    mixture = config.mixture
+    choice.check(examples(TaskConfig(mixture.tasks[0], mixture.robots[0], mixture.image_size)))
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     data = mixture_data(artifacts, config.mixture)
     with tracked(config.wandb, "train_critic", Path(config.outputs), canonical(config)) as tracker:
-        source = train_on(artifacts, config.critic, data, tracker)
+        source = train_on(artifacts, choice, data, tracker)
         held_out = held_out_data(artifacts, config.mixture, config.held_out)
         found = measure(artifacts, source, held_out)
         tracker.summary(found)
-    source.load().save(Path(config.folder))
+    assert source.folder is not None, "a trained critic is in a folder"
+    copy_files(source.folder, Path(config.folder))
     with atomic_file(Path(config.folder) / CARD) as temporary:
-        temporary.write_text(_card(config, data, held_out, found, arguments))
+        temporary.write_text(_card(config, choice.about, data, held_out, found, arguments))
     print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
     print(json.dumps({"folder": config.folder, **found}))
 
@@ -111,6 +109,7 @@ def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) ->
 
 def _card(
     config: TrainCriticConfig,
+    about: str,
     data: Sequence[Data],
     held_out: Sequence[Data],
     found: Mapping[str, float],
@@ -125,15 +124,9 @@ def _card(
         [robot, ", ".join(f"{count} {style}" for style, count in config.mixture.counts(robot).items())]
         for robot in config.mixture.robots
     ]
-    marks = (
-        "Values of hesitations and retries follow from the exact ends that the controller recorded."
-        if config.critic.model.clip.marked
-        else "Only undisturbed experts have values; of all other episodes only the video is learned."
-    )
     return f"""# Critic `{choice_name("critic", config.critic)}`
 
-Frames of {len(config.critic.model.cameras)} cameras ({", ".join(config.critic.model.cameras)}) and an instruction in, task
-progress in [0, 1] out, frame by frame. {ABOUT}
+Episodes in, task progress in [0, 1] out, frame by frame. {about}
 
 **Made by** `python -m experiments.train_critic {" ".join(arguments)}`; all settings are below.
 
@@ -141,7 +134,6 @@ progress in [0, 1] out, frame by frame. {ABOUT}
 
 {table(["robot", "demonstrations"], styles)}
 
-{marks}
 Its seeds are used for no policy's data, no benchmark and no evaluation; UR5e, door and nut_square were never seen.
 
 **Held-out episodes** ({tested}, {config.mixture.robots[0]}, all tasks):

@@ -27,16 +27,16 @@ from envs.errors import UserError
 from envs.files import atomic_file
 from envs.store import EpisodeInfo, Store
 from envs.store.writer import refuse_existing
-from experiments.choices.critics import SidecarChoice, sidecar_path
 from experiments.lab.artifacts import Artifacts, canonical, digest
 from experiments.reports.results import choice_name
 from experiments.settings.cli import answer, configurations
 from experiments.settings.command import command
 from experiments.settings.compose import composed, store_command
-from experiments.settings.config import require
+from experiments.settings.config import TaskConfig, require
+from experiments.stages.critic import examples
 from experiments.value_benchmark.critic import bench_critic
 from experiments.value_benchmark.data import Benchmark, export, generate, get_benchmark, open_benchmark
-from experiments.value_benchmark.episodes import NAME, BenchData
+from experiments.value_benchmark.episodes import NAME, PUBLISHED_TASKS, BenchData
 from experiments.value_benchmark.measures import Measures, chosen
 from experiments.value_benchmark.measuring import BASE, all_infos, label_bench, plan, summarize
 from experiments.value_benchmark.report import group_columns, headline, markdown, metrics_table
@@ -124,6 +124,8 @@ def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
     ):
         raise UserError("only critic and its settings may have several values: all are measured alike")
     artifacts = Artifacts(Path(first.outputs) / "artifacts")
+    for config in configs:
+        config.critic.check(examples(TaskConfig(PUBLISHED_TASKS[0], image_size=first.data.image_size)))
     bench = get_benchmark(artifacts, first.data)
     store = bench.open()
     infos = chosen(all_infos(store), first.measure)
@@ -154,12 +156,11 @@ def figures(
     config: ValueBenchConfig,
 ) -> dict[str, Any]:
     """The summary of one critic, whose values are labelled or found among the artifacts."""
-    if isinstance(config.critic, SidecarChoice):
-        known = read_progress(sidecar_path(config.critic), store)
+    source = bench_critic(artifacts, config.critic, {f"{info.task}-{info.robot}" for info in infos})
+    if source.file is not None:
+        known = read_progress(source.file, store)
         values = {f"{BASE}/{info.index}": known[info.index] for info in infos}
     else:
-        worlds = {f"{info.task}-{info.robot}" for info in infos}
-        source = bench_critic(artifacts, config.critic, worlds)
         values = label_bench(artifacts, source, bench.digest, plan(store, infos, config.measure))
     return summarize(infos, values, store.fps, config.measure)
 

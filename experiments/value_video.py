@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,20 @@ import numpy as np
 from omegaconf import MISSING
 
 from envs.errors import UserError
-from envs.store import open_store
-from experiments.choices.critics import pictures_critic
+from envs.store import Store, open_store
+from envs.types import Episode
+from experiments.choices.critics import CriticSource, pictures_critic, require_sight
 from experiments.lab.artifacts import Artifacts
 from experiments.reports.figures import ValueCurve, draw_film, draw_values
 from experiments.reports.results import choice_name
 from experiments.reports.video_files import side_by_side
-from experiments.settings.cli import answer, configurations
+from experiments.settings.cli import answer, configuration
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
 from experiments.value_benchmark.critic import bench_critic
 from value_model.critic.metrics.episodes import known_progress
-from value_model.critic.types import Critic
+from value_model.critic.progress import read_progress
 
 FORMATS = ("video", "strip")
 
@@ -74,7 +75,7 @@ def value_video(arguments: Sequence[str]) -> None:
         raise UserError("say what to show: the folder of a LeRobot v3 data set, or video files")
     store_command("value_video", ValueVideoConfig, [{"critic": "wvm"}])
     settings = [argument for argument in arguments if "=" in argument]
-    (config,) = configurations("value_video", settings)
+    config = configuration("value_video", settings)
     written: list[str] = []
     for shown in _shown(paths, config):
         written.append(str(_write(shown, config)))
@@ -96,15 +97,32 @@ def _episodes(folder: Path, config: ValueVideoConfig) -> Iterator[Shown]:
         if not 0 <= number < len(store):
             raise UserError(f"{folder} has no episode {number}; its episodes go from 0 to {len(store) - 1}")
     infos = [store.episode_info(number) for number in config.episodes]
-    critic = _critic(config, {f"{info.task}-{info.robot}" for info in infos})
+    values_of = _labeller(config, store, {f"{info.task}-{info.robot}" for info in infos})
     for info in infos:
         episode = store.episode(info.index)
         require(bool(episode.images), f"{folder} has no pictures")
-        (values,) = critic.label(iter([episode]))
+        values = values_of(info.index, episode)
         frames = np.concatenate(list(episode.images.values()), axis=2)
         title = f"{episode.instruction} ({episode.robot}, {episode.style})"
         curve = ValueCurve(title, frames, values, known_progress(episode), episode.segments)
         yield Shown(f"{folder.resolve().parent.name}_episode{info.index:04d}", curve, episode.fps)
+
+
+def _labeller(
+    config: ValueVideoConfig, store: Store, worlds: set[str]
+) -> Callable[[int, Episode], np.ndarray]:
+    """What gives the values of an episode of the store, by its number."""
+    source = _source(config, worlds)
+    if source.file is not None:
+        known = read_progress(source.file, store)
+        return lambda number, episode: known[number]
+    critic = source.load()
+
+    def labelled(number: int, episode: Episode) -> np.ndarray:
+        (values,) = critic.label(iter([episode]))
+        return values
+
+    return labelled
 
 
 def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
@@ -113,8 +131,10 @@ def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
         bool(config.instruction.strip()),
         'a video needs an instruction: instruction="what the robot is to do"',
     )
+    require_sight(config.critic, "a film")
     frames, fps = side_by_side(paths)
-    critic = pictures_critic(_critic(config, set()), f"critic={choice_name('critic', config.critic)}")
+    name = choice_name("critic", config.critic)
+    critic = pictures_critic(_source(config, set()).load(), f"critic={name}")
     cameras = critic.cameras
     if len(paths) not in (1, len(cameras)):
         raise UserError(f"the critic sees {len(cameras)} view(s) ({', '.join(cameras)}), not {len(paths)}")
@@ -123,8 +143,8 @@ def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
     return Shown(paths[0].stem, curve, fps)
 
 
-def _critic(config: ValueVideoConfig, worlds: set[str]) -> Critic:
-    return bench_critic(Artifacts(Path(config.outputs) / "artifacts"), config.critic, worlds).load()
+def _source(config: ValueVideoConfig, worlds: set[str]) -> CriticSource:
+    return bench_critic(Artifacts(Path(config.outputs) / "artifacts"), config.critic, worlds)
 
 
 def _first_view(curve: ValueCurve) -> ValueCurve:

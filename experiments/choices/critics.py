@@ -1,63 +1,77 @@
-"""The choices of `critic=`: who says how far the task has come."""
+"""What a choice of `critic=` is: who says how far the task has come, and what it takes to have it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import value_model
 from envs.errors import UserError
-from experiments.choices.plain_critics import TimeIndex, VideoCritic
-from experiments.lab.artifacts import digest, file_digest
+from envs.types import Episode
+from experiments.lab.artifacts import file_digest
 from experiments.settings.config import require
-from experiments.settings.plugins import resolve, source_digest
-from value_model.critic.config import WVMConfig
 from value_model.critic.types import Critic, SeeingCritic, TrainedCritic
 from value_model.video.frames import Episodes
 
 VERSION = 2  # of trained critics; raised when the same training gives other values
 Progress = Callable[[str, int, int, dict[str, float]], None]
+"""(phase, updates done, updates in all, {metric: value})."""
 
 
-def pictures_critic(critic: Critic, name: str) -> SeeingCritic:
-    """The critic as one that judges from pictures alone: it has `cameras` and `values(frames, instruction, fps)`.
+@dataclass(frozen=True)
+class CriticSource:
+    """A critic that is ready to be loaded; `digest` stands for all that its values depend on.
 
-    Args:
-        name: what the critic is called in the error, such as critic=oracle.
-
-    Raises:
-        UserError: it needs more than pictures.
+    file: a progress file that holds its values of one data set, where there is nothing to load;
+    folder: where it was saved, if it was trained.
     """
-    if not isinstance(critic, SeeingCritic):
-        raise UserError(f"{name} does not judge from pictures alone; use one that does, such as critic=wvm")
-    return critic
+
+    digest: str
+    load: Callable[[], Critic]
+    file: Path | None = None
+    folder: Path | None = None
 
 
-class ReadyChoice(Protocol):
-    """A choice of `critic=` that needs no training."""
+class CriticChoice(Protocol):
+    """A choice of `critic=`: a dataclass whose fields are its settings."""
 
-    def origin(self) -> str:
-        """A digest of all that its values depend on."""
+    @property
+    def blind(self) -> str:
+        """Why its critic cannot judge from pictures alone; empty: it can."""
         ...
 
-    def make(self) -> Critic:
-        """The critic, ready to work."""
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """Say now, before any long work, what would be wrong later.
+
+        Args:
+            episodes: two, in the shapes of those that it will judge.
+
+        Raises:
+            UserError: what is wrong.
+        """
+        ...
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """The critic: at hand, or made in the workshop."""
         ...
 
 
 @runtime_checkable
-class TrainableChoice(Protocol):
-    """A choice of `critic=` that may have to be trained first; where not, it is a `ReadyChoice` too."""
+class TrainableChoice(CriticChoice, Protocol):
+    """A choice whose critic has to be trained, unless it is `at_hand`; its `source` is then `workshop.trained`."""
 
     part: str  # the folder of its artifact that it is saved in
     data: CriticData
-    model: WVMConfig
 
     @property
-    def untrained(self) -> bool:
-        """Whether it has to be trained."""
+    def at_hand(self) -> bool:
+        """Whether it was trained before."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """What it is and what it learns from, for the card that goes with a trained one."""
         ...
 
     def recipe(self) -> Mapping[str, Any]:
@@ -70,6 +84,27 @@ class TrainableChoice(Protocol):
 
     def load(self, folder: Path) -> Critic:
         """The critic that was saved in a folder."""
+        ...
+
+
+class Demonstrations(Protocol):
+    """Episodes without pictures, and what stands for their content."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def numbers(self) -> Iterator[Episode]: ...
+
+
+class Workshop(Protocol):
+    """Where critics are made: what a choice may ask for."""
+
+    def trained(self, choice: TrainableChoice) -> CriticSource:
+        """The choice's critic, trained on `choice.data`."""
+        ...
+
+    def demonstrations(self, data: CriticData) -> Mapping[str, Demonstrations]:
+        """{task-robot: episodes with the simulator's state} of all that the critic will be asked about."""
         ...
 
 
@@ -103,108 +138,46 @@ class CriticData:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-TINY_CRITIC = Path(value_model.__path__[0]) / "critic" / "shipped"
+def require_sight(choice: CriticChoice, use: str) -> None:
+    """Refuse a choice whose critic needs more than pictures; before any work.
 
+    Args:
+        use: what only a critic that sees can judge, such as rollouts.
 
-@dataclass(frozen=True)
-class WVMChoice:
-    """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`."""
-
-    path: str = ""  # of the folder; empty: the critic that ships
-
-    def origin(self) -> str:
-        """See `ReadyChoice`."""
-        return digest(["wvm", VERSION, *saved_digests(self._folder(), "world value model")])
-
-    def make(self) -> Critic:
-        """See `ReadyChoice`."""
-        from value_model.critic.wvm import load_wvm
-
-        return load_wvm(self._folder())
-
-    def _folder(self) -> Path:
-        return Path(self.path) if self.path else TINY_CRITIC
-
-
-@dataclass(frozen=True)
-class TrainChoice:
-    """A world value model, trained anew on episodes of the task whose true values are known."""
-
-    data: CriticData = field(default_factory=CriticData)
-    model: WVMConfig = field(default_factory=WVMConfig)
-    seed: int = 0
-
-    part = "wvm"
-    untrained = True
-
-    def recipe(self) -> Mapping[str, Any]:
-        """See `TrainableChoice`."""
-        return {"model": self.model, "seed": self.seed}
-
-    def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
-        """See `TrainableChoice`."""
-        from value_model.critic.train import train_wvm
-
-        return train_wvm(episodes, self.model, folder, self.seed, progress)
-
-    def load(self, folder: Path) -> Critic:
-        """See `TrainableChoice`."""
-        from value_model.critic.wvm import load_wvm
-
-        return load_wvm(folder)
-
-
-@dataclass(frozen=True)
-class OracleChoice:
-    """True progress from the simulator's state: the upper bound of what a critic can give."""
-
-    data: CriticData = field(default_factory=CriticData)
-
-
-@dataclass(frozen=True)
-class TimeIndexChoice:
-    """Frame number over episode length: what a critic is worth that sees nothing."""
-
-    def origin(self) -> str:
-        """See `ReadyChoice`."""
-        return "time_index"
-
-    def make(self) -> Critic:
-        """See `ReadyChoice`."""
-        return TimeIndex()
-
-
-@dataclass(frozen=True)
-class SidecarChoice:
-    """Values that another tool wrote: a progress file in LeRobot's format (`sarm_progress.parquet`)."""
-
-    path: str = ""
-
-    def __post_init__(self) -> None:
-        require(
-            bool(self.path),
-            "critic=sidecar needs a progress file: critic.path=/path/to/sarm_progress.parquet",
+    Raises:
+        UserError: it is blind.
+    """
+    if choice.blind:
+        raise UserError(
+            f"{choice.blind}: it cannot judge {use}; choose one that judges from pictures alone, such as critic=wvm"
         )
 
 
-@dataclass(frozen=True)
-class PluginCritic:
-    """A critic from anywhere, `critic=package.module:name`.
+def pictures_critic(critic: Critic, name: str) -> SeeingCritic:
+    """The critic as one that judges from pictures alone: it has `cameras` and `values(frames, instruction, fps)`.
 
-    `name` is an object with `values`, a class that makes one without arguments, or a function
-    (frames uint8 [T, H, W, 3], instruction) -> float32 [T] in [0, 1].
+    Args:
+        name: what the critic is called in the error, such as critic=oracle.
+
+    Raises:
+        UserError: it needs more than pictures.
     """
+    if not isinstance(critic, SeeingCritic):
+        raise UserError(f"{name} does not judge from pictures alone; use one that does, such as critic=wvm")
+    return critic
 
-    module: str = ""
-    camera: str = "workspace"
 
-    def origin(self) -> str:
-        """See `ReadyChoice`; the user's file counts."""
-        return digest([self, source_digest(resolve(self.module))])
+def require_training(choice: CriticChoice, name: str) -> TrainableChoice:
+    """The choice as one whose critic is yet to be trained.
 
-    def make(self) -> Critic:
-        """See `ReadyChoice`."""
-        return VideoCritic.load(self.module, self.camera)
+    Raises:
+        UserError: there is nothing to train.
+    """
+    if not isinstance(choice, TrainableChoice):
+        raise UserError(f"{name} cannot be trained; use critic=train, or one of your own with train and load")
+    if choice.at_hand:
+        raise UserError(f"{name} is trained already; leave critic.path out to train another")
+    return choice
 
 
 def saved_digests(folder: Path, what: str) -> list[str]:
@@ -218,15 +191,3 @@ def saved_digests(folder: Path, what: str) -> list[str]:
         if not file.is_file():
             raise UserError(f"no {what} in {folder}: {file.name} is missing; check critic.path")
     return [file_digest(file) for file in files]
-
-
-def sidecar_path(choice: SidecarChoice) -> Path:
-    """The file.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(choice.path)
-    if not path.is_file():
-        raise UserError(f"no progress file {path}; check critic.path")
-    return path

@@ -9,20 +9,14 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.robosuite.tasks import TASKS
-from experiments.choices.critics import (
-    OracleChoice,
-    PluginCritic,
-    SidecarChoice,
-    TimeIndexChoice,
-    TrainChoice,
-    WVMChoice,
-)
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.judges import CriticReward, EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
-from experiments.choices.plain_critics import value_function
+from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
+from experiments.choices.plugin_critics import plugin_choice
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
 from experiments.choices.wan_critics import WanChoice
+from experiments.choices.wvm_critics import TrainChoice, WVMChoice
 from experiments.settings.compose import parse, store, store_command, sweep_values
 from experiments.settings.config import MixtureData, RolloutData, RunConfig, StoreData, TaskConfig
 from experiments.settings.plugins import is_reference, resolve
@@ -105,8 +99,7 @@ def _plugin(group: str, reference: str) -> Any:
     if group == "policy":
         return PluginPolicy(module=reference)
     if group == "critic":
-        value_function(thing, reference)
-        return PluginCritic(module=reference)
+        return plugin_choice(reference)
     if group == "reward":
         if not callable(thing):
             raise UserError(f"reward={reference} must be a function of rollouts that gives one number each")

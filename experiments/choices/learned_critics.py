@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError
-from experiments.choices.critics import (
-    VERSION,
-    CriticData,
-    Progress,
-    saved_digests,
-)
+from envs.types import Episode
+from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop, saved_digests
+from experiments.choices.wvm_critics import learns_from
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
 from value_model.critic.baselines.config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
@@ -36,12 +34,29 @@ class BaselineChoice:
     network: BaselineConfig
     seed: int
 
+    blind = ""
     part = "baseline"
 
     @property
-    def untrained(self) -> bool:
+    def at_hand(self) -> bool:
         """See `TrainableChoice`."""
-        return not self.path
+        return bool(self.path)
+
+    @property
+    def about(self) -> str:
+        """See `TrainableChoice`."""
+        return f"A baseline beside the world value model. {inspect.getdoc(self.network)} {learns_from(self.model)}"
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: the files are there."""
+        if self.at_hand:
+            self._origin()
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`."""
+        if not self.at_hand:
+            return workshop.trained(self)
+        return CriticSource(self._origin(), lambda: self.load(Path(self.path)))
 
     def recipe(self) -> Mapping[str, Any]:
         """See `TrainableChoice`."""
@@ -74,13 +89,8 @@ class BaselineChoice:
             raise UserError(f"{folder} holds another kind of baseline ({kind}); choose that kind")
         return critic
 
-    def origin(self) -> str:
-        """See `ReadyChoice`."""
+    def _origin(self) -> str:
         return digest([self.part, VERSION, *saved_digests(Path(self.path), "baseline critic")])
-
-    def make(self) -> Critic:
-        """See `ReadyChoice`."""
-        return self.load(Path(self.path))
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,8 @@ class GVLChoice:
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     answers: str = "outputs/vlm_answers"  # finished answers are kept here and never asked for again
 
+    blind = ""
+
     def __post_init__(self) -> None:
         require(
             bool(self.vlm.model),
@@ -124,12 +136,14 @@ class GVLChoice:
         )
         check_installed()
 
-    def origin(self) -> str:
-        """See `ReadyChoice`."""
-        return digest(["gvl", PROMPT, self.vlm])
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: its settings have been checked."""
 
-    def make(self) -> Critic:
-        """See `ReadyChoice`; misses are reported on stderr."""
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`; misses are reported on stderr."""
+        return CriticSource(digest(["gvl", PROMPT, self.vlm]), self._make)
+
+    def _make(self) -> GVL:
         return GVL(
             self.vlm, Path(self.answers), self.connection, lambda line: print(f"  {line}", file=sys.stderr)
         )

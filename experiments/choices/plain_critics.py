@@ -1,29 +1,36 @@
-"""Critics at work that nothing is trained for: frame numbers, the simulator's state, a user's own function."""
+"""The choices of `critic=` that see no pictures: the simulator's state, frame numbers, another tool's values."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from envs.errors import UserError
 from envs.types import Episode
-from experiments.choices.oracle import Oracle
-from experiments.settings.plugins import resolve
-from value_model.video.frames import watch
+from experiments.choices.critics import VERSION, CriticData, CriticSource, Demonstrations, Workshop
+from experiments.choices.oracle import Oracle, features
+from experiments.lab.artifacts import digest, file_digest
+from experiments.settings.config import require
+from value_model.critic.types import Critic
 
-FAILURES = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError)
-FAILURES += (
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # of a user's function; what else it raises keeps its traceback
 
-NO_NUMBERS = "OSUcmM"  # kinds of arrays: objects, texts, complex numbers, times
+@dataclass(frozen=True)
+class StateCritic:
+    """An oracle for each combination of task and robot; a single one judges all that it is shown."""
+
+    oracles: Mapping[str, Oracle]
+
+    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
+        """Values float32 [T] of every episode, from the simulator's state."""
+        only = next(iter(self.oracles.values())) if len(self.oracles) == 1 else None
+        return ((only or self.oracles[_world(episode)]).values(episode) for episode in episodes)
+
+
+def _world(episode: Episode) -> str:
+    return f"{episode.task}-{episode.robot}"
 
 
 @dataclass(frozen=True)
@@ -36,101 +43,68 @@ class TimeIndex:
 
 
 @dataclass(frozen=True)
-class StateCritic:
-    """The oracle as a critic."""
+class OracleChoice:
+    """True progress from the simulator's state: the upper bound of what a critic can give."""
 
-    oracle: Oracle
+    data: CriticData = field(default_factory=CriticData)
 
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        return (self.oracle.values(episode) for episode in episodes)
+    blind = "critic=oracle reads the simulator's state"
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: the episodes have the simulator's state."""
+        for episode in episodes:
+            features(episode)
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`: it knows undisturbed demonstrations of every combination of task and robot."""
+        known = workshop.demonstrations(self.data)
+        return CriticSource(
+            digest(["oracle", VERSION, *(part.digest for part in known.values())]),
+            lambda: StateCritic({world: Oracle.fit(_undisturbed(part)) for world, part in known.items()}),
+        )
+
+
+def _undisturbed(known: Demonstrations) -> Iterator[Episode]:
+    return (episode for episode in known.numbers() if not episode.segments)
 
 
 @dataclass(frozen=True)
-class VideoCritic:
-    """A user's object with `values`, or function, one episode at a time, its values checked."""
+class TimeIndexChoice:
+    """Frame number over episode length: what a critic is worth that sees nothing."""
 
-    function: Any
-    name: str
-    camera: str
+    blind = "critic=time_index counts frames"
 
-    @classmethod
-    def load(cls, module: str, camera: str) -> VideoCritic:
-        """Import `package.module:name`; a class is made without arguments.
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: nothing can be wrong."""
 
-        Raises:
-            UserError: it cannot be imported or made, or is nothing that gives values.
-        """
-        thing = resolve(module)
-        if isinstance(thing, type):
-            try:
-                thing = thing()
-            except FAILURES as error:
-                raise UserError(f"{module} could not be made: {_said(error)}") from error
-        return cls(value_function(thing, module), module, camera)
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The views that `values` is given."""
-        return (self.camera,)
-
-    def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        """Values float32 [T] in [0, 1] of each episode, in order.
-
-        Raises:
-            UserError: an episode lacks the camera, or see `values`.
-        """
-        for number, episode in enumerate(watch(episodes, self.cameras)):
-            if self.camera not in episode.images:
-                known = ", ".join(sorted(episode.images)) or "none"
-                raise UserError(
-                    f"the data has no camera {self.camera!r} for the critic (it has {known}); set critic.camera"
-                )
-            yield self._checked(episode.images[self.camera], episode.instruction, f" in episode {number}")
-
-    def values(self, frames: np.ndarray, instruction: str, fps: float | None = None) -> np.ndarray:
-        """Values float32 [T] in [0, 1] of one video uint8 [T, H, W, 3]; the function is not told the `fps`.
-
-        Raises:
-            UserError: the function failed, or gave no numbers, a wrong shape, or values outside [0, 1] or not finite.
-        """
-        return self._checked(frames, instruction, "")
-
-    def _checked(self, frames: np.ndarray, instruction: str, place: str) -> np.ndarray:
-        try:
-            given = self.function(frames, instruction)
-        except FAILURES as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{self.name} failed{place}: {_said(error)}") from error
-        try:
-            array = np.asarray(given)
-        except FAILURES as error:
-            raise UserError(f"{self.name} gave no array{place}: {_said(error)}") from error
-        if array.dtype.kind in NO_NUMBERS:
-            raise UserError(f"{self.name} gave {array.dtype}{place}; give float32, one number a frame")
-        array = array.astype(np.float32)
-        if array.shape != (len(frames),):
-            raise UserError(
-                f"{self.name} gave values of shape {array.shape} for {len(frames)} frames{place}; give one a frame"
-            )
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise UserError(f"{self.name} gave values outside [0, 1]{place}; clip or scale them")
-        return array
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`."""
+        return CriticSource("time_index", TimeIndex)
 
 
-def value_function(thing: Any, module: str) -> Any:
-    """What gives values: the method `values` of a thing, or else the thing itself.
+@dataclass(frozen=True)
+class SidecarChoice:
+    """Values that another tool wrote: a progress file in LeRobot's format (`sarm_progress.parquet`)."""
 
-    Raises:
-        UserError: it cannot be called.
-    """
-    function = getattr(thing, "values", thing)
-    if not callable(function):
-        raise UserError(f"{module} is no critic: it needs values(frames, instruction) -> [T]")
-    return function
+    path: str = ""
 
+    blind = "critic=sidecar is a file with the values of one data set"
 
-def _said(error: BaseException) -> str:
-    """An error's kind and text, and the line of code that raised it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+    def __post_init__(self) -> None:
+        require(
+            bool(self.path),
+            "critic=sidecar needs a progress file: critic.path=/path/to/sarm_progress.parquet",
+        )
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: the file is there."""
+        if not Path(self.path).is_file():
+            raise UserError(f"no progress file {self.path}; check critic.path")
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`: the file, and nothing to load."""
+        self.check(())
+        return CriticSource(file_digest(Path(self.path)), self._refused, Path(self.path))
+
+    def _refused(self) -> Critic:
+        raise UserError(f"{self.blind}: it cannot judge other episodes; choose another critic")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from envs.errors import UserError
 from envs.store import Store
-from experiments.choices.critics import VERSION, CriticData, Progress
+from envs.types import Episode
+from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop
+from experiments.choices.wvm_critics import learns_from
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
 from value_model.critic.config import PRESETS, WVMConfig
@@ -31,6 +34,7 @@ class WanChoice:
     model: WVMConfig = field(default_factory=lambda: PRESETS["wan2_2_ti2v_5b"])
     seed: int = 0
 
+    blind = ""
     part = "wan"
 
     def __post_init__(self) -> None:
@@ -40,9 +44,26 @@ class WanChoice:
         )
 
     @property
-    def untrained(self) -> bool:
+    def at_hand(self) -> bool:
         """See `TrainableChoice`."""
-        return not self.path
+        return bool(self.path)
+
+    @property
+    def about(self) -> str:
+        """See `TrainableChoice`."""
+        return f"A world value model whose video stream starts from Wan2.2-TI2V-5B. {learns_from(self.model)}"
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: the folders are there."""
+        for name, folder in (("weights", self.weights), ("path", self.path or self.weights)):
+            if not Path(folder).is_dir():
+                raise UserError(f"no folder {folder}; check critic.{name}")
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`."""
+        if not self.at_hand:
+            return workshop.trained(self)
+        return CriticSource(self._origin(), lambda: self.load(Path(self.path)))
 
     def recipe(self) -> Mapping[str, Any]:
         """See `TrainableChoice`."""
@@ -69,12 +90,7 @@ class WanChoice:
 
         return load_wan_critic(folder, Path(self.weights))
 
-    def origin(self) -> str:
-        """See `ReadyChoice`."""
+    def _origin(self) -> str:
         files = sorted(Path(self.path).iterdir()) if Path(self.path).is_dir() else []
         facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         return digest([self.part, VERSION, facts, self.weights])
-
-    def make(self) -> Critic:
-        """See `ReadyChoice`."""
-        return self.load(Path(self.path))

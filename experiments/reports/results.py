@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.choices.critics import PluginCritic
 from experiments.choices.groups import GROUPS
+from experiments.choices.plugin_critics import PluginChoice
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import canonical, digest
 from experiments.pipeline import Labelled, Outcome
@@ -21,7 +21,7 @@ from policy_extraction.types import Batch, Method
 
 def choice_name(group: str, value: Any) -> str:
     """The name under which a part of a configuration was chosen: the choice that it differs least from."""
-    if isinstance(value, (PluginPolicy, PluginCritic)):
+    if isinstance(value, (PluginPolicy, PluginChoice)):
         return value.module.split(":")[1]
     if group == "task":
         return value.name

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from envs.errors import UserError
 from experiments.choices.groups import store_groups, store_plugins
 from experiments.settings.command import command
 from experiments.settings.compose import composed, expand, to_object
@@ -27,6 +28,18 @@ def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
     store_groups()
     store_plugins(arguments)
     return [composed(name, overrides) for overrides in expand(arguments)]
+
+
+def configuration(name: str, arguments: Sequence[str]) -> Any:
+    """The configuration object of a command that does one thing.
+
+    Raises:
+        UserError: a mistake in the arguments, or a setting has several values.
+    """
+    found = configurations(name, arguments)
+    if len(found) > 1:
+        raise UserError(f"{name} does one at a time; give every setting one value")
+    return found[0]
 
 
 def hydra_command(name: str, main: Callable[[Any], object]) -> None:

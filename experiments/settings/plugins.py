@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError
-from experiments.lab.artifacts import FLOORS, file_digest, home_of
+from experiments.lab.artifacts import FLOORS, digest, file_digest, home_of
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -57,5 +57,17 @@ def source_digest(thing: Any) -> str:
     package = home_of(thing).split(".")[0]
     if package in FLOORS:
         return ""
-    source = inspect.getsourcefile(thing)
+    try:
+        source = inspect.getsourcefile(thing)
+    except TypeError:  # built into Python, or compiled
+        return ""
     return file_digest(Path(source)) if source else ""
+
+
+def reference_digest(reference: str) -> str:
+    """Stands for the source of what `package.module:name` names; of an object, for its class's and for where it is made."""
+    thing = resolve(reference)
+    if inspect.isclass(thing) or inspect.isroutine(thing):
+        return source_digest(thing)
+    module = sys.modules[reference.split(":")[0]]
+    return digest([source_digest(type(thing)), file_digest(Path(str(module.__file__)))])

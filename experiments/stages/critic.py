@@ -2,68 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from envs.robosuite.tasks import task_spec
+from envs.store import open_store
 from envs.types import Episode
 from experiments.choices.critics import (
     VERSION,
+    CriticChoice,
     CriticData,
-    OracleChoice,
-    ReadyChoice,
+    CriticSource,
     TrainableChoice,
 )
-from experiments.choices.oracle import Oracle
-from experiments.choices.plain_critics import StateCritic
 from experiments.lab.artifacts import SCRATCH, Artifacts, digest
 from experiments.lab.progress import Bars, announce
 from experiments.lab.tracking import Tracker
-from experiments.settings.config import TaskConfig
+from experiments.settings.config import StoreData, TaskConfig
 from experiments.stages.data import Data, collect_data
-from value_model.critic.types import Critic
+from value_model.critic.check import example_episodes
+from value_model.critic.metrics.controls import unlabelled
 
 
 @dataclass(frozen=True)
-class CriticSource:
-    """A critic that is ready to be loaded; `digest` stands for all that its values depend on."""
+class TaskWorkshop:
+    """Makes critics of one task and robot, which learn from episodes that no policy ever sees."""
 
-    digest: str
-    load: Callable[[], Critic]
+    artifacts: Artifacts
+    task: TaskConfig
+    tracker: Tracker
 
+    def trained(self, choice: TrainableChoice) -> CriticSource:
+        """See `Workshop`."""
+        return train_on(self.artifacts, choice, [self._data(choice.data)], self.tracker)
 
-def get_critic(artifacts: Artifacts, task: TaskConfig, choice: Any, tracker: Tracker) -> CriticSource:
-    """The critic of a choice of `critic=` that gives values itself (a progress file does not)."""
-    if isinstance(choice, OracleChoice):
-        data = critic_data(artifacts, task, choice.data)
-        return CriticSource(
-            digest(["oracle", VERSION, data.digest]), lambda: StateCritic(Oracle.fit(_undisturbed(data)))
-        )
-    if isinstance(choice, TrainableChoice) and choice.untrained:
-        return train_on(artifacts, choice, [critic_data(artifacts, task, choice.data)], tracker)
-    ready: Any = choice
-    return ready_critic(ready)
+    def demonstrations(self, data: CriticData) -> Mapping[str, Data]:
+        """See `Workshop`."""
+        return {f"{self.task.name}-{self.task.robot}": self._data(data)}
 
-
-def ready_critic(choice: ReadyChoice) -> CriticSource:
-    """The critic of a choice that needs no training."""
-    return CriticSource(choice.origin(), choice.make)
+    def _data(self, data: CriticData) -> Data:
+        return collect_data(self.artifacts, self.task, data.styles, "critic_data", data.seed)
 
 
-def critic_data(artifacts: Artifacts, task: TaskConfig, data: CriticData) -> Data:
-    """The episodes that critics learn from; no policy ever sees them."""
-    return collect_data(artifacts, task, data.styles, "critic_data", data.seed)
+def get_critic(
+    artifacts: Artifacts, task: TaskConfig, choice: CriticChoice, tracker: Tracker
+) -> CriticSource:
+    """The critic of a choice of `critic=`, for one task; trained if it has to be."""
+    return choice.source(TaskWorkshop(artifacts, task, tracker))
 
 
-def _undisturbed(data: Data) -> Iterator[Episode]:
-    return (episode for episode in data.numbers() if not episode.segments)
+def examples(task: TaskConfig, data: object = None) -> list[Episode]:
+    """Episodes in the shapes of those that a critic will judge, for `CriticChoice.check`: the user's own, or invented."""
+    if isinstance(data, StoreData):
+        store = open_store(Path(data.path))
+        return [unlabelled(store, index) for index in range(min(2, len(store)))]
+    return example_episodes(task.name, task.robot, task_spec(task.name).instructions[0], task.image_size)
 
 
 def train_on(
     artifacts: Artifacts, choice: TrainableChoice, data: Sequence[Data], tracker: Tracker
 ) -> CriticSource:
-    """A critic trained on the episodes of these data sets whose values are known; resumes from its own checkpoints."""
+    """A critic trained on the episodes of these data sets; resumes from its own checkpoints."""
 
     def build(folder: Path) -> None:
         stores = [part.open() for part in data]
@@ -73,4 +73,5 @@ def train_on(
 
     inputs = {"data": digest([part.digest for part in data])}
     made = announce(artifacts.make("critic", VERSION, choice.recipe(), inputs, build))
-    return CriticSource(made.digest, lambda: choice.load(made.folder / choice.part))
+    saved = made.folder / choice.part
+    return CriticSource(made.digest, lambda: choice.load(saved), folder=saved)

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from experiments.choices.critics import SidecarChoice, sidecar_path
-from experiments.lab.artifacts import Artifacts, file_digest
+from experiments.choices.critics import CriticSource
+from experiments.lab.artifacts import Artifacts
 from experiments.lab.progress import announce, bar
 from experiments.settings.config import HeldOutConfig, TaskConfig
-from experiments.stages.critic import CriticSource
 from experiments.stages.data import Data, collect_data
 from value_model.critic.label import label_store
 from value_model.critic.metrics.episodes import measure_critic
@@ -37,17 +36,15 @@ class Labels:
     report: Mapping[str, Any]
 
 
-def label(artifacts: Artifacts, data: Data, choice: Any, source: CriticSource | None) -> Labels:
-    """Values of every frame: by a critic, or from a progress file (then `source` is None).
+def label(artifacts: Artifacts, data: Data, source: CriticSource) -> Labels:
+    """Values of every frame: by a critic, or from its progress file.
 
     Raises:
         UserError: the file does not fit the data set, or holds values outside [0, 1].
     """
     store = data.open()
-    if source is None:
-        assert isinstance(choice, SidecarChoice)
-        path = sidecar_path(choice)
-        return Labels(read_progress(path, store), file_digest(path), {})
+    if source.file is not None:
+        return Labels(read_progress(source.file, store), source.digest, {})
 
     def build(folder: Path) -> None:
         with bar("label", store.total_frames, "frames") as shown:
@@ -65,8 +62,10 @@ def label(artifacts: Artifacts, data: Data, choice: Any, source: CriticSource | 
 
 def critic_metrics(
     artifacts: Artifacts, task: TaskConfig, held_out: HeldOutConfig, source: CriticSource
-) -> Mapping[str, Any]:
-    """The critic's metrics on held-out episodes of the task."""
+) -> Mapping[str, Any] | None:
+    """The critic's metrics on held-out episodes of the task; None for values from a file."""
+    if source.file is not None:
+        return None
     data = collect_data(artifacts, task, held_out.styles, "held_out", 0)
 
     def build(folder: Path) -> None:

@@ -15,9 +15,9 @@ from envs.files import atomic_file, load_arrays, save_arrays
 from envs.robosuite.tasks import TASKS
 from envs.store import EpisodeInfo, Store
 from envs.types import Episode
+from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import SCRATCH, Artifacts
 from experiments.lab.progress import announce, bar
-from experiments.stages.critic import CriticSource
 from experiments.value_benchmark.measures import Measures, chosen
 from experiments.value_benchmark.scores import Scores
 from value_model.critic.metrics.controls import backwards, still, told, unlabelled

@@ -361,7 +361,8 @@ def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):
 def test_methods_are_compared_in_a_table_with_json_as_the_last_line(lab, undisturbed):
     (lab.folder / "my_values.py").write_text(
         "import numpy as np\nfrom policy_extraction.methods.bc import BC\n\n"
-        "def falling(frames, instruction):\n    return np.linspace(1, 0, len(frames))\n\n"
+        "class Falling:\n    def values(self, frames, instruction):\n        return np.linspace(1, 0, len(frames))\n\n"
+        "falling = Falling()\n\n"
         "class Own(BC): ...  # might look at values, so that it is trained for each critic\n"
     )
     extracts = set((lab.folder / "undisturbed" / "artifacts").glob("extract-*"))

@@ -9,7 +9,7 @@ import pytest
 from envs.errors import UserError
 from experiments.ablate import ablate
 from experiments.ablation.variants import VARIANTS, AblateConfig, with_settings
-from experiments.choices.critics import TINY_CRITIC
+from experiments.choices.wvm_critics import TINY_CRITIC
 from experiments.stages.mixture import CriticMixture
 from experiments.train_critic import train_critic
 from value_model.critic.config import WVMConfig, from_json
@@ -26,25 +26,49 @@ MODEL = [
     "critic.model.optim.updates=2",
     "critic.model.optim.updates_per_dispatch=1",
     "critic.model.optim.batch=4",
-    "held_out.clean=1",
-    "held_out.hesitation=1",
-    "held_out.retry=1",
 ]
+HELD_OUT = ["held_out.clean=1", "held_out.hesitation=1", "held_out.retry=1"]
+MEAN = '''
+from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean brightness."""
+    def train(self, episodes, folder, progress):
+        return Constant(np.mean([episode.images["wrist"].mean() for episode in episodes]) / 255)
+    def load(self, folder):
+        return Constant((folder / "mean.txt").read_text())
+
+class Constant:
+    def __init__(self, value): self.value = float(value)
+    def values(self, frames, instruction): return np.full(len(frames), self.value)
+    def save(self, folder): (folder / "mean.txt").write_text(repr(self.value))
+'''
 
 
 def last_line(text: str) -> dict:
     return json.loads(text.strip().splitlines()[-1])
 
 
-def test_critic_and_ablations(tmp_path, capsys):
+def test_critic_and_ablations(tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_mean.py").write_text(MEAN)
+    monkeypatch.syspath_prepend(str(tmp_path))
     critic = tmp_path / "critic"
     common = [f"outputs={tmp_path}/outputs", "wandb.mode=disabled"]
-    train_critic([*MIXTURE, *MODEL, f"folder={critic}", *common])
+    train_critic([*MIXTURE, *MODEL, *HELD_OUT, f"folder={critic}", *common])
     found = last_line(capsys.readouterr().out)
     assert found["expert_voc_count"] == 1 and found["folder"] == str(critic)
     assert load_wvm(critic).config.video.layers == 1
     card = (critic / "MODEL_CARD.md").read_text()
     assert "Panda" in card and "1 retry" in card and "critic.model.video.layers=1" in card
+
+    train_critic([*MIXTURE, *HELD_OUT, "critic=my_mean:Mean", f"folder={tmp_path}/mine", *common])
+    found = last_line(capsys.readouterr().out)
+    assert found["static_drift"] == 0.0 and (tmp_path / "mine/mean.txt").is_file()
+    assert "`my_mean:Mean`: The mean brightness." in (tmp_path / "mine/MODEL_CARD.md").read_text()
+    with pytest.raises(UserError, match="is trained already"):
+        train_critic([*MIXTURE, "critic=my_mean:Mean", f"critic.path={tmp_path}/mine", *common])
 
     few = ["bench.combinations=[lift-Panda]", "bench.scale=0.01", "bench.image_size=64"]
     variants = ["full", "experts_alone", "frozen_video", "hl_gauss", "no_future", "horizon_8", "euler_4"]

@@ -12,8 +12,8 @@ from envs.errors import UserError
 from envs.robosuite.tasks import task_spec
 from envs.store import Store, open_store, write_store
 from envs.types import Episode, Segment
+from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import Artifacts
-from experiments.stages.critic import CriticSource
 from experiments.value_bench import run_value_bench
 from experiments.value_benchmark.data import (
     DIGESTS,

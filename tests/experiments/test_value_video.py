@@ -72,7 +72,7 @@ def test_a_video_file_with_an_instruction(tmp_path: Path, capsys: pytest.Capture
         (["film.mp4"], "needs an instruction"),
         (["one.mp4", "instruction=slide"], "at least two"),
         (["broken.mp4", "instruction=slide"], "cannot be decoded"),
-        (["film.mp4", "instruction=slide", "critic=time_index"], "does not judge from pictures"),
+        (["film.mp4", "instruction=slide", "critic=time_index"], "counts frames: it cannot judge a film"),
         (["film.mp4", "film.mp4", "instruction=slide"], "sees 1 view"),
         (["film.mp4", "instruction=slide", "format=gif"], "format=gif must be one of"),
         (["film.mp4", "instruction=slide", "output=film.mp4"], "choose another output="),

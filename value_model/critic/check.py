@@ -27,7 +27,7 @@ def check_critic(
     Args:
         critic: a function (frames, instruction) -> [T], an object with it as `values`, an object with
             `label(episodes)`, or a class that makes one without arguments.
-        episodes: at least two that it could be asked about, of which the first frames are shown; invented if not given.
+        episodes: some that it could be asked about, the first frames of two are shown; invented if not given.
         name: what it is called in the error; its own name if not given.
         camera: the view that `values` is given, unless the critic has `cameras` of its own.
 
@@ -35,8 +35,8 @@ def check_critic(
         UserError: the first thing that is wrong.
     """
     name = name or getattr(critic, "__name__", type(critic).__name__)
-    shown = [first_frames(episode) for episode in (episodes or example_episodes())[:2]]
     tried = outside_critic(made(critic, name, {}), name, camera)
+    shown = [first_frames(episode, tried.cameras) for episode in (episodes or example_episodes())[:2]]
     _check_label(tried, shown, name)
     if isinstance(tried, SeeingCritic):
         _check_values(tried, shown, name)
@@ -50,7 +50,7 @@ def check_kept(
     Raises:
         UserError: it does not.
     """
-    shown = [first_frames(episode) for episode in episodes]
+    shown = [first_frames(episode) for episode in episodes[:2]]
     with tempfile.TemporaryDirectory() as folder:
         trained.save(Path(folder))
         loaded = load(Path(folder))
@@ -68,12 +68,13 @@ def example_episodes(
     return [_example(seed, (task, robot, instruction), image_size) for seed in range(2)]
 
 
-def first_frames(episode: Episode) -> Episode:
-    """The first `FRAMES` frames of an episode."""
+def first_frames(episode: Episode, cameras: tuple[str, ...] | None = None) -> Episode:
+    """The first `FRAMES` frames of an episode, with the pictures of these cameras as far as it has them (None: all)."""
     end = min(FRAMES, len(episode))
     parts = ("proprio", "actions", "rewards", "environment_state")
     arrays = {part: getattr(episode, part)[:end] for part in parts}
-    images = {camera: episode.images[camera][:end] for camera in episode.images}
+    wanted = [camera for camera in episode.images if cameras is None or camera in cameras]
+    images = {camera: episode.images[camera][:end] for camera in wanted}
     return dataclasses.replace(episode, images=images, segments=(), **arrays)
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
+from envs.files import copy_files
 from envs.store import write_store
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.tracking import Tracker
 from experiments.settings.cli import configurations
 from experiments.settings.config import TaskConfig
-from experiments.stages.critic import get_critic, ready_critic, train_on
+from experiments.stages.critic import get_critic, train_on
 from experiments.stages.data import Data
+from experiments.value_benchmark.critic import bench_critic
 from tests.value_model.critic.gvl.vlm_server import VLMServer, chat, seeing
 from tests.value_model.synthetic import MICRO, slide
 from value_model.critic.baselines.config import FrameTransformerConfig, SingleFrameConfig
@@ -48,15 +50,15 @@ def test_baselines_are_trained_once_and_loaded_from_a_folder(tmp_path: Path, dat
     assert isinstance(critic, SeeingCritic) and critic.cameras == ("workspace",)
     again = train_on(artifacts, choice, [data], TRACKER)
     assert again.digest == source.digest
-    critic.save(tmp_path / "kept")
+    copy_files(source.folder, tmp_path / "kept")
     kept = dataclasses.replace(choice, path=str(tmp_path / "kept"))
     loaded = get_critic(artifacts, TaskConfig("lift"), kept, TRACKER).load()
     for one, two in zip(critic.label(data.open()), loaded.label(data.open()), strict=True):
         np.testing.assert_array_equal(one, two)
     with pytest.raises(UserError, match="another kind of baseline"):
-        ready_critic(dataclasses.replace(other, path=kept.path)).load()
+        bench_critic(artifacts, dataclasses.replace(other, path=kept.path)).load()
     with pytest.raises(UserError, match=r"no baseline critic in .*: config\.json is missing"):
-        ready_critic(dataclasses.replace(choice, path=str(tmp_path))).load()
+        bench_critic(artifacts, dataclasses.replace(choice, path=str(tmp_path)))
     with pytest.raises(UserError, match="no world value model in"):
         train_on(artifacts, dataclasses.replace(choice, tokenizer=str(tmp_path)), [data], TRACKER)
 
@@ -67,15 +69,16 @@ def test_a_vision_language_model_is_chosen_by_its_settings(tmp_path: Path, capsy
         arguments += ["critic.vlm.frames=5", "critic.vlm.attempts=1", "critic.vlm.on_miss=undefined"]
         arguments += ["critic.connection.concurrency=1", f"critic.answers={tmp_path}"]
         [config] = configurations("run", arguments)
-        critic = ready_critic(config.critic).load()
+        critic = bench_critic(Artifacts(tmp_path), config.critic).load()
         values = list(critic.label([slide(0, 9), slide(1, 9)]))
     assert isinstance(critic, SeeingCritic)
     assert [bool(np.isnan(value).all()) for value in values] == [False, True]
     assert "no usable answer for 1 of 2 videos (50.0%)" in capsys.readouterr().err
 
 
-def test_the_digest_of_a_vision_language_model_is_that_of_the_question():
-    choice = GVLChoice(GVLConfig(model="seer"))
+def test_the_digest_of_a_vision_language_model_is_that_of_the_question(tmp_path: Path):
+    artifacts, choice = Artifacts(tmp_path), GVLChoice(GVLConfig(model="seer"))
     patient = dataclasses.replace(choice, connection=ConnectionConfig(retries=9), answers="elsewhere")
-    assert choice.origin() == patient.origin()
-    assert choice.origin() != GVLChoice(GVLConfig(model="seer", frames=20)).origin()
+    assert bench_critic(artifacts, choice).digest == bench_critic(artifacts, patient).digest
+    other = GVLChoice(GVLConfig(model="seer", frames=20))
+    assert bench_critic(artifacts, choice).digest != bench_critic(artifacts, other).digest

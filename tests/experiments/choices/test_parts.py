@@ -10,12 +10,14 @@ import pytest
 
 from envs.errors import UserError
 from envs.types import Episode
-from experiments.choices.critics import PluginCritic
 from experiments.choices.oracle import Oracle
 from experiments.choices.plain_critics import TimeIndex
+from experiments.choices.plugin_critics import plugin_choice
+from experiments.lab.artifacts import Artifacts
 from experiments.lab.seeds import RUN_RANGE, STARTS, first_seed, seeds
 from experiments.reports.results import choice_name, run_name, sample_weights
 from experiments.settings.cli import configurations
+from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.advantages import ChunkDifference
 from policy_extraction.batch import make_batch
 from policy_extraction.dataset import build_dataset
@@ -132,7 +134,8 @@ def plugin(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.delitem(sys.modules, "my_critic", raising=False)
         importlib.invalidate_caches()
-        return PluginCritic(module=f"my_critic:{name}", **settings).make()
+        choice = plugin_choice(f"my_critic:{name}")(**settings)
+        return bench_critic(Artifacts(tmp_path), choice).load()
 
     return load
 

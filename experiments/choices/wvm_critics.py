@@ -1,0 +1,96 @@
+"""The choices `critic=wvm` and `critic=train`: the world value model, from a folder or trained on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import value_model
+from envs.types import Episode
+from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop, saved_digests
+from experiments.lab.artifacts import digest
+from value_model.critic.config import WVMConfig
+from value_model.critic.types import Critic, TrainedCritic
+from value_model.video.frames import Episodes
+
+TINY_CRITIC = Path(value_model.__path__[0]) / "critic" / "shipped"
+
+
+@dataclass(frozen=True)
+class WVMChoice:
+    """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`."""
+
+    path: str = ""  # of the folder; empty: the critic that ships
+
+    blind = ""
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: the files are there."""
+        self._origin()
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`."""
+        return CriticSource(self._origin(), self._load)
+
+    def _origin(self) -> str:
+        return digest(["wvm", VERSION, *saved_digests(self._folder(), "world value model")])
+
+    def _load(self) -> Critic:
+        from value_model.critic.wvm import load_wvm
+
+        return load_wvm(self._folder())
+
+    def _folder(self) -> Path:
+        return Path(self.path) if self.path else TINY_CRITIC
+
+
+@dataclass(frozen=True)
+class TrainChoice:
+    """A world value model, trained anew on episodes of the task whose true values are known."""
+
+    data: CriticData = field(default_factory=CriticData)
+    model: WVMConfig = field(default_factory=WVMConfig)
+    seed: int = 0
+
+    blind = ""
+    part = "wvm"
+    at_hand = False
+
+    @property
+    def about(self) -> str:
+        """See `TrainableChoice`."""
+        return f"""The world value model (`critic=train`) is a video DiT and a value DiT with joint attention, trained by
+flow matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.24742). {learns_from(self.model)}"""
+
+    def check(self, episodes: Sequence[Episode]) -> None:
+        """See `CriticChoice`: its settings have been checked."""
+
+    def source(self, workshop: Workshop) -> CriticSource:
+        """See `CriticChoice`."""
+        return workshop.trained(self)
+
+    def recipe(self) -> Mapping[str, Any]:
+        """See `TrainableChoice`."""
+        return {"model": self.model, "seed": self.seed}
+
+    def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
+        """See `TrainableChoice`."""
+        from value_model.critic.train import train_wvm
+
+        return train_wvm(episodes, self.model, folder, self.seed, progress)
+
+    def load(self, folder: Path) -> Critic:
+        """See `TrainableChoice`."""
+        from value_model.critic.wvm import load_wvm
+
+        return load_wvm(folder)
+
+
+def learns_from(model: WVMConfig) -> str:
+    """What a model of this configuration reads, and which episodes it has values of."""
+    cameras = f"It reads frames of {', '.join(model.cameras)} and an instruction."
+    if model.clip.marked:
+        return f"{cameras} Values of hesitations and retries follow from the exact ends that the controller recorded."
+    return f"{cameras} Only undisturbed experts have values; of all other episodes only the video is learned."
