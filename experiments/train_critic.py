@@ -23,15 +23,14 @@ from envs.files import atomic_file
 from envs.store import Store
 from envs.types import Episode
 from experiments.choices.critics import TrainableChoice
-from experiments.choices.groups import store_groups
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import tracked
 from experiments.reports.results import choice_name
 from experiments.reports.run_report import table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
 from experiments.stages.critic import CriticSource, train_on
 from experiments.stages.data import Data, collect_data
@@ -58,9 +57,8 @@ class TrainCriticConfig:
 
 def train_critic(arguments: Sequence[str]) -> None:
     """Collect, train, measure, and write the folder."""
-    store_groups()
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
-    config: TrainCriticConfig = composed("train_critic", arguments)
+    config: TrainCriticConfig = prepare_one("train_critic", arguments)
     if not (isinstance(config.critic, TrainableChoice) and config.critic.untrained):
         raise UserError(f"critic={choice_name('critic', config.critic)} cannot be trained; use critic=train")
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
