@@ -1,5 +1,8 @@
 # `make run`: the default experiment, from an empty machine. `make test`: the tests. `make lint`: format, lint, types.
-PYTHON ?= python3.11
+# The newest Python that can be used: found, starting (a shim may not), and with what an environment needs.
+USABLE = for name in python3.13 python3.12 python3.11; do \
+	$$name -c 'import ensurepip, venv' 2>/dev/null && echo $$name && break; done
+PYTHON := $(or $(PYTHON),$(shell $(USABLE)))
 VENV := .venv
 BIN := $(VENV)/bin
 .PHONY: run test lint clean
@@ -8,13 +11,13 @@ run: $(VENV)/.core
 	$(BIN)/python -m experiments.run
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadscope
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: sudo apt-get install -y python3.11 python3.11-venv (or make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))"; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed: sudo apt-get install -y python3.11 python3.11-venv (or make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))"; exit 2; }
 	@ldconfig -p | grep -q libEGL.so.1 || { echo "EGL is needed to draw without a screen: sudo apt-get install -y libegl1 libgl1"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 

@@ -29,9 +29,9 @@ from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce
 from experiments.lab.tracking import tracked
 from experiments.reports.run_report import table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.stages.mixture import mixture_data
 from experiments.value_benchmark.critic import bench_critic
 from experiments.value_benchmark.data import get_benchmark
@@ -47,7 +47,7 @@ def ablate(arguments: Sequence[str]) -> None:
         UserError: a mistake in the settings, or no trained value model to start from.
     """
     store_command("ablate", AblateConfig)
-    config: AblateConfig = composed("ablate", arguments)
+    config: AblateConfig = prepare_one("ablate", arguments)
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     with tracked(config.wandb, "ablate", Path(config.outputs), canonical(config)) as tracker:
         found = run_variants(config, artifacts, tracker)

@@ -26,9 +26,9 @@ from envs.robosuite.tasks import ROBOTS, task_spec
 from experiments.lab.progress import bar
 from experiments.reports.resources import ResourcesBench, bench_resources
 from experiments.reports.run_report import table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.settings.config import require
 from value_model.critic.config import PRESETS
 
@@ -162,7 +162,7 @@ def run_bench(arguments: Sequence[str]) -> None:
     check_choice("measurement", arguments[0], BENCHES)
     schema, measure = BENCHES[arguments[0]]
     store_command("bench", schema)
-    print(json.dumps(measure(composed("bench", arguments[1:]))))
+    print(json.dumps(measure(prepare_one("bench", arguments[1:]))))
 
 
 @command

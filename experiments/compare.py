@@ -28,7 +28,7 @@ from experiments.pipeline import run_experiment
 from experiments.reports.figures import draw_comparison
 from experiments.reports.results import choice_name, run_name
 from experiments.reports.run_report import percent, table
-from experiments.settings.cli import answer, configurations
+from experiments.settings.cli import answer, menu, prepare
 from experiments.settings.command import command
 from experiments.settings.compose import expand
 from experiments.settings.config import RunConfig
@@ -238,7 +238,8 @@ def _points(difference: dict[str, float]) -> str:
 @command
 def main() -> None:
     """The command line."""
-    answer(lambda arguments: compare(configurations("run", arguments), arguments), __doc__)
+    text = f"{__doc__}\nChoices:\n{menu()}"
+    answer(lambda arguments: compare(prepare("run", arguments), arguments), text)
 
 
 if __name__ == "__main__":

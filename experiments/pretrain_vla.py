@@ -28,9 +28,9 @@ from experiments.lab.simulators import Simulators
 from experiments.lab.statistics import wilson
 from experiments.lab.tracking import Tracker, tracked
 from experiments.reports.run_report import percent, table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.settings.config import EvaluateConfig, MixtureData, TaskConfig, WandbConfig, require
 from experiments.stages.acting import Acting
 from experiments.stages.data import Data, collect_data
@@ -74,7 +74,7 @@ class PretrainConfig:
 def pretrain_base(arguments: Sequence[str]) -> None:
     """Collect, train, check, and write the folder."""
     store_command("pretrain_vla", PretrainConfig)
-    config: PretrainConfig = composed("pretrain_vla", arguments)
+    config: PretrainConfig = prepare_one("pretrain_vla", arguments)
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     tasks = {name: TaskConfig(name, config.robot, config.vla.spec.image_size) for name in config.tasks}
     data = {

@@ -15,9 +15,9 @@ from typing import Any
 
 from envs.errors import UserError
 from experiments.reports.run_report import percent, table
-from experiments.settings.cli import answer
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def print_overview(arguments: Sequence[str]) -> None:
         UserError: there is no run, or a run's results are damaged.
     """
     store_command("report", ReportConfig)
-    config: ReportConfig = composed("report", arguments)
+    config: ReportConfig = prepare_one("report", arguments)
     folder = Path(config.outputs) / "runs"
     files = sorted(folder.glob(f"*{config.name}*/results.json"), key=lambda file: file.stat().st_mtime)
     if not files:

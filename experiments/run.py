@@ -11,6 +11,7 @@ continued by the same command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.lab.artifacts import canonical
@@ -19,7 +20,7 @@ from experiments.lab.tracking import tracked
 from experiments.pipeline import run_experiment
 from experiments.reports.results import run_name, summarize
 from experiments.reports.run_report import print_summary, write_report
-from experiments.settings.cli import hydra_command
+from experiments.settings.cli import answer, menu, prepare_sweep
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig
 
@@ -36,10 +37,20 @@ def run(config: RunConfig) -> None:
     print_summary(folder, results)
 
 
+def run_each(arguments: Sequence[str]) -> None:
+    """One experiment, or with `-m` one for each combination of several values.
+
+    Raises:
+        UserError: a mistake in the arguments; none is run.
+    """
+    for config in prepare_sweep("run", arguments):
+        run(config)
+
+
 @command
 def main() -> None:
     """The command line."""
-    hydra_command("run", run)
+    answer(run_each, f"{__doc__}\nChoices:\n{menu()}")
 
 
 if __name__ == "__main__":

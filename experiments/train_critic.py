@@ -28,7 +28,7 @@ from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import tracked
 from experiments.reports.results import choice_name
 from experiments.reports.run_report import table
-from experiments.settings.cli import answer, configuration
+from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
@@ -56,7 +56,7 @@ class TrainCriticConfig:
 def train_critic(arguments: Sequence[str]) -> None:
     """Collect, train, measure, and write the folder."""
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
-    config: TrainCriticConfig = configuration("train_critic", arguments)
+    config: TrainCriticConfig = prepare_one("train_critic", arguments)
     choice = require_training(config.critic, f"critic={choice_name('critic', config.critic)}")
     mixture = config.mixture
     choice.check(examples(TaskConfig(mixture.tasks[0], mixture.robots[0], mixture.image_size)))

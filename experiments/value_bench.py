@@ -29,9 +29,9 @@ from envs.store import EpisodeInfo, Store
 from envs.store.writer import refuse_existing
 from experiments.lab.artifacts import Artifacts, canonical, digest
 from experiments.reports.results import choice_name
-from experiments.settings.cli import answer, configurations
+from experiments.settings.cli import answer, prepare, prepare_one
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import store_command
 from experiments.settings.config import TaskConfig, require
 from experiments.stages.critic import examples
 from experiments.value_benchmark.critic import bench_critic
@@ -87,10 +87,10 @@ def run_value_bench(arguments: Sequence[str]) -> None:
     """
     if arguments and arguments[0] == "generate":
         store_command("value_bench_generate", GenerateConfig)
-        generate_bench(composed("value_bench_generate", arguments[1:]))
+        generate_bench(prepare_one("value_bench_generate", arguments[1:]))
         return
     store_command("value_bench", ValueBenchConfig, [{"critic": "wvm"}])
-    measure_critics(configurations("value_bench", arguments))
+    measure_critics(prepare("value_bench", arguments))
 
 
 def generate_bench(config: GenerateConfig) -> None:

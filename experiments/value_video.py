@@ -29,7 +29,7 @@ from experiments.lab.artifacts import Artifacts
 from experiments.reports.figures import ValueCurve, draw_film, draw_values
 from experiments.reports.results import choice_name
 from experiments.reports.video_files import side_by_side
-from experiments.settings.cli import answer, configuration
+from experiments.settings.cli import answer, prepare_one, words
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
@@ -70,12 +70,13 @@ def value_video(arguments: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in them, or a video or data set that cannot be read. What was written before stays.
     """
-    paths = [Path(argument) for argument in arguments if "=" not in argument]
+    named = words(arguments)
+    store_command("value_video", ValueVideoConfig, [{"critic": "wvm"}])
+    settings = [argument for argument in arguments if argument not in named]
+    config: ValueVideoConfig = prepare_one("value_video", settings)
+    paths = [Path(word) for word in named]
     if not paths:
         raise UserError("say what to show: the folder of a LeRobot v3 data set, or video files")
-    store_command("value_video", ValueVideoConfig, [{"critic": "wvm"}])
-    settings = [argument for argument in arguments if "=" in argument]
-    config = configuration("value_video", settings)
     written: list[str] = []
     for shown in _shown(paths, config):
         written.append(str(_write(shown, config)))

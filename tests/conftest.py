@@ -7,10 +7,26 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # what the commands use too
+cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-from jaxtyping import install_import_hook  # noqa: E402  (after the environment is set)
+import gc  # noqa: E402  (after the environment is set)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook(["policy_extraction", "value_model", "envs"], "beartype.beartype")
+
+from experiments.lab.compilation import remove_damaged  # noqa: E402
+
+remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run of the tests
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """JAX keeps every program in memory; the next module has others, and reads from disk what they share."""
+    yield
+    jax.clear_caches()
+    gc.collect()

@@ -7,9 +7,11 @@ import weakref
 
 import numpy as np
 
+from envs.robosuite.frustum import hidden
 from envs.robosuite.headless import gl_context, mujoco
 
 _VISIBLE_GROUP = 1  # robosuite puts what is to be seen in geom group 1 and collision shapes in group 0
+_HIDDEN_GROUP = 5  # drawn by nobody
 _EXPENSIVE = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
     mujoco.mjtRndFlag.mjRND_REFLECTION,
@@ -47,6 +49,10 @@ class Camera:
             for flag in _EXPENSIVE:
                 self._scene.flags[flag] = False
         self._option = mujoco.MjvOption()
+        self._groups = model.geom_group.copy()
+        self._option.sitegroup[:] = (
+            0  # robosuite makes its marks invisible by a negative opacity: they cost all the same
+        )
         self._option.geomgroup[:] = 0
         self._option.geomgroup[_VISIBLE_GROUP] = 1
         self._camera = mujoco.MjvCamera()
@@ -56,9 +62,24 @@ class Camera:
         self._pixels = np.empty((size, size, 3), np.uint8)
 
     def render(self, data: mujoco.MjData, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-        """A picture, uint8 [size, size, 3], from each of the named cameras; the first row is the top."""
+        """A picture, uint8 [size, size, 3], from each of the named cameras; the first row is the top.
+
+        The headlight stands at the first of them.
+        """
         self._gl.make_current()
-        self._camera.fixedcamid = self._ids[names[0]]
+        return tuple(self._draw(data, names[0], name) for name in names)
+
+    def close(self) -> None:
+        """Free the buffers."""
+        _open.discard(self)
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+    def _draw(self, data: mujoco.MjData, lit_from: str, name: str) -> np.ndarray:
+        groups = self._model.geom_group
+        groups[hidden(self._model, data, self._ids[name])] = _HIDDEN_GROUP
+        self._camera.fixedcamid = self._ids[lit_from]
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -68,21 +89,10 @@ class Camera:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        return self._draw(), *(self._draw_from(name, data) for name in names[1:])
-
-    def close(self) -> None:
-        """Free the buffers."""
-        _open.discard(self)
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
-
-    def _draw_from(self, name: str, data: mujoco.MjData) -> np.ndarray:
-        self._camera.fixedcamid = self._ids[name]
-        mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
-        return self._draw()
-
-    def _draw(self) -> np.ndarray:
+        groups[:] = self._groups
+        if name != lit_from:
+            self._camera.fixedcamid = self._ids[name]
+            mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return self._pixels[::-1].copy()

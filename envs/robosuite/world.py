@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,20 @@ def make_world(spec: TaskSpec, robot: str, control_freq: float, fast: bool) -> A
             self.sim = MjSim(load_model(xml, spec.camera, fast))
             self.sim.forward()
             self.initialize_time(self.control_freq)
+
+        def check_contact(self, geoms_1: Any, geoms_2: Any = None) -> bool:
+            """As robosuite's, which looks every contact's names up at each call."""
+            pairs = self.sim.data._data.contact.geom
+            first, second = self._geom_ids(geoms_1), self._geom_ids(geoms_2)
+            return any(
+                (a in first and b in second) or (b in first and a in second) for a, b in pairs.tolist()
+            )
+
+        def _geom_ids(self, geoms: Any) -> Container[int]:
+            if geoms is None:
+                return range(self.sim.model.ngeom)
+            names = [geoms] if isinstance(geoms, str) else getattr(geoms, "contact_geoms", geoms)
+            return [self.sim.model.geom_name2id(name) for name in names]
 
     with (
         numpy_seed(0),

@@ -1,22 +1,80 @@
-"""How a command with Hydra runs: checked first, so that every mistake is one line, then handed to Hydra."""
+"""How every command reads its command line: checked first, so that every mistake is one line, then composed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
-from envs.errors import UserError
-from experiments.choices.groups import store_groups, store_plugins
-from experiments.settings.command import command
-from experiments.settings.compose import composed, expand, to_object
+from envs.errors import UserError, check_choice
+from experiments.choices.groups import GROUPS, store_groups, store_plugins
+from experiments.lab.compilation import keep_compiled
+from experiments.settings.compose import choices, composed, composition, expand
 
-QUESTIONS = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
-VALUED = ("--cfg", "-c", "--package", "-p")  # Hydra's options that are followed by their value
+SWEEP = ("-m", "--multirun")
+SHOW = ("--cfg", "-c")
+HELP = ("--help", "-h")
+
+
+def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
+    """Run `main` on the arguments of the command line, or print the command's own description if it is asked for."""
+    arguments = sys.argv[1:]
+    if set(HELP) & set(arguments):
+        print((text or "").strip())
+    else:
+        main(arguments)
+
+
+def prepare(name: str, arguments: Sequence[str]) -> list[Any]:
+    """The configuration objects that a command line asks for, as `configurations`; from here on JAX keeps in their
+    `outputs` what it compiles.
+
+    `--cfg job` prints the settings instead, and leaves.
+
+    Raises:
+        UserError: a mistake in the arguments.
+    """
+    settings, shown = _without_show(arguments)
+    configs = configurations(name, settings)
+    if shown:
+        texts = [OmegaConf.to_yaml(composition(name, overrides)) for overrides in expand(settings)]
+        print("---\n".join(texts), end="")
+        sys.exit(0)
+    keep_compiled(Path(getattr(configs[0], "outputs", "outputs")) / "cache" / "jax")
+    return configs
+
+
+def prepare_one(name: str, arguments: Sequence[str]) -> Any:
+    """As `prepare`, for a command that takes one configuration.
+
+    Raises:
+        UserError: a mistake in the arguments, or a setting with several values.
+    """
+    configs = prepare(name, arguments)
+    if len(configs) > 1:
+        raise UserError(
+            "a setting has several values separated by commas; give one, or write a list as [a,b]"
+        )
+    return configs[0]
+
+
+def prepare_sweep(name: str, arguments: Sequence[str]) -> list[Any]:
+    """As `prepare`, for a command that with `-m` works through all combinations of several values.
+
+    Raises:
+        UserError: a mistake in the arguments, or several values without `-m`.
+    """
+    settings = [argument for argument in arguments if argument not in SWEEP]
+    configs = prepare(name, settings)
+    if len(configs) > 1 and len(settings) == len(arguments):
+        raise UserError(
+            f"a setting has several values separated by commas; -m makes each of the {len(configs)} combinations"
+        )
+    return configs
 
 
 def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
@@ -30,54 +88,27 @@ def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
     return [composed(name, overrides) for overrides in expand(arguments)]
 
 
-def configuration(name: str, arguments: Sequence[str]) -> Any:
-    """The configuration object of a command that does one thing.
-
-    Raises:
-        UserError: a mistake in the arguments, or a setting has several values.
-    """
-    found = configurations(name, arguments)
-    if len(found) > 1:
-        raise UserError(f"{name} does one at a time; give every setting one value")
-    return found[0]
-
-
-def hydra_command(name: str, main: Callable[[Any], object]) -> None:
-    """Run `main` on the configuration object of the command line; with `-m` on each of a sweep."""
-    arguments = sys.argv[1:]
-    if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
-        store_groups()
-    else:
-        configurations(name, _settings(arguments))
-
-    @command
-    def task() -> None:
-        main(to_object(current[0]))
-
-    current: list[DictConfig] = []
-
-    @hydra.main(version_base=None, config_path=None, config_name=name)
-    def job(config: DictConfig) -> None:
-        current[:] = [config]
-        task()
-
-    entry: Any = job  # Hydra gives it the configuration
-    entry()
-
-
-def _settings(arguments: Sequence[str]) -> list[str]:
-    """The arguments without Hydra's own options."""
+def words(arguments: Sequence[str]) -> list[str]:
+    """The arguments that are neither settings nor options."""
     return [
         argument
-        for last, argument in pairwise(["", *arguments])
-        if not argument.startswith("-") and last not in VALUED
+        for before, argument in pairwise(["", *arguments])
+        if "=" not in argument and not argument.startswith("-") and before not in SHOW
     ]
 
 
-def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
-    """Run `main` on the arguments of the command line, or print the command's own description if it is asked for."""
-    arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments):
-        print((text or "").strip())
-    else:
-        main(arguments)
+def menu() -> str:
+    """The choices of every group, a line each."""
+    store_groups()
+    return "\n".join(f"    {group}={' | '.join(choices(group))}" for group in GROUPS)
+
+
+def _without_show(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without `--cfg job`, and whether it was among them."""
+    settings = list(arguments)
+    for option in set(SHOW) & set(arguments):
+        place = settings.index(option)
+        what = settings[place + 1] if place + 1 < len(settings) else ""
+        check_choice(f"{option} (what to show)", what, ("job",))
+        del settings[place : place + 2]
+    return settings, len(settings) < len(arguments)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from safetensors import SafetensorError
 
 from envs.errors import UserError
+from experiments.lab.compilation import watch_compilation
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NUMBERED = (  # how libraries word a failed write whose errno they lose: (type, text with the errno)
@@ -60,9 +59,10 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def entry() -> None:
-        _keep_compiled()
         try:
             main()
+            if (compilation := watch_compilation()).requests:
+                print(compilation, file=sys.stderr)
         except KeyboardInterrupt:
             print("\ninterrupted: the same command continues where this one stopped", file=sys.stderr)
             sys.exit(130)
@@ -74,14 +74,3 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
             sys.exit(2)
 
     return entry
-
-
-def _keep_compiled() -> None:
-    """Let JAX keep what it compiles: later commands start many seconds sooner."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    if jax := sys.modules.get("jax"):  # it has read the environment already
-        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-        seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)

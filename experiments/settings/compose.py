@@ -43,12 +43,9 @@ def store(group: str | None, name: str, schema: Any) -> None:
 
 
 def store_command(name: str, schema: type, defaults: Sequence[dict[str, str]] = ()) -> None:
-    """Store a command's configuration: its schema, its groups' default choices, and where Hydra may write."""
+    """Store a command's configuration: its schema, and its groups' default choices."""
     store(None, f"{name}_schema", schema)
-    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
-    hydra = {"run": {"dir": "."}, "output_subdir": None, "sweep": {"dir": "outputs/multirun", "subdir": "."}}
-    node = {"defaults": [f"{name}_schema", *defaults, "_self_", *quiet], "hydra": hydra}
-    ConfigStore.instance().store(name=name, node=node)
+    ConfigStore.instance().store(name=name, node={"defaults": [f"{name}_schema", *defaults, "_self_"]})
 
 
 def choices(group: str) -> list[str]:
@@ -83,6 +80,15 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     """The configuration object of a command under simple overrides.
 
     Raises:
+        UserError: as `composition`, or a dataclass refuses its fields.
+    """
+    return to_object(composition(command, overrides))
+
+
+def composition(command: str, overrides: Sequence[str]) -> DictConfig:
+    """The settings of a command under simple overrides.
+
+    Raises:
         UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
     """
     parsed = parse(overrides)
@@ -93,7 +99,7 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     for override in parsed:
         if override not in groups:
             _check_key(command, override, known)
-    return to_object(_compose(command, overrides))
+    return _compose(command, overrides)
 
 
 def to_object(config: DictConfig) -> Any:
@@ -146,13 +152,10 @@ def parse(arguments: Iterable[str]) -> list[Override]:
             raise UserError(
                 f"{argument!r} cannot be read as key=value: {_first_line(error)}; quote special characters"
             ) from error
-        if not override.key_or_group.startswith("hydra"):
-            if override.is_delete():
-                raise UserError(f"{argument!r}: settings cannot be removed, only changed (key=value)")
-            if override.is_add() or override.is_force_add():
-                raise UserError(
-                    f"{argument!r}: settings cannot be added, only changed (key=value, without +)"
-                )
+        if override.is_delete():
+            raise UserError(f"{argument!r}: settings cannot be removed, only changed (key=value)")
+        if override.is_add() or override.is_force_add():
+            raise UserError(f"{argument!r}: settings cannot be added, only changed (key=value, without +)")
         parsed.append(override)
     return parsed
 
@@ -163,7 +166,7 @@ def _is_group(key: str) -> bool:
 
 def _check_choice(override: Override) -> None:
     group, value = override.key_or_group, str(override.value())
-    if group.startswith("hydra") or is_reference(value) or value in choices(group):
+    if is_reference(value) or value in choices(group):
         return
     raise UserError(
         f"unknown {group} {value!r}{_nearest(value, choices(group))} Choices: {', '.join(choices(group))}"
@@ -172,12 +175,10 @@ def _check_choice(override: Override) -> None:
 
 def _check_key(command: str, override: Override, known: set[str]) -> None:
     key = override.key_or_group
-    if key.startswith("hydra.") or key in known:
-        return
-    lists = "`python -m experiments.run --cfg job` lists them all"
-    if command != "run":
-        lists = f"Settings: {', '.join(sorted(name for name in known if '.' not in name))}"
-    raise UserError(f"unknown setting {key!r}{_nearest(key, known)} {lists}")
+    if key not in known:
+        raise UserError(
+            f"unknown setting {key!r}{_nearest(key, known)} The same command with --cfg job lists them all"
+        )
 
 
 def _nearest(word: str, candidates: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from envs.robosuite.benchmark import measure_rollout
 def test_rollout_is_several_times_faster_than_stock():
     result = measure_rollout(steps=30)
     assert result["ratio"] == pytest.approx(result["fps"] / result["stock_fps"])
-    assert result["ratio"] > 4  # 10 and more on a quiet machine
+    assert result["ratio"] > 6  # 13 and more where not much else runs
 
 
 def test_robot_that_stock_cannot_build_is_refused():

@@ -164,3 +164,26 @@ def test_what_a_picture_can_tell_of_the_state():
     np.testing.assert_allclose(seen[0, 8:], seen[1, 8:], atol=1e-5)  # a quarter of a turn cannot be told
     np.testing.assert_allclose(seen[0, 6:8], -seen[1, 6:8], atol=1e-5)
     np.testing.assert_allclose(seen[0], seen[2], atol=1e-5)
+
+
+def test_contacts_are_robosuites():
+    from robosuite.utils.sim_utils import check_contact
+
+    env = RobosuiteEnv("stack", "Panda", cameras=())
+    env.reset(seed=0)
+    world = env.robosuite
+    env.advance(np.zeros(7, np.float32))  # the cubes lie on the table, and nobody touches them
+    table = "table_collision"
+    things = [
+        world.cubeA,
+        world.cubeB,
+        table,
+        [table],
+        ["gripper0_right_finger1_collision"],
+        world.robots[0].gripper["right"],
+    ]
+    pairs = [(first, second) for first in things for second in [*things, None]]
+    found = [world.check_contact(*pair) for pair in pairs]
+    assert found == [check_contact(world.sim, *pair) for pair in pairs]
+    assert world.check_contact(world.cubeA, table) and not world.check_contact(world.cubeA, world.cubeB)
+    env.close()

@@ -1,12 +1,14 @@
 """Every mistake on a command line is one line that says what is wrong and what is the nearest right thing."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 from envs.errors import UserError
-from experiments.settings.cli import configurations
+from experiments import run
+from experiments.settings.cli import configurations, menu
 from experiments.settings.command import command, explain
 from experiments.settings.config import RunConfig
 from policy_extraction.methods import METHODS
@@ -224,11 +226,58 @@ def test_the_command_itself_leaves_with_status_2_and_one_line():
     assert done.stdout == "" and done.stderr.count("\n") == 1 and "did you mean 'awr'" in done.stderr
 
 
-def test_all_settings_are_listed():
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.run", "method=filtered_bc_binary", "--cfg", "job"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0 and "rule: binary" in done.stdout
+@pytest.mark.parametrize(
+    ("name", "arguments", "shown"),
+    [
+        ("run", ["method=filtered_bc_binary", "--cfg", "job"], "rule: binary"),
+        ("run", ["--cfg", "job", "-m", "seed=3,4"], "seed: 4"),
+        ("train_critic", ["critic.seed=7", "-c", "job"], "seed: 7"),
+        ("value_video", ["folder", "--cfg", "job"], "format: video"),
+    ],
+)
+def test_all_settings_are_listed(name, arguments, shown, capsys, monkeypatch):
+    command_module = importlib.import_module(f"experiments.{name}")
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit) as left:
+        command_module.main()
+    assert left.value.code == 0
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("run", ["method=bc,awr"], "several values separated by commas; -m makes each of the 2 combinations"),
+        ("run", ["-m", "method=bc,awrr"], "did you mean 'awr'"),
+        ("run", ["hydra.run.dir=x"], "unknown setting 'hydra.run.dir'"),
+        ("run", ["--cfg", "hydra"], "choose one of job"),
+        ("run", ["--confg=job"], "'--confg=job'"),
+        ("run", ["--verbose"], "'--verbose' is not a setting"),
+        ("train_critic", ["critic=train,train_small"], "several values"),
+        ("train_critic", ["critic.modl.clip.focus=0"], "did you mean 'critic.model.clip.focus'?"),
+        ("report", ["nme=3"], "did you mean 'name'?"),
+        ("value_video", [], "say what to show"),
+        ("bench", ["rollout", "tsk=lift"], "did you mean 'task'?"),
+    ],
+)
+def test_every_command_composes_alike(name, arguments, message, capsys, monkeypatch):
+    command_module = importlib.import_module(f"experiments.{name}")
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit) as left:
+        command_module.main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_sweep_runs_every_combination(monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "run", lambda config: seen.append((type(config.method).__name__, config.seed)))
+    run.run_each(["-m", "method=bc,awr", "seed=0,1"])
+    assert seen == [("BC", 0), ("BC", 1), ("AWR", 0), ("AWR", 1)]
+    run.run_each(["method=awr"])
+    assert seen[4:] == [("AWR", 0)]
+
+
+def test_help_names_the_choices():
+    assert "    task=bread | can |" in menu() and "    method=advantage_conditioned | awr" in menu()
