@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) -> Outcome:
-    """Do or reuse every stage of an experiment."""
+    """Do or reuse every stage of an experiment, whose settings are `resolved`."""
     began = time.monotonic()
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     experiment = _Experiment(config, Context(artifacts, tracker, simulators))
@@ -83,9 +83,6 @@ class _Experiment:
 
     def __init__(self, config: RunConfig, context: Context) -> None:
         self.config, self.context, self.artifacts = config, context, context.artifacts
-        self.training = config.train
-        if online_rollouts(config.method) is not None:
-            self.training = replace(config.train, ema=0.0)  # what acts must be what is updated
         self._critic: CriticSource | None = None
 
     def check_parts(self) -> None:
@@ -101,7 +98,7 @@ class _Experiment:
 
     def policy(self) -> Policy:
         """The policy before training."""
-        return self.config.policy.make(self.training, self.config.seed)
+        return self.config.policy.make(self.config.train, self.config.seed)
 
     def origin(self) -> dict[str, str]:
         """Digests of what every training starts from."""
@@ -141,7 +138,7 @@ class _Experiment:
         return extract(
             self.artifacts,
             config.method,
-            self.training,
+            config.train,
             config.batch,
             config.seed,
             self.origin() | samples,
@@ -164,7 +161,7 @@ class _Experiment:
             config.task,
             config.method,
             online,
-            self.training,
+            config.train,
             config.evaluate,
             config.batch.size,
             config.seed,

@@ -27,11 +27,11 @@ from experiments.choices.groups import store_groups
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import tracked
-from experiments.reports.results import choice_name
 from experiments.reports.run_report import table
+from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer
 from experiments.settings.command import command
-from experiments.settings.compose import composed, store_command
+from experiments.settings.compose import choose, store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
 from experiments.stages.critic import CriticSource, train_on
 from experiments.stages.data import Data, collect_data
@@ -60,9 +60,10 @@ def train_critic(arguments: Sequence[str]) -> None:
     """Collect, train, measure, and write the folder."""
     store_groups()
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
-    config: TrainCriticConfig = composed("train_critic", arguments)
+    chosen = choose("train_critic", arguments)
+    config: TrainCriticConfig = chosen.config
     if not (isinstance(config.critic, TrainableChoice) and config.critic.untrained):
-        raise UserError(f"critic={choice_name('critic', config.critic)} cannot be trained; use critic=train")
+        raise UserError(f"critic={chosen.names['critic']} cannot be trained; use critic=train")
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     data = mixture_data(artifacts, config.mixture)
     with tracked(config.wandb, "train_critic", Path(config.outputs), canonical(config)) as tracker:
@@ -72,7 +73,7 @@ def train_critic(arguments: Sequence[str]) -> None:
         tracker.summary(found)
     source.load().save(Path(config.folder))
     with atomic_file(Path(config.folder) / CARD) as temporary:
-        temporary.write_text(_card(config, data, held_out, found, arguments))
+        temporary.write_text(_card(chosen, data, held_out, found, arguments))
     print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
     print(json.dumps({"folder": config.folder, **found}))
 
@@ -110,13 +111,14 @@ def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) ->
 
 
 def _card(
-    config: TrainCriticConfig,
+    chosen: Chosen,
     data: Sequence[Data],
     held_out: Sequence[Data],
     found: Mapping[str, float],
     arguments: Sequence[str],
 ) -> str:
     """What it is, what it was trained on, how good it is, what it is not for."""
+    config: TrainCriticConfig = chosen.config
     episodes = sum(sum(part.report["episodes"].values()) for part in data)
     tested = sum(sum(part.report["episodes"].values()) for part in held_out)
     frames = sum(part.report["frames"] for part in data)
@@ -130,7 +132,7 @@ def _card(
         if config.critic.model.clip.marked
         else "Only undisturbed experts have values; of all other episodes only the video is learned."
     )
-    return f"""# Critic `{choice_name("critic", config.critic)}`
+    return f"""# Critic `{chosen.names["critic"]}`
 
 Frames of {len(config.critic.model.cameras)} cameras ({", ".join(config.critic.model.cameras)}) and an instruction in, task
 progress in [0, 1] out, frame by frame. {ABOUT}

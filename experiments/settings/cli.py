@@ -8,29 +8,31 @@ from itertools import pairwise
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.choices.groups import store_groups, store_plugins
+from experiments.settings.chosen import Chosen
 from experiments.settings.command import command
-from experiments.settings.compose import composed, expand, to_object
+from experiments.settings.compose import choose, chosen_names, expand, to_object
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
 VALUED = ("--cfg", "-c", "--package", "-p")  # Hydra's options that are followed by their value
 
 
-def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
-    """The configuration objects of a command: one for each combination of the comma-separated values.
+def configurations(name: str, arguments: Sequence[str]) -> list[Chosen]:
+    """The configurations of a command: one for each combination of the comma-separated values.
 
     Raises:
         UserError: a mistake in the arguments.
     """
     store_groups()
     store_plugins(arguments)
-    return [composed(name, overrides) for overrides in expand(arguments)]
+    return [choose(name, overrides) for overrides in expand(arguments)]
 
 
-def hydra_command(name: str, main: Callable[[Any], object]) -> None:
-    """Run `main` on the configuration object of the command line; with `-m` on each of a sweep."""
+def hydra_command(name: str, main: Callable[[Chosen], object]) -> None:
+    """Run `main` on the configuration of the command line; with `-m` on each of a sweep."""
     arguments = sys.argv[1:]
     if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
         store_groups()
@@ -39,7 +41,8 @@ def hydra_command(name: str, main: Callable[[Any], object]) -> None:
 
     @command
     def task() -> None:
-        main(to_object(current[0]))
+        names = chosen_names(HydraConfig.get().runtime.choices)
+        main(Chosen(to_object(current[0]), names))
 
     current: list[DictConfig] = []
 

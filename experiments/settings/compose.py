@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,10 +15,11 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import UserError
+from experiments.settings.chosen import Chosen
 from experiments.settings.plugins import is_reference
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
@@ -77,7 +78,12 @@ def sweep_values(override: Override) -> list[str]:
 
 
 def composed(command: str, overrides: Sequence[str]) -> Any:
-    """The configuration object of a command under simple overrides.
+    """The configuration object of a command under simple overrides; see `choose`."""
+    return choose(command, overrides).config
+
+
+def choose(command: str, overrides: Sequence[str]) -> Chosen:
+    """The configuration object of a command under simple overrides, with the names of its choices.
 
     Raises:
         UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
@@ -90,7 +96,16 @@ def composed(command: str, overrides: Sequence[str]) -> Any:
     for override in parsed:
         if override not in groups:
             _check_key(command, override, known)
-    return to_object(_compose(command, overrides))
+    config = _compose(command, overrides, keep_hydra=True)
+    names = chosen_names(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return Chosen(to_object(config), names)
+
+
+def chosen_names(choices: Mapping[str, str]) -> dict[str, str]:
+    """Hydra's record of the choices, {group: name}, without its own groups."""
+    return {group: str(name) for group, name in choices.items() if not group.startswith("hydra/")}
 
 
 def to_object(config: DictConfig) -> Any:
@@ -195,11 +210,11 @@ def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
             yield from _flat_keys(config[key], f"{name}.")
 
 
-def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(command: str, overrides: Sequence[str], keep_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize(version_base=None, config_path=None):
         try:
-            return compose(command, overrides=list(overrides))
+            return compose(command, overrides=list(overrides), return_hydra_config=keep_hydra)
         except ConfigCompositionException as error:
             raise UserError(_wrong_value(error)) from error
         except HydraException as error:
