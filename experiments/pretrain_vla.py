@@ -22,6 +22,7 @@ from envs.types import Episode
 from experiments.choices.policies import BASE_VLA, VLAChoice
 from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts, canonical
 from experiments.lab.progress import announce, bar
+from experiments.lab.provenance import made_by
 from experiments.lab.seeds import seeds
 from experiments.lab.simulators import Simulators, horizon_of, worker_count
 from experiments.lab.statistics import wilson
@@ -194,7 +195,7 @@ encoder where the objects are, from the simulator.
 **Not for** real robots, other cameras, other arms or other tasks.
 
 ```json
-{json.dumps(canonical(config), indent=1)}
+{json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
 """
 

@@ -26,6 +26,7 @@ from experiments.choices.critics import TrainableChoice
 from experiments.choices.groups import store_groups
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
+from experiments.lab.provenance import made_by
 from experiments.lab.tracking import tracked
 from experiments.reports.run_report import table
 from experiments.settings.chosen import Chosen
@@ -35,6 +36,7 @@ from experiments.settings.compose import choose, store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
 from experiments.stages.critic import CriticSource, train_on
 from experiments.stages.data import Data, collect_data
+from experiments.stages.label import VERSION
 from experiments.stages.mixture import CriticMixture, mixture_data
 from value_model.critic.metrics.episodes import measure_critic
 
@@ -106,7 +108,7 @@ def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) ->
             temporary.write_text(json.dumps(found, indent=1))
 
     inputs = {"critic": source.digest} | {str(number): part.digest for number, part in enumerate(data)}
-    made = announce(artifacts.make("metrics", 1, None, inputs, build))
+    made = announce(artifacts.make("metrics", VERSION, None, inputs, build))
     return json.loads((made.folder / "metrics.json").read_text())
 
 
@@ -155,7 +157,7 @@ The benchmark's figures, with intervals and the zero-shot parts, are in docs/res
 **Not for** real robots, other cameras or other tasks without training on them.
 
 ```json
-{json.dumps(canonical(config), indent=1)}
+{json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
 """
 

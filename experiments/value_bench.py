@@ -29,6 +29,7 @@ from envs.store import EpisodeInfo, Store
 from envs.store.writer import refuse_existing
 from experiments.choices.critics import SidecarChoice, sidecar_path
 from experiments.lab.artifacts import Artifacts, canonical, digest
+from experiments.lab.provenance import made_by
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, configurations
 from experiments.settings.command import command
@@ -217,8 +218,9 @@ def _write(
     """bench.json and report.md."""
     settings = canonical({"critic": config.critic, "data": config.data, "measure": config.measure})
     caption = [_caption(result, config.measure), f"```json\n{json.dumps(settings, indent=1)}\n```"]
+    content = {**result, "time_index": reference, "settings": settings, "made_by": made_by()}
     texts = {
-        "bench.json": json.dumps({**result, "time_index": reference, "settings": settings}, indent=1) + "\n",
+        "bench.json": json.dumps(content, indent=1) + "\n",
         "report.md": markdown(f"Value benchmark: {result['critic']}", caption, result, reference),
     }
     for name, text in texts.items():

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.lab.provenance import made_by
+
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
 FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
@@ -133,7 +135,7 @@ class Artifacts:
             began = time.monotonic()
             build(partial)
             seconds = round(time.monotonic() - began, 3)
-            _finish(partial, folder, {**recipe, "seconds": seconds})
+            _finish(partial, folder, {**recipe, "seconds": seconds, "made_by": made_by()})
         return Artifact(stage, key, folder, seconds, reused=False)
 
 

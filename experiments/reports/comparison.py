@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.files import atomic_file
 from experiments.lab.artifacts import canonical, digest
+from experiments.lab.provenance import made_by
 from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
 from experiments.reports.figures import draw_comparison
 from experiments.reports.run_report import percent, table
@@ -111,7 +112,7 @@ def publish(rows: Sequence[Row], arguments: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     line = f"python -m experiments.compare {' '.join(arguments)}".strip()
     head = f"# Comparison\n\n`{line}`\n\n{_caption(rows)}"
-    results = {"command": line, "rows": found, "base": base}
+    results = {"command": line, "rows": found, "base": base, "made_by": made_by()}
     intervals = {
         f"{f['method']} ({f['critic']}, {f['task']})": Interval(f["success"], f["low"], f["high"])
         for f in found

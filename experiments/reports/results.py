@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.lab.artifacts import canonical, digest
+from experiments.lab.provenance import made_by
 from experiments.pipeline import Labelled, Outcome
 from experiments.settings.chosen import Chosen
 from experiments.stages.evaluate import Evaluation
@@ -68,6 +69,7 @@ def summarize(chosen: Chosen, outcome: Outcome) -> dict[str, Any]:
         "name": run_name(chosen),
         "choices": dict(chosen.names),
         "settings": canonical(config),
+        "made_by": made_by(),
         "data": _data(labelled) if labelled else None,
         "critic": {
             "metrics": outcome.critic_metrics,
