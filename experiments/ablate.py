@@ -27,6 +27,7 @@ from experiments.ablation.variants import VARIANTS, AblateConfig
 from experiments.choices.wvm_critics import WVMChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce
+from experiments.lab.provenance import made_by
 from experiments.lab.tracking import tracked
 from experiments.reports.run_report import table
 from experiments.settings.cli import answer, prepare_one
@@ -47,7 +48,7 @@ def ablate(arguments: Sequence[str]) -> None:
         UserError: a mistake in the settings, or no trained value model to start from.
     """
     store_command("ablate", AblateConfig)
-    config: AblateConfig = prepare_one("ablate", arguments)
+    config: AblateConfig = prepare_one("ablate", arguments).config
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     with tracked(config.wandb, "ablate", Path(config.outputs), canonical(config)) as tracker:
         found = run_variants(config, artifacts, tracker)
@@ -57,7 +58,13 @@ def ablate(arguments: Sequence[str]) -> None:
         [_row(name, scores) for name, scores in found.items()],
     )
     print(shown)
-    result = {"updates": config.updates, "batch": config.batch, "seeds": config.seeds, "rows": found}
+    result = {
+        "updates": config.updates,
+        "batch": config.batch,
+        "seeds": config.seeds,
+        "rows": found,
+        "made_by": made_by(),
+    }
     folder = Path(config.outputs) / "ablate"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"table.md": shown + "\n", "table.json": json.dumps(result, indent=1)}.items():

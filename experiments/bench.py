@@ -162,7 +162,7 @@ def run_bench(arguments: Sequence[str]) -> None:
     check_choice("measurement", arguments[0], BENCHES)
     schema, measure = BENCHES[arguments[0]]
     store_command("bench", schema)
-    print(json.dumps(measure(prepare_one("bench", arguments[1:]))))
+    print(json.dumps(measure(prepare_one("bench", arguments[1:]).config)))
 
 
 @command

@@ -9,90 +9,62 @@ also written to outputs/compare/<name>/.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from envs.errors import UserError
-from envs.files import atomic_file
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.simulators import Simulators
-from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
 from experiments.lab.tracking import tracked
-from experiments.pipeline import run_experiment
-from experiments.reports.figures import draw_comparison
-from experiments.reports.results import choice_name, run_name
-from experiments.reports.run_report import percent, table
+from experiments.pipeline import Outcome, run_experiment
+from experiments.reports.comparison import Row, publish
+from experiments.reports.results import run_name
+from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, menu, prepare
 from experiments.settings.command import command
-from experiments.settings.compose import expand
 from experiments.settings.config import RunConfig
-from experiments.stages.evaluate import Evaluation
-
-BASELINE = "bc"
+from experiments.settings.resolve import resolved
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: the evaluations of one configuration under several seeds."""
-
-    config: RunConfig
-    label: str
-    evaluations: tuple[Evaluation, ...]
-    before: tuple[Evaluation, ...]
-
-    def success(self, horizon: int | None = None) -> np.ndarray:
-        """bool [S, E]."""
-        return np.stack([evaluation.success(horizon) for evaluation in self.evaluations])
-
-    def choice(self, group: str) -> str:
-        """The name of what was chosen."""
-        return choice_name(group, getattr(self.config, group))
-
-    @property
-    def median_length(self) -> float | None:
-        """Median control steps of all successes within the horizon."""
-        steps = np.concatenate([evaluation.steps[evaluation.success()] for evaluation in self.evaluations])
-        return float(np.median(steps)) if len(steps) else None
-
-
-def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
+def compare(chosen: Sequence[Chosen], arguments: Sequence[str]) -> None:
     """Run all configurations, those that differ in the seed alone as one row; print and write the table."""
-    _check_alike(configs)
-    groups: dict[str, list[RunConfig]] = {}
-    for config, words in zip(configs, expand(arguments), strict=True):
-        settings = dict(word.split("=", 1) for word in words) | {"seed": ""}
-        groups.setdefault(digest(settings), []).append(config)
-    firsts = [group[0] for group in groups.values()]
-    rows = []
+    _check_alike([one.config for one in chosen])
+    runs = {digest(one.config): one for one in chosen}  # what is asked for twice is run once
+    groups: dict[str, list[Chosen]] = {}
+    for one in runs.values():
+        groups.setdefault(digest(one.unseeded), []).append(one)
+    told = varied([replace(group[0], config=group[0].unseeded) for group in groups.values()])
+    rows, done = [], 0
     with Simulators() as simulators:
-        for group in groups.values():
-            evaluations, before = [], []
-            for config in group:
-                position = (
-                    f"[{sum(len(row.evaluations) for row in rows) + len(evaluations) + 1}/{len(configs)}]"
-                )
-                print(f"{position} {run_name(config)}", file=sys.stderr)
-                with tracked(
-                    config.wandb, run_name(config), Path(config.outputs), canonical(config)
-                ) as tracker:
-                    outcome = run_experiment(config, tracker, simulators)
-                    rate = outcome.after.rate()
-                    if rate is None:
-                        raise UserError(
-                            "this environment does not say whether its task is solved, which is what is compared; "
-                            "give `success` in its info"
-                        )
-                    tracker.summary({"success": rate.mean})
-                evaluations.append(outcome.after)
-                before += [outcome.before] if outcome.before else []
-            rows.append(Row(group[0], _label(group[0], firsts), tuple(evaluations), tuple(before)))
-    _publish(rows, configs[0], arguments)
+        for group, differ in zip(groups.values(), told, strict=True):
+            outcomes = []
+            for one in group:
+                done += 1
+                outcomes.append(_run(one, f"[{done}/{len(runs)}]", simulators))
+            before = tuple(outcome.before for outcome in outcomes if outcome.before)
+            seeds = tuple(one.config.seed for one in group)
+            rows.append(Row(group[0], differ, seeds, tuple(outcome.after for outcome in outcomes), before))
+    publish(rows, arguments)
+
+
+def _run(chosen: Chosen, position: str, simulators: Simulators) -> Outcome:
+    """One experiment."""
+    chosen = replace(chosen, config=resolved(chosen.config))
+    config: RunConfig = chosen.config
+    name = run_name(chosen)
+    print(f"{position} {name}", file=sys.stderr)
+    with tracked(config.wandb, name, Path(config.outputs), canonical(config)) as tracker:
+        outcome = run_experiment(config, tracker, simulators)
+        rate = outcome.after.rate()
+        if rate is None:
+            raise UserError(
+                "this environment does not say whether its task is solved, which is what is compared; "
+                "give `success` in its info"
+            )
+        tracker.summary({"success": rate.mean})
+    return outcome
 
 
 def _check_alike(configs: Sequence[RunConfig]) -> None:
@@ -102,137 +74,6 @@ def _check_alike(configs: Sequence[RunConfig]) -> None:
         values = {digest(getattr(getattr(c, part), name) if name else getattr(c, part)) for c in configs}
         if len(values) > 1:
             raise UserError(f"{setting} must be the same for all that is compared")
-
-
-def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
-    """The method's name, with those of its settings that vary within the comparison."""
-    name = choice_name("method", config.method)
-    same = [other.method for other in configs if type(other.method) is type(config.method)]
-    varied = [
-        f"{field}={value}"
-        for field, value in vars(config.method).items()
-        if any(getattr(other, field) != value for other in same)
-    ]
-    for group in ("data", "advantage", "policy"):
-        if len({digest(getattr(other, group)) for other in configs}) > 1:
-            varied.append(f"{group}={choice_name(group, getattr(config, group))}")
-    return f"{name} {' '.join(varied)}".strip()
-
-
-def _baseline(row: Row, rows: Sequence[Row]) -> Row | None:
-    """Behaviour cloning on the same task, with the same critic, data and policy."""
-    for other in rows:
-        alike = all(
-            getattr(other.config, group) == getattr(row.config, group)
-            for group in ("task", "critic", "data", "policy")
-        )
-        if alike and choice_name("method", other.config.method) == BASELINE:
-            return other if other is not row and len(other.evaluations) == len(row.evaluations) else None
-    return None
-
-
-def _numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """One row as JSON data."""
-    rate, baseline = success_rate(row.success()), _baseline(row, rows)
-    first = row.evaluations[0]
-    horizons = first.horizons(row.config.evaluate.stretch)
-    return {
-        "method": row.label,
-        "task": row.choice("task"),
-        "critic": row.choice("critic"),
-        "success": rate.mean,
-        "low": rate.low,
-        "high": rate.high,
-        "seeds": len(row.evaluations),
-        "episodes": len(first.seed),
-        "difference_to_bc": asdict(paired_difference(row.success(), baseline.success()))
-        if baseline
-        else None,
-        "success_by_seed": [float(evaluation.success().mean()) for evaluation in row.evaluations],
-        "horizons": {str(steps): asdict(success_rate(row.success(steps))) for steps in horizons},
-        "median_length": row.median_length,
-    }
-
-
-def _publish(rows: Sequence[Row], config: RunConfig, arguments: Sequence[str]) -> None:
-    """Print and write the table; the last line printed is JSON."""
-    found = [_numbers(row, rows) for row in rows]
-    base = [{"task": row.choice("task"), **asdict(_pooled_rate(row.before))} for row in rows if row.before]
-    base = [entry for number, entry in enumerate(base) if entry not in base[:number]]
-    text = _table(found)
-    for entry in base:
-        text += f"\n\nBefore, on {entry['task']}: {percent(entry)}."
-    name = config.name or digest([canonical(row.config) for row in rows])[:8]
-    folder = Path(config.outputs) / "compare" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    line = f"python -m experiments.compare {' '.join(arguments)}".strip()
-    head = f"# Comparison\n\n`{line}`\n\n{_caption(rows)}"
-    results = {"command": line, "rows": found, "base": base}
-    intervals = {
-        f"{f['method']} ({f['critic']}, {f['task']})": Interval(f["success"], f["low"], f["high"])
-        for f in found
-    }
-    draw_comparison(intervals, folder / "success.png")
-    for file, content in {
-        "results.json": json.dumps(results, indent=1),
-        "table.md": f"{head}\n\n{text}\n",
-    }.items():
-        with atomic_file(folder / file) as temporary:
-            temporary.write_text(content)
-    print(text)
-    print(f"\nwritten to {folder}")
-    print(json.dumps({"rows": found}))
-
-
-def _caption(rows: Sequence[Row]) -> str:
-    config, first = rows[0].config, rows[0].evaluations[0]
-    return (
-        f"Success within {first.horizon} control steps, mean and 95 % interval over "
-        f"{len(rows[0].evaluations)} seeds × {len(first.seed)} episodes (the wider of Wilson's over episodes and "
-        f"Student's over seeds); {config.train.updates} updates, from the same start. Difference to behaviour "
-        "cloning: paired (the wider of Tango's over pairs of episodes and Student's over seeds)."
-    )
-
-
-def _table(found: Sequence[dict[str, Any]]) -> str:
-    cells = []
-    for row in found:
-        difference = row["difference_to_bc"]
-        rate = {"mean": row["success"], "low": row["low"], "high": row["high"]}
-        shorter = [f"{100 * interval['mean']:.0f} %" for interval in row["horizons"].values()]
-        cells.append(
-            [
-                row["method"],
-                row["task"],
-                row["critic"],
-                percent(rate),
-                _points(difference) if difference else "–",
-                " / ".join(shorter),
-                "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
-            ]
-        )
-    steps = " / ".join(found[0]["horizons"])
-    head = [
-        "method",
-        "task",
-        "critic",
-        "success",
-        "difference to bc",
-        f"within {steps} steps",
-        "median length",
-    ]
-    return table(head, cells)
-
-
-def _pooled_rate(evaluations: Sequence[Evaluation]) -> Interval:
-    """Success of one policy, which no seed has trained yet, over all episodes."""
-    success = np.concatenate([one.success() for one in evaluations])
-    return wilson(float(success.mean()), len(success))
-
-
-def _points(difference: dict[str, float]) -> str:
-    low, high = 100 * difference["low"], 100 * difference["high"]
-    return f"{100 * difference['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"
 
 
 @command

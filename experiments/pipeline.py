@@ -83,7 +83,7 @@ class Outcome:
 
 
 def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) -> Outcome:
-    """Do or reuse every stage of an experiment."""
+    """Do or reuse every stage of an experiment, whose settings are `resolved`."""
     began = time.monotonic()
     experiment = Experiment(
         config, Context(Artifacts(Path(config.outputs) / "artifacts"), tracker, simulators)
@@ -114,9 +114,6 @@ class Experiment:
     def __init__(self, config: RunConfig, context: Context) -> None:
         self.config, self.context, self.artifacts = config, context, context.artifacts
         self.online = online_rollouts(config.method)
-        self.training = config.train
-        if self.online:
-            self.training = replace(config.train, ema=0.0)  # what acts must be what is updated
 
     def check(self) -> None:
         """Try what comes from outside, and whether the parts fit, before any long work.
@@ -182,7 +179,7 @@ class Experiment:
 
     def policy(self, trained: Path | None = None) -> Policy:
         """The policy before training, or as it was saved in a folder."""
-        policy = self.config.policy.make(self.acting.spec, self.training, self.config.seed)
+        policy = self.config.policy.make(self.acting.spec, self.config.train, self.config.seed)
         if trained is not None:
             policy.restore(trained)
         return policy
@@ -227,7 +224,7 @@ class Experiment:
         return extract(
             self.artifacts,
             config.method,
-            self.training,
+            config.train,
             config.batch,
             config.seed,
             self._start | samples,
@@ -242,7 +239,7 @@ class Experiment:
         config, judge = self.config, self.judge
         assert self.online is not None
         plan = Improvement(
-            self.acting, config.method, self.online, self.training, config.batch.size, config.seed
+            self.acting, config.method, self.online, config.train, config.batch.size, config.seed
         )
         inputs = {**self._start, **judge.inputs}
         return improve(self.context, plan, inputs, self.policy, judge.load, judge.settings)

@@ -23,6 +23,7 @@ from experiments.choices.environments import RobosuiteChoice
 from experiments.choices.policies import BASE_VLA, VLAChoice
 from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts, canonical
 from experiments.lab.progress import announce, bar
+from experiments.lab.provenance import made_by
 from experiments.lab.seeds import seeds
 from experiments.lab.simulators import Simulators
 from experiments.lab.statistics import wilson
@@ -74,7 +75,7 @@ class PretrainConfig:
 def pretrain_base(arguments: Sequence[str]) -> None:
     """Collect, train, check, and write the folder."""
     store_command("pretrain_vla", PretrainConfig)
-    config: PretrainConfig = prepare_one("pretrain_vla", arguments)
+    config: PretrainConfig = prepare_one("pretrain_vla", arguments).config
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     tasks = {name: TaskConfig(name, config.robot, config.vla.spec.image_size) for name in config.tasks}
     data = {
@@ -198,7 +199,7 @@ encoder where the objects are, from the simulator.
 **Not for** real robots, other cameras, other arms or other tasks.
 
 ```json
-{json.dumps(canonical(config), indent=1)}
+{json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
 """
 

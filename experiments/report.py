@@ -35,7 +35,7 @@ def print_overview(arguments: Sequence[str]) -> None:
         UserError: there is no run, or a run's results are damaged.
     """
     store_command("report", ReportConfig)
-    config: ReportConfig = prepare_one("report", arguments)
+    config: ReportConfig = prepare_one("report", arguments).config
     folder = Path(config.outputs) / "runs"
     files = sorted(folder.glob(f"*{config.name}*/results.json"), key=lambda file: file.stat().st_mtime)
     if not files:

@@ -12,6 +12,7 @@ continued by the same command.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.lab.artifacts import canonical
@@ -20,17 +21,21 @@ from experiments.lab.tracking import tracked
 from experiments.pipeline import run_experiment
 from experiments.reports.results import run_name, summarize
 from experiments.reports.run_report import print_summary, write_report
+from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, menu, prepare_sweep
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig
+from experiments.settings.resolve import resolved
 
 
-def run(config: RunConfig) -> None:
+def run(chosen: Chosen) -> None:
     """One experiment and its report under outputs/runs/."""
-    name, outputs = run_name(config), Path(config.outputs)
+    chosen = replace(chosen, config=resolved(chosen.config))
+    config: RunConfig = chosen.config
+    name, outputs = run_name(chosen), Path(config.outputs)
     with tracked(config.wandb, name, outputs, canonical(config)) as tracker, Simulators() as simulators:
         outcome = run_experiment(config, tracker, simulators)
-        results = summarize(config, outcome)
+        results = summarize(chosen, outcome)
         tracker.summary({"before": results["before"], "after": results["after"]})
     folder = outputs / "runs" / name
     write_report(folder, config, outcome, results)
@@ -43,8 +48,8 @@ def run_each(arguments: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments; none is run.
     """
-    for config in prepare_sweep("run", arguments):
-        run(config)
+    for chosen in prepare_sweep("run", arguments):
+        run(chosen)
 
 
 @command

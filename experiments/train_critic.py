@@ -25,15 +25,17 @@ from envs.types import Episode
 from experiments.choices.critics import CriticSource, require_training
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
+from experiments.lab.provenance import made_by
 from experiments.lab.tracking import tracked
-from experiments.reports.results import choice_name
 from experiments.reports.run_report import table
+from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
 from experiments.stages.critic import examples, train_on
 from experiments.stages.data import Data, collect_data
+from experiments.stages.label import VERSION
 from experiments.stages.mixture import CriticMixture, mixture_data
 from value_model.critic.metrics.episodes import measure_critic
 
@@ -56,8 +58,9 @@ class TrainCriticConfig:
 def train_critic(arguments: Sequence[str]) -> None:
     """Collect, train, measure, and write the folder."""
     store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
-    config: TrainCriticConfig = prepare_one("train_critic", arguments)
-    choice = require_training(config.critic, f"critic={choice_name('critic', config.critic)}")
+    chosen = prepare_one("train_critic", arguments)
+    config: TrainCriticConfig = chosen.config
+    choice = require_training(config.critic, f"critic={chosen.names['critic']}")
     mixture = config.mixture
     choice.check(examples(TaskConfig(mixture.tasks[0], mixture.robots[0], mixture.image_size)))
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
@@ -70,7 +73,7 @@ def train_critic(arguments: Sequence[str]) -> None:
     assert source.folder is not None, "a trained critic is in a folder"
     copy_files(source.folder, Path(config.folder))
     with atomic_file(Path(config.folder) / CARD) as temporary:
-        temporary.write_text(_card(config, choice.about, data, held_out, found, arguments))
+        temporary.write_text(_card(chosen, choice.about, data, held_out, found, arguments))
     print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
     print(json.dumps({"folder": config.folder, **found}))
 
@@ -103,12 +106,12 @@ def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) ->
             temporary.write_text(json.dumps(found, indent=1))
 
     inputs = {"critic": source.digest} | {str(number): part.digest for number, part in enumerate(data)}
-    made = announce(artifacts.make("metrics", 1, None, inputs, build))
+    made = announce(artifacts.make("metrics", VERSION, None, inputs, build))
     return json.loads((made.folder / "metrics.json").read_text())
 
 
 def _card(
-    config: TrainCriticConfig,
+    chosen: Chosen,
     about: str,
     data: Sequence[Data],
     held_out: Sequence[Data],
@@ -116,6 +119,7 @@ def _card(
     arguments: Sequence[str],
 ) -> str:
     """What it is, what it was trained on, how good it is, what it is not for."""
+    config: TrainCriticConfig = chosen.config
     episodes = sum(sum(part.report["episodes"].values()) for part in data)
     tested = sum(sum(part.report["episodes"].values()) for part in held_out)
     frames = sum(part.report["frames"] for part in data)
@@ -124,7 +128,7 @@ def _card(
         [robot, ", ".join(f"{count} {style}" for style, count in config.mixture.counts(robot).items())]
         for robot in config.mixture.robots
     ]
-    return f"""# Critic `{choice_name("critic", config.critic)}`
+    return f"""# Critic `{chosen.names["critic"]}`
 
 Episodes in, task progress in [0, 1] out, frame by frame. {about}
 
@@ -145,7 +149,7 @@ The benchmark's figures, with intervals and the zero-shot parts, are in docs/res
 **Not for** real robots, other cameras or other tasks without training on them.
 
 ```json
-{json.dumps(canonical(config), indent=1)}
+{json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
 """
 

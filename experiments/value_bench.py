@@ -28,7 +28,8 @@ from envs.files import atomic_file
 from envs.store import EpisodeInfo, Store
 from envs.store.writer import refuse_existing
 from experiments.lab.artifacts import Artifacts, canonical, digest
-from experiments.reports.results import choice_name
+from experiments.lab.provenance import made_by
+from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, prepare, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
@@ -56,19 +57,6 @@ class ValueBenchConfig:
     def __post_init__(self) -> None:
         require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")
 
-    @property
-    def label(self) -> str:
-        """The critic in a table."""
-        path = getattr(self.critic, "path", "")
-        return choice_name("critic", self.critic) + (f" {Path(path).name}" if path else "")
-
-    @property
-    def folder(self) -> Path:
-        """Where the report goes."""
-        unique = digest([self.critic, self.data, self.measure])[:6]
-        name = self.name or f"{self.label.replace(' ', '-')}-{unique}"
-        return Path(self.outputs) / "value_bench" / name
-
 
 @dataclass(frozen=True)
 class GenerateConfig:
@@ -87,7 +75,7 @@ def run_value_bench(arguments: Sequence[str]) -> None:
     """
     if arguments and arguments[0] == "generate":
         store_command("value_bench_generate", GenerateConfig)
-        generate_bench(prepare_one("value_bench_generate", arguments[1:]))
+        generate_bench(prepare_one("value_bench_generate", arguments[1:]).config)
         return
     store_command("value_bench", ValueBenchConfig, [{"critic": "wvm"}])
     measure_critics(prepare("value_bench", arguments))
@@ -111,12 +99,13 @@ def generate_bench(config: GenerateConfig) -> None:
     print(json.dumps({"name": bench.name, "folder": str(made), "numbers": bench.verdict, **facts}))
 
 
-def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
+def measure_critics(critics: Sequence[Chosen]) -> None:
     """Every critic on the same trajectories; prints a table and, as the last line, JSON.
 
     Raises:
         UserError: the configurations differ in more than the critic.
     """
+    configs: list[ValueBenchConfig] = [one.config for one in critics]
     first = configs[0]
     if any(
         (config.data, config.measure, config.outputs) != (first.data, first.measure, first.outputs)
@@ -132,11 +121,12 @@ def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
     reference = headline(time_index(store, infos, first.measure))
     facts = _facts(bench, first.measure)
     results = []
-    for config in configs:
-        summary = figures(artifacts, bench, store, infos, config)
-        results.append({"critic": config.label, **facts, **summary})
-        _write(config, results[-1], reference)
-        print(f"report: {config.folder / 'report.md'}", file=sys.stderr)
+    for one, name in zip(critics, labels(critics), strict=True):
+        summary = figures(artifacts, bench, store, infos, one.config)
+        results.append({"critic": name, **facts, **summary})
+        folder = report_folder(one)
+        _write(folder, one.config, results[-1], reference)
+        print(f"report: {folder / 'report.md'}", file=sys.stderr)
     print(_caption(results[0], first.measure))
     if len(results) == 1:
         print(metrics_table(group_columns(results[0], reference), [results[0]["subset"]]))
@@ -146,6 +136,31 @@ def measure_critics(configs: Sequence[ValueBenchConfig]) -> None:
     columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
     print(metrics_table(columns | {"time index": reference}, columns))
     print(json.dumps({"rows": rows}))
+
+
+def label(one: Chosen) -> str:
+    """The critic in a table of its own."""
+    path = getattr(one.config.critic, "path", "")
+    return one.names["critic"] + (f" {Path(path).name}" if path else "")
+
+
+def labels(critics: Sequence[Chosen]) -> list[str]:
+    """The critics beside one another: by name, and by those of their settings that vary."""
+    if len(critics) == 1:
+        return [label(critics[0])]
+    told = [
+        " ".join(f"{key.removeprefix('critic.')}={value}" for key, value in differ.items() if key != "critic")
+        for differ in varied(critics, leave_out=["name"])
+    ]
+    return [f"{one.names['critic']} {settings}".strip() for one, settings in zip(critics, told, strict=True)]
+
+
+def report_folder(one: Chosen) -> Path:
+    """Where the report goes."""
+    config: ValueBenchConfig = one.config
+    unique = digest([config.critic, config.data, config.measure])[:6]
+    name = config.name or f"{label(one).replace(' ', '-').replace(':', '.')}-{unique}"
+    return Path(config.outputs) / "value_bench" / name
 
 
 def figures(
@@ -198,16 +213,19 @@ def _caption(result: Mapping[str, Any], measures: Measures) -> str:
     return f"{what}. Means and 95 % bootstrap intervals (Rao and Wu) over trajectories."
 
 
-def _write(config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+def _write(
+    folder: Path, config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]
+) -> None:
     """bench.json and report.md."""
     settings = canonical({"critic": config.critic, "data": config.data, "measure": config.measure})
     caption = [_caption(result, config.measure), f"```json\n{json.dumps(settings, indent=1)}\n```"]
+    content = {**result, "time_index": reference, "settings": settings, "made_by": made_by()}
     texts = {
-        "bench.json": json.dumps({**result, "time_index": reference, "settings": settings}, indent=1) + "\n",
+        "bench.json": json.dumps(content, indent=1) + "\n",
         "report.md": markdown(f"Value benchmark: {result['critic']}", caption, result, reference),
     }
     for name, text in texts.items():
-        with atomic_file(config.folder / name) as temporary:
+        with atomic_file(folder / name) as temporary:
             temporary.write_text(text)
 
 

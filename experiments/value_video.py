@@ -27,8 +27,8 @@ from envs.types import Episode
 from experiments.choices.critics import CriticSource, pictures_critic, require_sight
 from experiments.lab.artifacts import Artifacts
 from experiments.reports.figures import ValueCurve, draw_film, draw_values
-from experiments.reports.results import choice_name
 from experiments.reports.video_files import side_by_side
+from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one, words
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
@@ -73,13 +73,13 @@ def value_video(arguments: Sequence[str]) -> None:
     named = words(arguments)
     store_command("value_video", ValueVideoConfig, [{"critic": "wvm"}])
     settings = [argument for argument in arguments if argument not in named]
-    config: ValueVideoConfig = prepare_one("value_video", settings)
+    chosen = prepare_one("value_video", settings)
     paths = [Path(word) for word in named]
     if not paths:
         raise UserError("say what to show: the folder of a LeRobot v3 data set, or video files")
     written: list[str] = []
-    for shown in _shown(paths, config):
-        written.append(str(_write(shown, config)))
+    for shown in _shown(paths, chosen.config):
+        written.append(str(_write(shown, chosen)))
         print(written[-1])
     print(json.dumps({"written": written}))
 
@@ -134,8 +134,7 @@ def _video(paths: list[Path], config: ValueVideoConfig) -> Shown:
     )
     require_sight(config.critic, "a film")
     frames, fps = side_by_side(paths)
-    name = choice_name("critic", config.critic)
-    critic = pictures_critic(_source(config, set()).load(), f"critic={name}")
+    critic = pictures_critic(_source(config, set()).load(), "this critic")
     cameras = critic.cameras
     if len(paths) not in (1, len(cameras)):
         raise UserError(f"the critic sees {len(cameras)} view(s) ({', '.join(cameras)}), not {len(paths)}")
@@ -154,8 +153,9 @@ def _first_view(curve: ValueCurve) -> ValueCurve:
     return replace(curve, frames=curve.frames[:, :, :height]) if width % height == 0 else curve
 
 
-def _write(shown: Shown, config: ValueVideoConfig) -> Path:
+def _write(shown: Shown, chosen: Chosen) -> Path:
     """Draw one video or strip."""
+    config: ValueVideoConfig = chosen.config
     folder = Path(config.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _write(shown: Shown, config: ValueVideoConfig) -> Path:
         ) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write into {folder}; choose another output=")
-    critic = choice_name("critic", config.critic)
+    critic = chosen.names["critic"]
     if config.format == "strip":
         path = folder / f"{shown.name}.png"
         draw_values([_first_view(shown.curve)], critic, path)

@@ -38,6 +38,10 @@ class EnvChoice(Protocol):
         """
         ...
 
+    def place(self, task: TaskConfig) -> str:
+        """What to call it where a task is named."""
+        ...
+
     def origin(self) -> str:
         """A digest of all that it depends on beside its settings and the task: "" for what has a version here."""
         ...
@@ -55,6 +59,10 @@ class RobosuiteChoice:
         """See `EnvChoice`."""
         scene = replace(self._scene(task), horizon=spec.horizon, linger=linger)
         return robosuite_envs(scene, workers, execute)
+
+    def place(self, task: TaskConfig) -> str:
+        """See `EnvChoice`."""
+        return task.name
 
     def origin(self) -> str:
         """See `EnvChoice`."""
@@ -86,6 +94,10 @@ class GymChoice:
         """See `EnvChoice`."""
         require(linger == 0, "a Gymnasium environment ends its episodes itself; set data.linger=0")
         return gymnasium_envs(self._factory(), spec, workers, execute, self.render)
+
+    def place(self, task: TaskConfig) -> str:
+        """See `EnvChoice`."""
+        return self.id.split(":")[-1].split("/")[-1]
 
     def origin(self) -> str:
         """See `EnvChoice`; the user's file counts."""

@@ -25,6 +25,13 @@ from policy_extraction.methods import METHODS
 from policy_extraction.methods.filtered_bc import FilteredBC
 from value_model.critic.config import PRESETS
 
+ADVANTAGES = {
+    "chunk_difference": ChunkDifference,
+    "n_step_td": NStepTD,
+    "gae": GAE,
+    "monte_carlo": MonteCarlo,
+    "group_relative": GroupRelative,
+}
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
     "env": {"robosuite": RobosuiteChoice, "gym": GymChoice},
@@ -47,13 +54,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "time_index": TimeIndexChoice,
         "sidecar": SidecarChoice,
     },
-    "advantage": {
-        "chunk_difference": ChunkDifference,
-        "n_step_td": NStepTD,
-        "gae": GAE,
-        "monte_carlo": MonteCarlo,
-        "group_relative": GroupRelative,
-    },
+    "advantage": ADVANTAGES,
     "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
     "reward": {"success": SuccessReward, "env": EnvReward, "critic": CriticReward},
     "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},

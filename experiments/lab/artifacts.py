@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.lab.provenance import made_by
+
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
 FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
@@ -115,8 +117,9 @@ class Artifacts:
             version: raised whenever the stage's code starts to give other results.
             config: everything that the result depends on: dataclasses, mappings, sequences, scalars.
             inputs: {role: digest} of the artifacts or files that `build` reads.
-            build: writes the files into the folder that it is given. After a kill it is called again with the
-                same folder and finds there what it wrote before; its folder `scratch` is dropped at the end.
+            build: writes the files into the folder that it is given. After a kill it is called again and finds in the
+                folder's `scratch` what it wrote there before; all else of the killed attempt is gone. `scratch` is
+                dropped at the end.
         """
         recipe = {"stage": stage, "version": version, "config": canonical(config), "inputs": dict(inputs)}
         key = digest(recipe)
@@ -128,11 +131,11 @@ class Artifacts:
             if (manifest := read_manifest(folder)) is not None:
                 return Artifact(stage, key, folder, manifest["seconds"], reused=True)
             _set_damaged_aside(folder, partial)
-            (partial / SCRATCH).mkdir(parents=True, exist_ok=True)
+            _clear(partial)
             began = time.monotonic()
             build(partial)
             seconds = round(time.monotonic() - began, 3)
-            _finish(partial, folder, {**recipe, "seconds": seconds})
+            _finish(partial, folder, {**recipe, "seconds": seconds, "made_by": made_by()})
         return Artifact(stage, key, folder, seconds, reused=False)
 
 
@@ -168,6 +171,18 @@ def _set_damaged_aside(folder: Path, partial: Path) -> None:
         print(f"{folder} is damaged: making it again", file=sys.stderr)
         shutil.rmtree(folder)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _clear(partial: Path) -> None:
+    """Leave of a killed attempt its scratch alone: half-written files beside it would become part of the artifact."""
+    (partial / SCRATCH).mkdir(parents=True, exist_ok=True)
+    for item in partial.iterdir():
+        if item.name == SCRATCH:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
 
 
 def _finish(partial: Path, folder: Path, manifest: dict[str, Any]) -> None:

@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from experiments.choices.groups import GROUPS
-from experiments.choices.plugin_critics import PluginChoice
-from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import canonical, digest
+from experiments.lab.provenance import made_by
 from experiments.pipeline import Labelled, Outcome
-from experiments.settings.config import RunConfig
+from experiments.settings.chosen import Chosen
 from experiments.stages.evaluate import Evaluation
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Batch, Method
 
 
-def choice_name(group: str, value: Any) -> str:
-    """The name under which a part of a configuration was chosen: the choice that it differs least from."""
-    if isinstance(value, (PluginPolicy, PluginChoice)):
-        return value.module.split(":")[1]
-    if group == "task":
-        return value.name
-    schemas = dict(_members(group, value))
-    if len(schemas) < 2:  # one that cannot be made without its settings needs not be made
-        return next(iter(schemas), type(value).__name__)
-    members = {
-        name: schema() if isinstance(schema, type) and group != "data" else schema
-        for name, schema in schemas.items()
-    }
-    return max(members, key=lambda name: _equal_fields(members[name], value))
-
-
-def _members(group: str, value: Any) -> list[tuple[str, Any]]:
-    """The choices of a group that are of the value's class."""
-    of = [(name, schema) for name, schema in GROUPS[group].items()]
-    return [
-        (name, schema)
-        for name, schema in of
-        if (schema if isinstance(schema, type) else type(schema)) is type(value)
-    ]
-
-
-def _equal_fields(one: Any, other: Any) -> int:
-    return sum(getattr(one, field.name, None) == getattr(other, field.name) for field in fields(other))
-
-
-def run_name(config: RunConfig) -> str:
+def run_name(chosen: Chosen) -> str:
     """The folder of a run: what was chosen, and a digest that tells runs with other settings apart."""
+    config = chosen.config
     if config.name:
         return config.name
-    parts = [choice_name(group, getattr(config, group)) for group in ("task", "method", "policy", "critic")]
-    return "-".join([*parts, f"seed{config.seed}", digest(config)[:6]])
+    parts = [chosen.names[group].replace(":", ".") for group in ("method", "policy", "critic")]
+    return "-".join([place(chosen), *parts, f"seed{config.seed}", digest(config)[:6]])
+
+
+def place(chosen: Chosen) -> str:
+    """Where the policy learns: the task in robosuite, or another environment's name."""
+    return chosen.config.env.place(chosen.config.task)
 
 
 def sample_weights(method: Method, samples: Dataset, selected: Dataset, batch: Batch) -> np.ndarray:
@@ -92,13 +66,15 @@ def lapses_of(labelled: Labelled) -> np.ndarray:
     return lapse[first[samples.episode] + samples.frame]
 
 
-def summarize(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
+def summarize(chosen: Chosen, outcome: Outcome) -> dict[str, Any]:
     """Everything that the report says, as JSON data."""
-    labelled = outcome.labelled
+    config, labelled = chosen.config, outcome.labelled
     return {
-        "name": run_name(config),
-        "choices": {group: choice_name(group, getattr(config, group)) for group in GROUPS},
+        "name": run_name(chosen),
+        "place": place(chosen),
+        "choices": dict(chosen.names),
         "settings": canonical(config),
+        "made_by": made_by(),
         "data": _data(labelled) if labelled else None,
         "critic": {
             "metrics": outcome.critic_metrics,

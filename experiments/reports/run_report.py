@@ -120,13 +120,13 @@ def _headline(results: Mapping[str, Any]) -> str:
     start = f" (before: {percent(before['success'])})" if before else ""
     if after["success"] is None:
         return (
-            f"{choices['method']} in {choices['env']}, policy {choices['policy']}: the environment does not say whether its "
+            f"{choices['method']} on {results['place']}, policy {choices['policy']}: the environment does not say whether its "
             f"task is solved. **Mean return {after['mean_return']:.4g}**"
             f"{_return_before(before)} over {after['episodes']} episodes of up to {after['horizon']} control steps. "
             f"It took {results['seconds']:.0f} s."
         )
     return (
-        f"{choices['method']} on {choices['task']}, policy {choices['policy']}, critic {choices['critic']}: "
+        f"{choices['method']} on {results['place']}, policy {choices['policy']}, critic {choices['critic']}: "
         f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
         f"{after['horizon']} control steps; 95 % intervals (Wilson). It took {results['seconds']:.0f} s."
     )

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from envs.errors import UserError, check_choice
 from experiments.choices.groups import GROUPS, store_groups, store_plugins
 from experiments.lab.compilation import keep_compiled
-from experiments.settings.compose import choices, composed, composition, expand
+from experiments.settings.chosen import Chosen
+from experiments.settings.compose import choices, choose, composition, expand
 
 SWEEP = ("-m", "--multirun")
 SHOW = ("--cfg", "-c")
@@ -29,9 +29,9 @@ def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
         main(arguments)
 
 
-def prepare(name: str, arguments: Sequence[str]) -> list[Any]:
-    """The configuration objects that a command line asks for, as `configurations`; from here on JAX keeps in their
-    `outputs` what it compiles.
+def prepare(name: str, arguments: Sequence[str]) -> list[Chosen]:
+    """The configurations that a command line asks for, as `configurations`; from here on JAX keeps in their `outputs` what
+    it compiles.
 
     `--cfg job` prints the settings instead, and leaves.
 
@@ -44,11 +44,11 @@ def prepare(name: str, arguments: Sequence[str]) -> list[Any]:
         texts = [OmegaConf.to_yaml(composition(name, overrides)) for overrides in expand(settings)]
         print("---\n".join(texts), end="")
         sys.exit(0)
-    keep_compiled(Path(getattr(configs[0], "outputs", "outputs")) / "cache" / "jax")
+    keep_compiled(Path(getattr(configs[0].config, "outputs", "outputs")) / "cache" / "jax")
     return configs
 
 
-def prepare_one(name: str, arguments: Sequence[str]) -> Any:
+def prepare_one(name: str, arguments: Sequence[str]) -> Chosen:
     """As `prepare`, for a command that takes one configuration.
 
     Raises:
@@ -62,7 +62,7 @@ def prepare_one(name: str, arguments: Sequence[str]) -> Any:
     return configs[0]
 
 
-def prepare_sweep(name: str, arguments: Sequence[str]) -> list[Any]:
+def prepare_sweep(name: str, arguments: Sequence[str]) -> list[Chosen]:
     """As `prepare`, for a command that with `-m` works through all combinations of several values.
 
     Raises:
@@ -77,15 +77,15 @@ def prepare_sweep(name: str, arguments: Sequence[str]) -> list[Any]:
     return configs
 
 
-def configurations(name: str, arguments: Sequence[str]) -> list[Any]:
-    """The configuration objects of a command: one for each combination of the comma-separated values.
+def configurations(name: str, arguments: Sequence[str]) -> list[Chosen]:
+    """The configurations of a command: one for each combination of the comma-separated values.
 
     Raises:
         UserError: a mistake in the arguments.
     """
     store_groups()
     store_plugins(arguments)
-    return [composed(name, overrides) for overrides in expand(arguments)]
+    return [choose(name, overrides) for overrides in expand(arguments)]
 
 
 def words(arguments: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,10 +15,11 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import UserError
+from experiments.settings.chosen import Chosen
 from experiments.settings.plugins import is_reference
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
@@ -77,16 +78,34 @@ def sweep_values(override: Override) -> list[str]:
 
 
 def composed(command: str, overrides: Sequence[str]) -> Any:
-    """The configuration object of a command under simple overrides.
+    """The configuration object of a command under simple overrides; see `choose`."""
+    return choose(command, overrides).config
+
+
+def choose(command: str, overrides: Sequence[str]) -> Chosen:
+    """The configuration object of a command under simple overrides, with the names of its choices.
 
     Raises:
         UserError: as `composition`, or a dataclass refuses its fields.
     """
-    return to_object(composition(command, overrides))
+    config, names = _composed(command, overrides)
+    unseeded = [override for override in overrides if not override.startswith("seed=")]
+    if len(unseeded) == len(overrides):
+        return Chosen(config, names, config)
+    return Chosen(config, names, _composed(command, unseeded)[0])
 
 
-def composition(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The settings of a command under simple overrides.
+def _composed(command: str, overrides: Sequence[str]) -> tuple[Any, dict[str, str]]:
+    """The configuration object, and the names of its choices."""
+    config = composition(command, overrides, keep_hydra=True)
+    names = chosen_names(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return to_object(config), names
+
+
+def composition(command: str, overrides: Sequence[str], keep_hydra: bool = False) -> DictConfig:
+    """The settings of a command under simple overrides; with `keep_hydra` Hydra's own beside them.
 
     Raises:
         UserError: an override names an unknown setting or choice, has a wrong type, or cannot be read.
@@ -99,7 +118,12 @@ def composition(command: str, overrides: Sequence[str]) -> DictConfig:
     for override in parsed:
         if override not in groups:
             _check_key(command, override, known)
-    return _compose(command, overrides)
+    return _compose(command, overrides, keep_hydra)
+
+
+def chosen_names(choices: Mapping[str, str]) -> dict[str, str]:
+    """Hydra's record of the choices, {group: name}, without its own groups."""
+    return {group: str(name) for group, name in choices.items() if not group.startswith("hydra/")}
 
 
 def to_object(config: DictConfig) -> Any:
@@ -199,11 +223,11 @@ def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
             yield from _flat_keys(config[key], f"{name}.")
 
 
-def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(command: str, overrides: Sequence[str], keep_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize(version_base=None, config_path=None):
         try:
-            return compose(command, overrides=list(overrides))
+            return compose(command, overrides=list(overrides), return_hydra_config=keep_hydra)
         except ConfigCompositionException as error:
             raise UserError(_wrong_value(error)) from error
         except HydraException as error:

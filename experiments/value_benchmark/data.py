@@ -86,7 +86,6 @@ def generate(artifacts: Artifacts, data: BenchData) -> Path:
 
     def build(folder: Path) -> None:
         parts = list(_collected(artifacts, data))
-        shutil.rmtree(folder / "data", ignore_errors=True)  # of a killed attempt; it is made of links
         merge_stores([part.folder for part in parts], folder / "data")
         _finish(folder / "data", data, parts)
 

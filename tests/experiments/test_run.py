@@ -245,7 +245,7 @@ def test_a_policy_and_a_method_from_outside_the_repository(lab, undisturbed, fra
     )
     assert f"report   undisturbed/runs/{framework}/report.md" in out
     results = lab.results("undisturbed", framework)
-    assert results["before"] is None and results["choices"]["method"] == "Positive"
+    assert results["before"] is None and results["choices"]["method"] == "my_lab:Positive"
     assert results["settings"]["method"]["threshold"] == -1
 
 
@@ -377,12 +377,14 @@ def test_methods_are_compared_in_a_table_with_json_as_the_last_line(lab, undistu
     assert len(new) == 5  # cloning once, the others for each critic
     rows = json.loads(out.splitlines()[-1])["rows"]
     assert {(row["method"], row["task"], row["critic"]) for row in rows} == {
-        (method, "lift", critic) for method in ("bc", "awr", "Own") for critic in ("time_index", "falling")
+        (method, "lift", critic)
+        for method in ("bc", "awr", "my_values:Own")
+        for critic in ("time_index", "my_values:falling")
     }
     assert all(row["seeds"] == 1 and row["episodes"] == 2 for row in rows)
     assert all(row["low"] <= row["success"] <= row["high"] for row in rows)
     rates = {(row["method"], row["critic"]): row["success"] for row in rows}
-    assert rates["bc", "time_index"] == rates["bc", "falling"]
+    assert rates["bc", "time_index"] == rates["bc", "my_values:falling"]
     for row in rows:
         if row["method"] == "bc":
             assert row["difference_to_bc"] is None

@@ -315,8 +315,8 @@ def test_the_command(generated: Path, tmp_path: Path, monkeypatch, capsys) -> No
     assert "hesitation_rmse_ci" in result and "not the benchmark" in printed
     run_value_bench(["critic=bench_critic_module:bright,time_index", *common])
     first, second = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
-    assert first["critic"] == "bright" and second == result
-    [report] = (tmp_path / "outputs/value_bench").glob("bright-*/report.md")
+    assert first["critic"] == "bench_critic_module:bright" and second == result
+    [report] = (tmp_path / "outputs/value_bench").glob("bench_critic_module.bright-*/report.md")
     assert "## By combination" in report.read_text()
     run_value_bench(
         ["critic=oracle", *common, "critic.data.clean=2", "critic.data.noisy=0", "critic.data.slow=0"]

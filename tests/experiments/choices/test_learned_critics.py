@@ -68,8 +68,8 @@ def test_a_vision_language_model_is_chosen_by_its_settings(tmp_path: Path, capsy
         arguments = ["critic=gvl", "critic.vlm.model=seer", f"critic.vlm.base_url={server.base_url}"]
         arguments += ["critic.vlm.frames=5", "critic.vlm.attempts=1", "critic.vlm.on_miss=undefined"]
         arguments += ["critic.connection.concurrency=1", f"critic.answers={tmp_path}"]
-        [config] = configurations("run", arguments)
-        critic = bench_critic(Artifacts(tmp_path), config.critic).load()
+        [chosen] = configurations("run", arguments)
+        critic = bench_critic(Artifacts(tmp_path), chosen.config.critic).load()
         values = list(critic.label([slide(0, 9), slide(1, 9)]))
     assert isinstance(critic, SeeingCritic)
     assert [bool(np.isnan(value).all()) for value in values] == [False, True]

@@ -15,7 +15,7 @@ from experiments.choices.plain_critics import TimeIndex
 from experiments.choices.plugin_critics import plugin_choice
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.seeds import RUN_RANGE, STARTS, first_seed, seeds
-from experiments.reports.results import choice_name, run_name, sample_weights
+from experiments.reports.results import run_name, sample_weights
 from experiments.settings.cli import configurations
 from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.advantages import ChunkDifference
@@ -169,5 +169,11 @@ def test_runs_are_named_by_their_choices():
     )
     assert run_name(first).startswith("stack-awr-vla_token-time_index-seed0-")
     assert run_name(first) != run_name(second)
-    assert choice_name("data", first.data) == "suboptimal"
-    assert choice_name("method", AWR(temperature=3.0)) == "awr"
+    assert first.names == {
+        "task": "stack",
+        "data": "suboptimal",
+        "critic": "time_index",
+        "advantage": "chunk_difference",
+        "method": "awr",
+        "policy": "vla_token",
+    }

@@ -32,8 +32,8 @@ class NotADataclass:
 
 
 def configuration(*arguments) -> RunConfig:
-    [config] = configurations("run", list(arguments))
-    return config
+    [chosen] = configurations("run", list(arguments))
+    return chosen.config
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_lists_are_all_combinations():
     configs = configurations("run", ["method=bc,awr", "seed=0,1,2", "method=bc,awr"])
     assert len(configs) == 12  # the last word counts for what it says, as in Hydra
     configs = configurations("run", ["method=awr", "method.temperature=1,10", "seed=0,1"])
-    assert [(config.method.temperature, config.seed) for config in configs] == [
+    assert [(one.config.method.temperature, one.config.seed) for one in configs] == [
         (1, 0),
         (1, 1),
         (10, 0),

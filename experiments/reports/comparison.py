@@ -1,0 +1,183 @@
+"""A comparison's table, picture and JSON: one row for each configuration, over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.files import atomic_file
+from experiments.lab.artifacts import canonical, digest
+from experiments.lab.provenance import made_by
+from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
+from experiments.reports.figures import draw_comparison
+from experiments.reports.run_report import percent, table
+from experiments.settings.chosen import Chosen
+from experiments.settings.config import RunConfig
+from experiments.settings.resolve import resolved
+from experiments.stages.evaluate import Evaluation
+
+BASELINE = "bc"
+COLUMNS = ("task", "method", "critic")  # of the table; what else varies stands beside the method
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the evaluations of one configuration under several seeds.
+
+    varied: what tells it from the other rows, {group or setting: value}; seeds: of the evaluations.
+    """
+
+    chosen: Chosen
+    varied: Mapping[str, str]
+    seeds: tuple[int, ...]
+    evaluations: tuple[Evaluation, ...]
+    before: tuple[Evaluation, ...]
+
+    def success(self, horizon: int | None = None) -> np.ndarray:
+        """bool [S, E]."""
+        return np.stack([evaluation.success(horizon) for evaluation in self.evaluations])
+
+    def named(self, group: str, others: bool = False) -> str:
+        """What was chosen of a group, with its settings that vary; with `others` those of no column as well."""
+        told = [self.chosen.names[group]]
+        for key, value in self.varied.items():
+            if key.startswith(f"{group}."):
+                told.append(f"{key.removeprefix(f'{group}.')}={value}")
+            elif others and key.split(".")[0] not in COLUMNS:
+                told.append(f"{key}={value}")
+        return " ".join(told)
+
+    @property
+    def median_length(self) -> float | None:
+        """Median control steps of all successes within the horizon."""
+        steps = np.concatenate([evaluation.steps[evaluation.success()] for evaluation in self.evaluations])
+        return float(np.median(steps)) if len(steps) else None
+
+
+def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """Behaviour cloning that matches in everything but the method and its settings, on the same seeds."""
+
+    def rest(one: Row) -> str:
+        return digest([replace(one.chosen.unseeded, method=None), one.seeds])
+
+    for other in rows:
+        if other is not row and other.chosen.names["method"] == BASELINE and rest(other) == rest(row):
+            return other
+    return None
+
+
+def row_numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
+    """One row as JSON data."""
+    rate, baseline = success_rate(row.success()), baseline_of(row, rows)
+    first = row.evaluations[0]
+    config = resolved(row.chosen.config)
+    horizons = first.horizons(config.evaluate.stretch)
+    return {
+        "method": row.named("method", others=True),
+        "task": row.named("task"),
+        "critic": row.named("critic"),
+        "choices": dict(row.chosen.names),
+        "varied": dict(row.varied),
+        "settings": canonical(config),
+        "success": rate.mean,
+        "low": rate.low,
+        "high": rate.high,
+        "seeds": len(row.evaluations),
+        "episodes": len(first.seed),
+        "difference_to_bc": asdict(paired_difference(row.success(), baseline.success()))
+        if baseline
+        else None,
+        "success_by_seed": [float(evaluation.success().mean()) for evaluation in row.evaluations],
+        "horizons": {str(steps): asdict(success_rate(row.success(steps))) for steps in horizons},
+        "median_length": row.median_length,
+    }
+
+
+def publish(rows: Sequence[Row], arguments: Sequence[str]) -> None:
+    """Print and write the table; the last line printed is JSON."""
+    found = [row_numbers(row, rows) for row in rows]
+    base = [{"task": row.named("task"), **asdict(_pooled_rate(row.before))} for row in rows if row.before]
+    base = [entry for number, entry in enumerate(base) if entry not in base[:number]]
+    text = _table(found)
+    for entry in base:
+        text += f"\n\nBefore, on {entry['task']}: {percent(entry)}."
+    config: RunConfig = rows[0].chosen.config
+    name = config.name or digest([[row.chosen.config, row.seeds] for row in rows])[:8]
+    folder = Path(config.outputs) / "compare" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    line = f"python -m experiments.compare {' '.join(arguments)}".strip()
+    head = f"# Comparison\n\n`{line}`\n\n{_caption(rows)}"
+    results = {"command": line, "rows": found, "base": base, "made_by": made_by()}
+    intervals = {
+        f"{f['method']} ({f['critic']}, {f['task']})": Interval(f["success"], f["low"], f["high"])
+        for f in found
+    }
+    assert len(intervals) == len(rows), "every row has a name of its own"
+    draw_comparison(intervals, folder / "success.png")
+    for file, content in {
+        "results.json": json.dumps(results, indent=1),
+        "table.md": f"{head}\n\n{text}\n",
+    }.items():
+        with atomic_file(folder / file) as temporary:
+            temporary.write_text(content)
+    print(text)
+    print(f"\nwritten to {folder}")
+    shown = [{name: value for name, value in row.items() if name != "settings"} for row in found]
+    print(json.dumps({"rows": shown}))
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    first = rows[0].evaluations[0]
+    updates = sorted({resolved(row.chosen.config).train.updates for row in rows})
+    return (
+        f"Success within {first.horizon} control steps, mean and 95 % interval over "
+        f"{len(rows[0].evaluations)} seeds × {len(first.seed)} episodes (the wider of Wilson's over episodes and "
+        f"Student's over seeds); {' or '.join(map(str, updates))} updates, from the same start. Difference to behaviour "
+        "cloning: paired (the wider of Tango's over pairs of episodes and Student's over seeds)."
+    )
+
+
+def _table(found: Sequence[dict[str, Any]]) -> str:
+    cells = []
+    for row in found:
+        difference = row["difference_to_bc"]
+        rate = {"mean": row["success"], "low": row["low"], "high": row["high"]}
+        shorter = [f"{100 * interval['mean']:.0f} %" for interval in row["horizons"].values()]
+        cells.append(
+            [
+                row["method"],
+                row["task"],
+                row["critic"],
+                percent(rate),
+                _points(difference) if difference else "–",
+                " / ".join(shorter),
+                "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
+            ]
+        )
+    steps = " / ".join(found[0]["horizons"])
+    head = [
+        "method",
+        "task",
+        "critic",
+        "success",
+        "difference to bc",
+        f"within {steps} steps",
+        "median length",
+    ]
+    return table(head, cells)
+
+
+def _pooled_rate(evaluations: Sequence[Evaluation]) -> Interval:
+    """Success of one policy, which no seed has trained yet, over all episodes."""
+    success = np.concatenate([one.success() for one in evaluations])
+    return wilson(float(success.mean()), len(success))
+
+
+def _points(difference: dict[str, float]) -> str:
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    return f"{100 * difference['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"

@@ -1,0 +1,33 @@
+"""What is printed is what was used."""
+
+from dataclasses import replace
+
+from experiments.lab.artifacts import digest
+from experiments.settings.chosen import Chosen
+from experiments.settings.cli import configurations
+from experiments.settings.resolve import resolved
+
+
+def chosen(*arguments) -> Chosen:
+    [one] = configurations("run", list(arguments))
+    return one
+
+
+def test_an_online_methods_training_is_its_own():
+    config = chosen("method=grpo", "method.online.iterations=3", "train.learning_rate=0.01").config
+    train = resolved(config).train
+    assert (train.updates, train.ema, train.final_fraction, train.learning_rate) == (24, 0.0, 1.0, 0.01)
+    assert resolved(resolved(config)) == resolved(config)
+    assert resolved(replace(config, method=chosen("method=awr").config.method)).train == config.train
+
+
+def test_names_are_those_of_the_command_line():
+    one = chosen("method=filtered_bc_binary", "data=suboptimal", "data.hesitation=40", "critic=train_small")
+    assert (one.names["method"], one.names["data"]) == ("filtered_bc_binary", "suboptimal")
+    assert (one.names["critic"], one.names["task"]) == ("train_small", "stack")
+
+
+def test_two_words_for_the_same_settings_are_the_same_configuration():
+    one = chosen("method=filtered_bc", "method.rule=binary").config
+    other = chosen("method=filtered_bc_binary").config
+    assert digest(one) == digest(other)
