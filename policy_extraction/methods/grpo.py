@@ -50,7 +50,7 @@ class GRPO:
     def _tells(self, rewards: np.ndarray, binary: bool) -> bool:
         """Whether a group of rollouts tells good from bad."""
         if binary:
-            return self.min_reward <= rewards.mean() <= self.max_reward
+            return bool(self.min_reward <= rewards.mean() <= self.max_reward)
         return bool(np.ptp(rewards) > 0)
 
     def loss(self, xp: Any, log_prob: Any, batch: Batch) -> Any:
