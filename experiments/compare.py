@@ -64,14 +64,11 @@ class Row:
 def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
     """Run all configurations, those that differ in the seed alone as one row; print and write the table."""
     _check_alike(configs)
-    groups: dict[str, list[RunConfig]] = {}
-    for config, words in zip(configs, expand(arguments), strict=True):
-        settings = dict(word.split("=", 1) for word in words) | {"seed": ""}
-        groups.setdefault(digest(settings), []).append(config)
-    firsts = [group[0] for group in groups.values()]
+    groups = by_seed(configs, arguments)
+    firsts = [group[0] for group in groups]
     rows = []
     with Simulators() as simulators:
-        for group in groups.values():
+        for group in groups:
             evaluations, before = [], []
             for config in group:
                 position = (
@@ -87,6 +84,15 @@ def compare(configs: Sequence[RunConfig], arguments: Sequence[str]) -> None:
                 before += [outcome.before] if outcome.before else []
             rows.append(Row(group[0], _label(group[0], firsts), tuple(evaluations), tuple(before)))
     _publish(rows, configs[0], arguments)
+
+
+def by_seed(configs: Sequence[RunConfig], arguments: Sequence[str]) -> list[list[RunConfig]]:
+    """The configurations of a command line, those together that differ in the run's seed alone."""
+    groups: dict[str, list[RunConfig]] = {}
+    for config, words in zip(configs, expand(arguments), strict=True):
+        settings = dict(word.split("=", 1) for word in words) | {"seed": ""}
+        groups.setdefault(digest(settings), []).append(config)
+    return list(groups.values())
 
 
 def _check_alike(configs: Sequence[RunConfig]) -> None:

@@ -13,6 +13,7 @@ from envs.types import Episode
 from experiments.choices.critics import PluginCritic
 from experiments.choices.oracle import Oracle
 from experiments.choices.plain_critics import TimeIndex
+from experiments.compare import by_seed
 from experiments.lab.seeds import RUN_RANGE, STARTS, first_seed, seeds
 from experiments.reports.results import choice_name, run_name, sample_weights
 from experiments.settings.cli import configurations
@@ -157,6 +158,15 @@ def test_a_critic_from_outside_that_cannot_be_is_one_line(plugin):
         plugin(values, name="number")
     with pytest.raises(UserError, match="could not be made: TypeError"):
         plugin("class values:\n    def __init__(self, weights): ...")
+
+
+def test_seeds_of_one_method_are_one_row():
+    """Though the method's own seed is the run's, or is set to one of them."""
+    for setting in ([], ["method.seed=1"]):
+        arguments = ["method=filtered_bc,advantage_conditioned", "seed=0,1", *setting]
+        groups = by_seed(configurations("run", arguments), arguments)
+        assert [[config.seed for config in group] for group in groups] == [[0, 1], [0, 1]]
+        assert [config.method.seed for config in groups[0]] == ([1, 1] if setting else [0, 1])
 
 
 def test_runs_are_named_by_their_choices():
