@@ -31,22 +31,27 @@ from experiments.settings.resolve import resolved
 def compare(chosen: Sequence[Chosen], arguments: Sequence[str]) -> None:
     """Run all configurations, those that differ in the seed alone as one row; print and write the table."""
     _check_alike([one.config for one in chosen])
-    runs = {digest(one.config): one for one in chosen}  # what is asked for twice is run once
-    groups: dict[str, list[Chosen]] = {}
-    for one in runs.values():
-        groups.setdefault(digest(one.unseeded), []).append(one)
-    told = varied([replace(group[0], config=group[0].unseeded) for group in groups.values()])
-    rows, done = [], 0
+    groups = by_seed(chosen)
+    told = varied([replace(group[0], config=group[0].unseeded) for group in groups])
+    rows, done, total = [], 0, sum(map(len, groups))
     with Simulators() as simulators:
-        for group, differ in zip(groups.values(), told, strict=True):
+        for group, differ in zip(groups, told, strict=True):
             outcomes = []
             for one in group:
                 done += 1
-                outcomes.append(_run(one, f"[{done}/{len(runs)}]", simulators))
+                outcomes.append(_run(one, f"[{done}/{total}]", simulators))
             before = tuple(outcome.before for outcome in outcomes if outcome.before)
             seeds = tuple(one.config.seed for one in group)
             rows.append(Row(group[0], differ, seeds, tuple(outcome.after for outcome in outcomes), before))
     publish(rows, arguments)
+
+
+def by_seed(chosen: Sequence[Chosen]) -> list[list[Chosen]]:
+    """Those that differ in `seed=` alone together; what is asked for twice is there once."""
+    groups: dict[str, dict[str, Chosen]] = {}
+    for one in chosen:
+        groups.setdefault(digest(one.unseeded), {})[digest(one.config)] = one
+    return [list(group.values()) for group in groups.values()]
 
 
 def _run(chosen: Chosen, position: str, simulators: Simulators) -> Outcome:

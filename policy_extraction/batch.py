@@ -22,20 +22,20 @@ def make_batch(
     Args:
         observation: of these samples, {name: [*rows.shape, ...]}.
     """
-    chosen = dataset if rows is None else dataset.rows(rows)
+    rows = np.arange(len(dataset)) if rows is None else rows
     batch: dict[str, Any] = {
         "observation": dict(observation),
-        "action": chosen.action,
-        "advantage": chosen.advantage,
-        "weight": chosen.weight,
+        "action": dataset.action[rows],
+        "advantage": dataset.advantage[rows],
+        "weight": dataset.weight[rows],
     }
-    if chosen.behavior_log_prob is not None:
-        batch["behavior_log_prob"] = chosen.behavior_log_prob
-    if chosen.executed is not None:
-        horizon = dataset.action.shape[1]
-        batch["executed"] = (np.arange(horizon) < chosen.executed[..., None]).astype(np.float32)
-    if chosen.seed is not None:
-        batch["seed"] = chosen.seed
+    if dataset.behavior_log_prob is not None:
+        batch["behavior_log_prob"] = dataset.behavior_log_prob[rows]
+    if dataset.executed is not None:
+        action = np.arange(dataset.action.shape[1])
+        batch["executed"] = (action < dataset.executed[rows][..., None]).astype(np.float32)
+    if dataset.seed is not None:
+        batch["seed"] = dataset.seed[rows]
     return batch
 
 

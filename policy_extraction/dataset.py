@@ -51,7 +51,7 @@ class Dataset:
                 )
 
     def rows(self, index: np.ndarray) -> Dataset:
-        """The rows at `index`: bool [N], or integers of any shape, for instance [U, B]."""
+        """The rows at `index`: bool [N] or int [M]."""
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         given = {name: column for name, column in columns.items() if column is not None}
         return dataclasses.replace(self, **{name: column[index] for name, column in given.items()})

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from envs.store import open_store, write_store
 from policy_extraction.types import PolicySpec
 from policy_extraction.vla.encoder import VLAConfig
 from policy_extraction.vla.model import new_vla, save_vla
+from tests.envs.episodes import make_episode
 from value_model.critic.progress import write_progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +88,7 @@ class Gaussian(nnx.Module):
 '''
 METHODS_THAT_READ = """
 from dataclasses import dataclass, field
+from policy_extraction.batch import executed_mean
 from policy_extraction.types import Rollouts
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ReadsRollouts(Reads):
     keys: tuple[str, ...] = ("observation", "action", "advantage", "weight", "behavior_log_prob", "executed", "seed")
     online: Rollouts = field(default_factory=lambda: Rollouts(groups=1, group_size=2, iterations=1, updates=1))
     def loss(self, xp, log_prob, batch):
-        return super().loss(xp, xp.mean(log_prob, axis=1), batch)
+        return super().loss(xp, executed_mean(xp, log_prob, batch), batch)
 """
 TORCH_POLICY = """
 import torch
@@ -145,8 +146,10 @@ class Lab:
             if largest_file is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
+        mixture = "data=store" not in arguments
+        settings = [setting for setting in SETTINGS if mixture or not setting.startswith("data.")]
         return subprocess.Popen(
-            [sys.executable, "-m", f"experiments.{command}", *SETTINGS, *arguments],
+            [sys.executable, "-m", f"experiments.{command}", *settings, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
             preexec_fn=limit,
@@ -265,15 +268,16 @@ def test_a_method_reads_all_of_a_batch_from_training_to_report(lab, undisturbed,
     assert all(found["weight"]["mean"] == pytest.approx(1) for found in weights.values())
 
 
-def test_an_online_method_reads_all_of_a_batch(lab, undisturbed):
+def test_an_online_method_reads_all_of_a_batch(lab):
+    """Its loss is of the executed actions alone, five of each chunk's ten: the policy's own mean log_prob is, too."""
     lab.run(
         "policy=vla_token",
         "policy.base=base",
         "method=my_reader:ReadsRollouts",
-        "outputs=undisturbed",
+        "outputs=online",
         "name=online",
     )
-    training = lab.results("undisturbed", "online")["training"]
+    training = lab.results("online", "online")["training"]
     assert training["groups_kept"] == 1 and training["loss"] == pytest.approx(-training["log_prob"])
 
 
@@ -293,23 +297,16 @@ def test_a_method_that_reads_what_is_not_there_is_refused_in_one_line(lab, setti
 
 
 @pytest.fixture(scope="module")
-def foreign(lab, undisturbed):
-    """The undisturbed run's data as someone else's: of the first episode nobody knows how it ended."""
-    stores = [open_store(path) for path in (lab.folder / "undisturbed" / "artifacts").glob("collect-*/data")]
-    (store,) = [
-        one
-        for one in stores
-        if {one.episode_info(n).style for n in range(len(one))} == {"clean", "hesitation"}
-    ]
+def foreign(lab):
+    """Two data sets of two episodes: of one nobody knows how it ended, or of neither; and values, one of them unknown."""
 
-    def unlabelled(episode, success):
-        rewards = np.full(len(episode), np.nan, np.float32)
-        return replace(episode, success=success, style="unknown", segments=(), rewards=rewards)
+    def episode(seed, success):
+        known = {"success": success, "rewards": np.full(20, np.nan, np.float32)}
+        return make_episode(seed, 20, 64, 64, style="unknown", segments=(), **known)
 
-    episodes = list(store)
-    write_store(lab.folder / "some", [unlabelled(episodes[0], None), unlabelled(episodes[1], True)])
-    write_store(lab.folder / "none", [unlabelled(episode, None) for episode in episodes])
-    values = [np.linspace(0, 1, len(episode), dtype=np.float32) for episode in episodes]
+    write_store(lab.folder / "some", [episode(0, None), episode(1, True)])
+    write_store(lab.folder / "none", [episode(0, None), episode(1, None)])
+    values = [np.linspace(0, 1, 20, dtype=np.float32) for _ in range(2)]
     values[0][5] = np.nan
     write_progress(lab.folder / "progress.parquet", open_store(lab.folder / "none"), values)
     return [
@@ -338,7 +335,7 @@ def test_some_outcomes_known(lab, foreign):
     results = lab.results("foreign", "some")
     found = results["data"]["styles"]["unknown"]
     assert (found["success"], found["unknown"]) == (1.0, 1)
-    assert results["weights"]["unknown"]["unknown"] == open_store(lab.folder / "some").episode_info(0).length
+    assert results["weights"]["unknown"]["unknown"] == 20
 
 
 def test_what_needs_an_outcome_is_refused_in_one_line(lab, foreign):

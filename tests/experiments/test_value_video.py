@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from envs.errors import UserError
 from envs.store import write_store
 from envs.store.video import CODECS, VideoWriter
 from envs.types import Segment
+from experiments.reports.figures import ValueCurve
 from experiments.reports.video_files import MOST_FPS, read_video
 from experiments.value_video import value_video
 from tests.value_model.synthetic import slide
@@ -54,6 +56,16 @@ def test_a_data_set_gives_a_strip_and_a_film(tmp_path: Path, capsys: pytest.Capt
     with av.open(str(made)) as container:
         assert len(list(container.decode(video=0))) == 50
         assert float(container.streams.video[0].average_rate) == 20.0
+
+
+def test_no_true_curve_where_it_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was drawn for whatever succeeded in an unknown style."""
+    episodes = [slide(0), slide(1, style="unknown"), replace(slide(2), success=None)]
+    store = write_store(tmp_path / "store", [replace(one, rewards=one.rewards * np.nan) for one in episodes])
+    drawn: list[ValueCurve] = []
+    monkeypatch.setattr("experiments.value_video.draw_values", lambda curves, *_: drawn.extend(curves))
+    value_video([str(store), "critic=time_index", "episodes=[0,1,2]", "format=strip"])
+    assert [curve.truth is None for curve in drawn] == [False, True, True]
 
 
 def test_a_video_file_with_an_instruction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from envs.types import Episode
 from experiments.choices.oracle import Oracle
 from experiments.choices.plain_critics import TimeIndex
 from experiments.choices.plugin_critics import plugin_choice
+from experiments.compare import by_seed
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.seeds import RUN_RANGE, STARTS, first_seed, seeds
 from experiments.reports.results import run_name, sample_weights
@@ -162,6 +163,15 @@ def test_a_critic_from_outside_that_cannot_be_is_one_line(plugin):
         plugin("class values:\n    def __init__(self, weights): ...")
 
 
+def test_seeds_of_one_method_are_one_row():
+    """Though the method's own seed is the run's, or is set to one of them."""
+    for setting in ([], ["method.seed=1"]):
+        arguments = ["method=filtered_bc,advantage_conditioned", "seed=0,1", *setting]
+        groups = by_seed(configurations("run", arguments))
+        assert [[one.config.seed for one in group] for group in groups] == [[0, 1], [0, 1]]
+        assert [one.config.method.seed for one in groups[0]] == ([1, 1] if setting else [0, 1])
+
+
 def test_runs_are_named_by_their_choices():
     [first] = configurations("run", ["policy=vla_token", "data=suboptimal", "critic=time_index"])
     [second] = configurations(
@@ -171,6 +181,9 @@ def test_runs_are_named_by_their_choices():
     assert run_name(first) != run_name(second)
     assert first.names == {
         "task": "stack",
+        "env": "robosuite",
+        "evaluate_env": "same",
+        "reward": "success",
         "data": "suboptimal",
         "critic": "time_index",
         "advantage": "chunk_difference",

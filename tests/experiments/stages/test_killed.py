@@ -35,12 +35,12 @@ from experiments.stages.data import collect_data
 collect_data(artifacts, TaskConfig("lift"), {"clean": 1}, "policy_data", 0)
 """,
     "label": """
-from experiments.choices.critics import TimeIndexChoice
-from experiments.stages.critic import ready_critic
+from experiments.choices.plain_critics import TimeIndexChoice
+from experiments.stages.critic import get_critic
 from experiments.stages.data import user_data
 from experiments.stages.label import label
-choice = TimeIndexChoice()
-label(artifacts, user_data(Path(sys.argv[1]) / "store"), choice, ready_critic(choice))
+critic = get_critic(artifacts, TaskConfig("lift"), TimeIndexChoice(), Tracker(None))
+label(artifacts, user_data(Path(sys.argv[1]) / "store"), critic)
 """,
     "extract": """
 import numpy as np
@@ -72,6 +72,8 @@ extract(artifacts, BC(), Training(updates=6), batch, 0, {}, Count, data, {"propr
 """,
     "film": """
 import numpy as np
+from experiments.choices.environments import RobosuiteChoice
+from experiments.stages.acting import Acting
 from experiments.stages.evaluate import Trial, film
 
 class Still:
@@ -80,7 +82,8 @@ class Still:
 
 config = EvaluateConfig(episodes=2, horizon=8, workers=2, videos=2)
 with Simulators() as simulators:
-    film(Context(artifacts, Tracker(None), simulators), Trial(TaskConfig("lift"), config, 0, {}, {}, Still))
+    acting = Acting(RobosuiteChoice(), TaskConfig("lift"), 8, 2, 8)
+    film(Context(artifacts, Tracker(None), simulators), Trial(acting, 8, config, 0, {}, {}, Still))
 """,
 }
 
