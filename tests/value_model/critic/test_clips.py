@@ -67,6 +67,7 @@ def test_what_a_clip_holds() -> None:
     values, current = np.asarray(clip.values), np.asarray(clip.current)[..., 0, 0, 0]
     first = np.where(values[:, 1] < 100, 0, 100)  # of the clip's episode
     np.testing.assert_array_equal(values[:, 1:], current)
+    assert (np.diff(current, axis=1) == STRIDE).all()  # all of them inside the episode
     np.testing.assert_array_equal(values[:, 0], np.maximum(current[:, 0] - STRIDE, first))
     last = np.where(first == 0, 99, 299)[:, None]
     ahead = current[:, -1:] + STRIDE * np.arange(1, 5)
