@@ -48,3 +48,28 @@ def test_focus_draws_that_share_of_the_clips() -> None:
     without = data._replace(lapses=lapses[:0])
     values = np.asarray(sample_clips(without, jax.random.key(0), 4000, config, STRIDE).values[:, 1:])
     assert np.isin(values, np.asarray(lapses)).any(axis=1).mean() < 0.08
+
+
+def test_what_a_clip_holds() -> None:
+    """Latents and values that are their frame's number: a prefix value, current frames with theirs, then future ones."""
+    clip_config = dataclasses.replace(MICRO.clip, rewind=0.0, plateau=0.0)
+    config = dataclasses.replace(MICRO, clip=clip_config)
+    numbers = jnp.arange(300, dtype=jnp.float32)
+    data = LatentData(
+        latents=numbers[:, None, None, None],
+        values=numbers,
+        start=jnp.array([0, 100]),
+        length=jnp.array([100, 200]),
+        words=jnp.array([[1], [2]]),
+        lapses=jnp.zeros(0, jnp.int32),
+    )
+    clip = sample_clips(data, jax.random.key(0), 64, config, STRIDE)
+    values, current = np.asarray(clip.values), np.asarray(clip.current)[..., 0, 0, 0]
+    first = np.where(values[:, 1] < 100, 0, 100)  # of the clip's episode
+    np.testing.assert_array_equal(values[:, 1:], current)
+    assert (np.diff(current, axis=1) == STRIDE).all()  # all of them inside the episode
+    np.testing.assert_array_equal(values[:, 0], np.maximum(current[:, 0] - STRIDE, first))
+    last = np.where(first == 0, 99, 299)[:, None]
+    ahead = current[:, -1:] + STRIDE * np.arange(1, 5)
+    np.testing.assert_array_equal(np.asarray(clip.future)[..., 0, 0, 0], np.minimum(ahead, last))
+    np.testing.assert_array_equal(np.asarray(clip.words)[:, 0], np.where(first == 0, 1, 2))
