@@ -51,24 +51,31 @@ def last_line(text: str) -> dict:
     return json.loads(text.strip().splitlines()[-1])
 
 
-def test_critic_and_ablations(tmp_path, capsys, monkeypatch):
+@pytest.fixture(scope="module")
+def common(tmp_path_factory):
+    """Where both critics find their episodes."""
+    return [f"outputs={tmp_path_factory.mktemp('outputs')}", "wandb.mode=disabled"]
+
+
+def test_a_critic_from_outside_is_trained_on_the_mixture(tmp_path, capsys, monkeypatch, common):
     (tmp_path / "my_mean.py").write_text(MEAN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    critic = tmp_path / "critic"
-    common = [f"outputs={tmp_path}/outputs", "wandb.mode=disabled"]
-    train_critic([*MIXTURE, *MODEL, *HELD_OUT, f"folder={critic}", *common])
-    found = last_line(capsys.readouterr().out)
-    assert found["expert_voc_count"] == 1 and found["folder"] == str(critic)
-    assert load_wvm(critic).config.video.layers == 1
-    card = (critic / "MODEL_CARD.md").read_text()
-    assert "Panda" in card and "1 retry" in card and "critic.model.video.layers=1" in card
-
     train_critic([*MIXTURE, *HELD_OUT, "critic=my_mean:Mean", f"folder={tmp_path}/mine", *common])
     found = last_line(capsys.readouterr().out)
     assert found["static_drift"] == 0.0 and (tmp_path / "mine/mean.txt").is_file()
     assert "`my_mean:Mean`: The mean brightness." in (tmp_path / "mine/MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="is trained already"):
         train_critic([*MIXTURE, "critic=my_mean:Mean", f"critic.path={tmp_path}/mine", *common])
+
+
+def test_critic_and_ablations(tmp_path, capsys, common):
+    critic = tmp_path / "critic"
+    train_critic([*MIXTURE, *MODEL, *HELD_OUT, f"folder={critic}", *common])
+    found = last_line(capsys.readouterr().out)
+    assert found["expert_voc_count"] == 1 and found["folder"] == str(critic)
+    assert load_wvm(critic).config.video.layers == 1
+    card = (critic / "MODEL_CARD.md").read_text()
+    assert "Panda" in card and "1 retry" in card and "critic.model.video.layers=1" in card
 
     few = ["bench.combinations=[lift-Panda]", "bench.scale=0.01", "bench.image_size=64"]
     variants = ["full", "experts_alone", "frozen_video", "hl_gauss", "no_future", "horizon_8", "euler_4"]
