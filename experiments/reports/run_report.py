@@ -120,8 +120,8 @@ def _headline(results: Mapping[str, Any]) -> str:
     start = f" (before: {percent(before['success'])})" if before else ""
     if after["success"] is None:
         return (
-            f"{choices['method']} on {results['place']}, policy {choices['policy']}: the environment does not say whether its "
-            f"task is solved. **Mean return {after['mean_return']:.4g}**"
+            f"{choices['method']} on {results['place']}, policy {choices['policy']}: the environment does not say whether "
+            f"its task is solved. **Mean return {after['mean_return']:.4g}**"
             f"{_return_before(before)} over {after['episodes']} episodes of up to {after['horizon']} control steps. "
             f"It took {results['seconds']:.0f} s."
         )
