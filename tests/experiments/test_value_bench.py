@@ -24,7 +24,7 @@ from experiments.value_benchmark.data import (
     open_benchmark,
 )
 from experiments.value_benchmark.episodes import COMBINATIONS, GROUPS, NAME, BenchData, in_group
-from experiments.value_benchmark.measures import Measures, trajectory_score
+from experiments.value_benchmark.measures import Measures, chosen, trajectory_score
 from experiments.value_benchmark.measuring import all_infos, label_bench, measure, plan
 from experiments.value_benchmark.scores import Scores
 from value_model.critic.metrics.episodes import Views, trajectory_scores, true_progress
@@ -182,7 +182,7 @@ def test_what_is_no_value_is_refused(store: Store, wrong, message: str) -> None:
 
 def test_critics_are_told_nothing(store: Store) -> None:
     def look(episode: Episode) -> np.ndarray:
-        assert (episode.style, episode.segments, episode.success) == ("unknown", (), False)
+        assert (episode.style, episode.segments, episode.success) == ("unknown", (), None)
         return count_frames(episode)
 
     measure(Judge(look), store, measures=QUICK)
@@ -217,8 +217,13 @@ def test_score_of_a_trajectory_by_hand() -> None:
 def open_info(**changes):
     from envs.store import EpisodeInfo
 
-    known = EpisodeInfo(0, 0, 10, "lift it", "lift", "Panda", 0, "clean", True, True, ())
+    known = EpisodeInfo(0, 0, 10, "lift it", "lift", "Panda", 0, "clean", True, ())
     return replace(known, **changes)
+
+
+def test_a_benchmark_says_how_its_trajectories_ended() -> None:
+    with pytest.raises(UserError, match="trajectory 0 does not say how it ended"):
+        chosen([open_info(success=None)], Measures())
 
 
 def test_intervals_are_of_trajectories() -> None:
