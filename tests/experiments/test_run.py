@@ -112,19 +112,17 @@ class Lab:
         (folder / "my_torch.py").write_text(TORCH_POLICY)
 
     def start(self, *arguments, command="run", largest_file=None) -> subprocess.Popen:
-        def limit():
-            if largest_file is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", f"experiments.{command}", *SETTINGS, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
-            preexec_fn=limit,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        if largest_file is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        return process
 
     def run(self, *arguments, command="run") -> str:
         process = self.start(*arguments, command=command)
