@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+_SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"  # what is compiled faster than this is not kept
 _ZSTANDARD = bytes.fromhex("28b52ffd")  # begins what JAX compresses with this library, where it is installed
 
 
@@ -60,7 +62,8 @@ def keep_compiled(folder: Path) -> None:
     """
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if _SHORTEST not in os.environ:
+        jax.config.update(_SHORTEST.lower(), 0.0)
     remove_damaged(Path(jax.config.jax_compilation_cache_dir))
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     watch_compilation()

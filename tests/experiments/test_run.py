@@ -142,6 +142,7 @@ class Lab:
         (folder / "my_reader.py").write_text(METHODS_THAT_READ)
 
     def start(self, *arguments, command="run", largest_file=None) -> subprocess.Popen:
+<<<<<<< HEAD
         def limit():
             if largest_file is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
@@ -150,13 +151,19 @@ class Lab:
         settings = [setting for setting in SETTINGS if mixture or not setting.startswith("data.")]
         return subprocess.Popen(
             [sys.executable, "-m", f"experiments.{command}", *settings, *arguments],
+=======
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"experiments.{command}", *SETTINGS, *arguments],
+>>>>>>> speed
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
-            preexec_fn=limit,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        if largest_file is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        return process
 
     def run(self, *arguments, command="run") -> str:
         process = self.start(*arguments, command=command)

@@ -20,13 +20,13 @@ print(found.requests - found.read, found.read)
 """
 
 
-def compiled_and_read(folder: Path) -> tuple[int, int]:
+def compiled_and_read(folder: Path, **variables: str) -> tuple[int, int]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         capture_output=True,
         text=True,
-        env=inherited | {"JAX_PLATFORMS": "cpu"},
+        env=inherited | {"JAX_PLATFORMS": "cpu"} | variables,
         check=True,
         timeout=120,
     )
@@ -43,6 +43,13 @@ def test_the_second_process_compiles_nothing(tmp_path):
     victim.write_bytes(victim.read_bytes()[:-20])  # its writer was killed
     assert compiled_and_read(tmp_path / "jax") == (1, compiled - 1)
     assert compiled_and_read(tmp_path / "jax") == (0, compiled)
+
+
+def test_a_folder_from_the_environment_keeps_everything_too(tmp_path):
+    chosen = str(tmp_path / "chosen")
+    compiled, _ = compiled_and_read(tmp_path / "jax", JAX_COMPILATION_CACHE_DIR=chosen)
+    assert compiled_and_read(tmp_path / "jax", JAX_COMPILATION_CACHE_DIR=chosen) == (0, compiled)
+    assert not (tmp_path / "jax").exists()
 
 
 def test_only_what_is_damaged_is_removed(tmp_path):
