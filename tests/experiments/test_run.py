@@ -142,19 +142,10 @@ class Lab:
         (folder / "my_reader.py").write_text(METHODS_THAT_READ)
 
     def start(self, *arguments, command="run", largest_file=None) -> subprocess.Popen:
-<<<<<<< HEAD
-        def limit():
-            if largest_file is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
         mixture = "data=store" not in arguments
         settings = [setting for setting in SETTINGS if mixture or not setting.startswith("data.")]
-        return subprocess.Popen(
-            [sys.executable, "-m", f"experiments.{command}", *settings, *arguments],
-=======
         process = subprocess.Popen(
-            [sys.executable, "-m", f"experiments.{command}", *SETTINGS, *arguments],
->>>>>>> speed
+            [sys.executable, "-m", f"experiments.{command}", *settings, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
             stdout=subprocess.PIPE,
