@@ -24,7 +24,7 @@ def solved(config) -> int:
 def rows(tmp_path, monkeypatch, capsys):
     def run(chosen, position, simulators):
         steps = np.where(np.arange(10) < solved(chosen.config), 10.0, np.inf)
-        return SimpleNamespace(after=Evaluation(16, np.arange(10), steps), before=None)
+        return SimpleNamespace(after=Evaluation(16, np.arange(10), steps, np.zeros(10)), before=None)
 
     monkeypatch.setattr(experiments.compare, "_run", run)
 

@@ -56,7 +56,9 @@ def test_no_seed_serves_two_purposes():
     ranges = {purpose: (first_seed(purpose, 0), first_seed(purpose, 999) + RUN_RANGE) for purpose in STARTS}
     ordered = sorted(ranges.values())
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ordered))
-    assert ordered[-1][1] < 2**32
+    assert (
+        ordered[-1][1] < 2**63
+    )  # NumPy's and JAX's integers hold them; robosuite's generator: see numpy_seed
     assert seeds("evaluation", 1, 3).tolist() == [1_200_400_000, 1_200_400_001, 1_200_400_002]
     for run_seed, count in ((1000, 1), (-1, 1), (0, RUN_RANGE + 1)):
         with pytest.raises(UserError):

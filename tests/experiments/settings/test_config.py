@@ -106,10 +106,10 @@ def test_settings_of_every_kind_arrive_as_objects(plugin):
         "critic.model.video.layers=2",
         "task.robot=UR5e",
     )
-    assert config.method == METHODS["filtered_bc"](keep=0.5)
+    assert config.method == METHODS["filtered_bc"](keep=0.5, seed=3)
     assert (config.seed, config.critic.model.video.layers, config.task.robot) == (3, 2, "UR5e")
     assert config.critic.model.video.patch == (4, 4, 4)
-    assert hash(config.method) == hash(METHODS["filtered_bc"](keep=0.5))
+    assert hash(config.method) == hash(METHODS["filtered_bc"](keep=0.5, seed=3))
 
 
 def test_parts_from_outside_bring_their_settings(plugin):
@@ -272,7 +272,9 @@ def test_every_command_composes_alike(name, arguments, message, capsys, monkeypa
 
 def test_a_sweep_runs_every_combination(monkeypatch):
     seen = []
-    monkeypatch.setattr(run, "run", lambda config: seen.append((type(config.method).__name__, config.seed)))
+    monkeypatch.setattr(
+        run, "run", lambda one: seen.append((type(one.config.method).__name__, one.config.seed))
+    )
     run.run_each(["-m", "method=bc,awr", "seed=0,1"])
     assert seen == [("BC", 0), ("BC", 1), ("AWR", 0), ("AWR", 1)]
     run.run_each(["method=awr"])
