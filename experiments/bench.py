@@ -1,6 +1,6 @@
 """What things cost.
 
-    python -m experiments.bench rollout [task=stack robot=Panda image_size=64 steps=100]
+    python -m experiments.bench rollout [task=stack task.robot=Panda task.image_size=64 steps=100]
     python -m experiments.bench methods [updates=200 batch_size=256]
     python -m experiments.bench label [preset=tiny groups=3]
     python -m experiments.bench train_critic [preset=tiny dispatches=5]
@@ -21,15 +21,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import MISSING
+
 from envs.errors import UserError, check_choice
-from envs.robosuite.tasks import ROBOTS, task_spec
 from experiments.lab.progress import bar
 from experiments.reports.resources import ResourcesBench, bench_resources
 from experiments.reports.run_report import table
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
-from experiments.settings.config import require
+from experiments.settings.config import TaskConfig, require
 from value_model.critic.config import PRESETS
 
 
@@ -37,15 +38,8 @@ from value_model.critic.config import PRESETS
 class RolloutBench:
     """Frames a second with one camera, in one process."""
 
-    task: str = "stack"
-    robot: str = "Panda"
-    image_size: int = 64
+    task: Any = MISSING
     steps: int = 100
-
-    def __post_init__(self) -> None:
-        task_spec(self.task)
-        check_choice("robot", self.robot, ROBOTS)
-        require(self.image_size >= 16, f"image_size={self.image_size} must be at least 16")
 
 
 @dataclass(frozen=True)
@@ -88,15 +82,15 @@ def bench_rollout(config: RolloutBench) -> Mapping[str, Any]:
     """Stock robosuite and ours, and the ratio."""
     from envs.robosuite.benchmark import measure_rollout
 
-    found = measure_rollout(config.task, config.robot, config.image_size, config.steps)
+    task: TaskConfig = config.task
+    found = measure_rollout(task.name, task.robot, task.image_size, config.steps)
     rows = [
         ["stock robosuite", f"{found['stock_fps']:.1f}"],
         ["ours", f"{found['fps']:.1f}"],
         ["ratio", f"{found['ratio']:.1f}"],
     ]
-    print(
-        table([f"{config.task}, {config.robot}, {config.image_size}×{config.image_size}", "frames/s"], rows)
-    )
+    size = task.image_size
+    print(table([f"{task.name}, {task.robot}, {size}×{size}", "frames/s"], rows))
     return found
 
 
@@ -161,7 +155,7 @@ def run_bench(arguments: Sequence[str]) -> None:
         raise UserError(f"say what to measure: {' or '.join(BENCHES)}")
     check_choice("measurement", arguments[0], BENCHES)
     schema, measure = BENCHES[arguments[0]]
-    store_command("bench", schema)
+    store_command("bench", schema, [{"task": "stack"}] if schema is RolloutBench else [])
     print(json.dumps(measure(prepare_one("bench", arguments[1:]).config)))
 
 
