@@ -66,7 +66,7 @@ class Rollouts:
     group_size: int = 8  # rollouts from the same seed
     iterations: int = 10
     updates: int = 8  # gradient steps an iteration
-    execute: int = 5  # control steps of a chunk that are executed
+    execute: int = 4  # control steps of a chunk that are executed; published 5
     temperature: float = 1.6
 
     def __post_init__(self) -> None:
