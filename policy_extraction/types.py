@@ -58,8 +58,8 @@ class Method(Protocol):
 class Rollouts:
     """What an online method needs from the environment at every iteration.
 
-    Defaults are World-Gymnast's (arXiv 2602.02454), but for the number of groups (published: 20) and of
-    iterations.
+    Defaults are World-Gymnast's (arXiv 2602.02454), but for the numbers of groups (published: 20), of iterations and of
+    executed steps.
     """
 
     groups: int = 8  # kept groups an iteration; others are drawn in place of those that the filter rejects

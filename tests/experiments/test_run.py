@@ -267,7 +267,7 @@ def test_a_method_reads_all_of_a_batch_from_training_to_report(lab, undisturbed,
 
 
 def test_an_online_method_reads_all_of_a_batch(lab):
-    """Its loss is of the executed actions alone, five of each chunk's ten: the policy's own mean log_prob is, too."""
+    """Its loss is of the executed actions alone, four of each chunk's ten: the policy's own mean log_prob is, too."""
     lab.run(
         "policy=vla_token",
         "policy.base=base",
