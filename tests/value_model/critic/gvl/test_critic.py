@@ -134,7 +134,7 @@ def test_misses_are_errors_or_counted(tmp_path):
     assert told == ["seer gave no usable answer for 1 of 3 videos (33.3%)"]
 
 
-@pytest.mark.parametrize("wait", ["0.3", formatdate(time.time() - 60, usegmt=True)])
+@pytest.mark.parametrize("wait", ["0.3", formatdate(time.time() - 60, usegmt=True)], ids=["seconds", "date"])
 def test_a_busy_endpoint_is_asked_again_when_it_says(tmp_path, wait):
     values, server = ask(first(failure(429, "slow down", Retry_After=wait)), tmp_path)
     assert len(server.requests) == 2 and not np.isnan(values).any()
