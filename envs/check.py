@@ -143,10 +143,11 @@ def _check_film(envs: ChunkEnvs, info: dict[str, Any], rows: np.ndarray, when: s
     there = np.asarray(info.get("_film", np.zeros(envs.num_envs, bool)))
     _require(bool(there[rows].all()), f"a film of every control step was asked for, and {when} gave none")
     count = np.asarray(info["film"]["count"])[rows]
-    wanted = np.ones(rows.sum(), int) if when == "reset" else np.asarray(info["executed"])[rows]
+    shown = -(-np.asarray(info["executed"])[rows] // envs.env_spec.stride)
+    wanted = np.ones(rows.sum(), int) if when == "reset" else shown
     _require(
         (count == wanted).all(),
-        f"{when} filmed {count.tolist()} moments where {wanted.tolist()} control steps were to be filmed",
+        f"{when} filmed {count.tolist()} moments where {wanted.tolist()} were to be filmed",
     )
 
 

@@ -24,7 +24,8 @@ class EnvSpec:
     action_low, action_high: what an action of -1 and of 1 stands for, in the environment's own units, one number an
     axis; control_rate: control steps a second; horizon: control steps after which an episode is cut;
     instruction: what a policy is told where a `Start` says nothing;
-    any_start: whether an episode can begin from any picture, not from a seed alone.
+    any_start: whether an episode can begin from any picture, not from a seed alone;
+    stride: control steps from one moment that it can show to the next; chunks and horizon are multiples of it.
     """
 
     cameras: Mapping[str, tuple[int, int]]
@@ -36,6 +37,7 @@ class EnvSpec:
     instruction: str
     state_dim: int = 0
     any_start: bool = False
+    stride: int = 1
 
     @property
     def action_dim(self) -> int:
@@ -119,10 +121,10 @@ class ChunkEnvs(Protocol):
                 executed int [N]: how many actions of the chunk were executed;
                 rewards float32 [N, K]: of each step, 0 where none was executed;
                 success bool [N]: whether the task is solved; absent where that is not known;
-                film: what a row with film = k > 0 showed after those of its steps whose number in the episode k
-                divides and, always, after its last: count int [N], step int [N, K], and images, proprio,
-                environment_state, as an observation's but [N, K, ...], of which the first `count` hold. After a reset,
-                the first observation, as step 0.
+                film: what a row with film = k > 0 showed after those of its steps whose number in the episode k (and
+                the environment's `stride`) divides and, always, after its last: count int [N], step int [N, K], and
+                images, proprio, environment_state, as an observation's but [N, K, ...], of which the first `count`
+                hold. After a reset, the first observation, as step 0.
         """
         ...
 

@@ -61,13 +61,18 @@ class TimeEmbedding(nnx.Module):
         self.out = Linear(width, width, rngs=rngs)
         self.project = Linear(width, 6 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
-    def __call__(self, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """τ [B, F] to a vector [B, F, W] for the head and modulations [B, F, 6, W]. Sinusoids of 1000 (1 − τ), as Wan's."""
+    def __call__(self, tau: jax.Array, told: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """τ [B, F] to a vector [B, F, W] for the head and modulations [B, F, 6, W]. Sinusoids of 1000 (1 − τ), as Wan's.
+
+        Args:
+            told: what else conditions each frame [B, F, W], added to the embedding of τ.
+        """
         half = self.features // 2
         frequencies = jnp.exp(-math.log(10_000.0) * jnp.arange(half) / half)
         angles = 1000.0 * (1.0 - tau[..., None]) * frequencies
         x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
         x = self.out(nnx.silu(self.hidden(x)))
+        x = x if told is None else x + told
         return x, self.project(nnx.silu(x)).reshape(*tau.shape, 6, -1)
 
 

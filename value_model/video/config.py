@@ -22,6 +22,7 @@ class TokenizerConfig:
     temporal: int = 1  # frames per latent; published 4
     width: int = 64
     kl_weight: float = 1e-5
+    motion_weight: float = 0.0  # how much more a pixel counts that differs from the episode's first frame
     updates: int = 400  # published 0: their VAE is frozen
     batch: int = 64
     learning_rate: float = 2e-3

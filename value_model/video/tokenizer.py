@@ -69,14 +69,19 @@ class Tokenizer(nnx.Module):
 
 
 def tokenizer_loss(
-    tokenizer: Tokenizer, frames: jax.Array, key: jax.Array, kl_weight: float
+    tokenizer: Tokenizer, frames: jax.Array, key: jax.Array, kl_weight: float, weight: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Negative evidence bound per pixel: mean squared error + kl_weight · KL(q ‖ N(0, I)). Also returns the raw means."""
+    """Negative evidence bound per pixel: mean squared error + kl_weight · KL(q ‖ N(0, I)). Also returns the raw means.
+
+    Args:
+        weight: of each pixel's squared error [B, H, W]; None: all count alike.
+    """
     mean, log_variance = tokenizer.posterior(frames)
     raw = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
     error = tokenizer.reconstruct(raw) - (frames.astype(jnp.float32) / 127.5 - 1.0)
     divergence = 0.5 * jnp.mean(mean**2 + jnp.exp(log_variance) - 1.0 - log_variance)
-    return jnp.mean(error**2) + kl_weight * divergence, mean
+    squared = error**2 if weight is None else error**2 * weight[..., None]
+    return jnp.mean(squared) + kl_weight * divergence, mean
 
 
 def space_to_depth(x: jax.Array, factor: int) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,13 @@ from value_model.video.tokenizer import Tokenizer, tokenizer_loss
 SURPLUS = 4  # times the frames that the tokenizer needs are read, so that they come from many episodes
 
 
+class Views(NamedTuple):
+    """Single camera views uint8 [N, S, S, 3]; how much each pixel differs from the episode's first view, uint8 [N, S, S]."""
+
+    views: Any
+    moved: Any | None  # None where it does not matter
+
+
 def train_tokenizer(
     episodes: Episodes, config: VideoModelConfig, folder: Path, seed: int, progress: Progress | None = None
 ) -> Tokenizer:
@@ -35,20 +43,21 @@ def train_tokenizer(
         UserError: no episode; a loss is not finite.
     """
     settings = config.tokenizer
-    frames = jnp.asarray(_sample_frames(episodes, config, seed))
+    frames = jax.tree.map(jnp.asarray, _sample_frames(episodes, config, seed))
     graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
     schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
-    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: jax.Array):
+    def loss(params: nnx.State, statistics: nnx.State, key: jax.Array, frames: Views):
         tokenizer = nnx.merge(graph, params, statistics, copy=True)
         keys = jax.random.split(key)
-        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.shape[0])
-        value, mean = tokenizer_loss(tokenizer, frames[rows], keys[1], settings.kl_weight)
+        rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.views.shape[0])
+        weight = None if frames.moved is None else 1.0 + settings.motion_weight * frames.moved[rows] / 255.0
+        value, mean = tokenizer_loss(tokenizer, frames.views[rows], keys[1], settings.kl_weight, weight)
         tokenizer.track(jax.lax.stop_gradient(mean))
         return value, nnx.split(tokenizer, nnx.Param, ...)[2]
 
-    def update(state, number: jax.Array, frames: jax.Array):
+    def update(state, number: jax.Array, frames: Views):
         params, statistics, optimizer_state = state
         key = jax.random.fold_in(jax.random.key(seed), number)
         (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
@@ -88,21 +97,30 @@ def _some(episodes: Episodes, config: VideoModelConfig, random: np.random.Genera
                 yield store.episode(index, wanted)
 
 
-def _sample_frames(episodes: Episodes, config: VideoModelConfig, seed: int) -> np.ndarray:
-    """Up to `frames` single views uint8 [N, S, S, 3], each view of the training episodes equally likely."""
+def _sample_frames(episodes: Episodes, config: VideoModelConfig, seed: int) -> Views:
+    """Up to `frames` single views, each view of the training episodes equally likely."""
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames
     reservoir, seen = np.zeros((limit, size, size, 3), np.uint8), 0
+    moved = np.zeros((limit, size, size), np.uint8) if config.tokenizer.motion_weight else None
     for number, episode in enumerate(_some(episodes, config, random)):
         smooth = number % 2 == 0
-        views = np.concatenate(
-            np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
-        )
-        for view in views:
-            place = seen if seen < limit else int(random.integers(seen + 1))
-            if place < limit:
-                reservoir[place] = view
-            seen += 1
+        shown = np.split(episode_frames(episode, config.cameras, size, smooth), len(config.cameras), axis=2)
+        for camera in shown:
+            for view in camera:
+                place = seen if seen < limit else int(random.integers(seen + 1))
+                if place < limit:
+                    reservoir[place] = view
+                    if moved is not None:
+                        moved[place] = _difference(view, camera[0])
+                seen += 1
     if not seen:
         raise UserError("no episode to train on")
-    return reservoir[: min(seen, limit)]
+    kept = min(seen, limit)
+    return Views(reservoir[:kept], None if moved is None else moved[:kept])
+
+
+def _difference(view: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """uint8 [S, S]: the largest of the colours' differences, 255 from a quarter of the range on."""
+    largest = np.abs(view.astype(np.int16) - first).max(axis=-1)
+    return np.minimum(4 * largest, 255).astype(np.uint8)

@@ -23,7 +23,7 @@ def flat_arrays(parts: Mapping[str, nnx.Module]) -> dict[str, jax.Array]:
 
 
 def fill_arrays(parts: Mapping[str, nnx.Module], file: Path) -> None:
-    """Put the arrays of a safetensors file into the parts.
+    """Put the arrays of a safetensors file into the parts, in the precision that these have.
 
     Raises:
         UserError: the file is missing or damaged, or its names or shapes are not those of the parts.
@@ -38,10 +38,9 @@ def fill_arrays(parts: Mapping[str, nnx.Module], file: Path) -> None:
             f"{file.parent} does not fit its own config.json at {wrong[0]}; train the model again"
         )
     for part, module in parts.items():
-        paths = [path for path, _ in nnx.to_flat_state(nnx.state(module))]
-        nnx.update(
-            module, nnx.from_flat_state([(path, jnp.asarray(arrays[_name(part, path)])) for path in paths])
-        )
+        state = nnx.to_flat_state(nnx.state(module))
+        filled = [(path, jnp.asarray(arrays[_name(part, path)], old[...].dtype)) for path, old in state]
+        nnx.update(module, nnx.from_flat_state(filled))
 
 
 def _name(part: str, path: tuple) -> str:

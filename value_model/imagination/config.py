@@ -1,0 +1,125 @@
+"""Configuration of a world model. Published values stand beside ours.
+
+Published: WorldGym, arXiv 2506.00613 (the world model of World-Gymnast, arXiv 2602.02454). The defaults are the `tiny`
+preset: two CPU cores, a quarter of an hour, float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from envs.errors import UserError
+from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
+
+
+@dataclass(frozen=True)
+class HandConfig:
+    """The small model of proprioception."""
+
+    width: int = 256
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class UnrollConfig:
+    """How training clips are drawn and followed."""
+
+    steps: int = 4  # of its own that the model is unrolled over in the second part of the training
+    updates: int = 600  # of that part; `optim.updates` are those one step ahead
+    noise: float = (
+        0.1  # largest standard deviation of noise on the context; published 15 of 1000 steps at sampling
+    )
+    begin: float = (
+        0.25  # share of clips that begin where an imagined world does: nothing is known but one frame
+    )
+    action_dropout: float = 0.1  # of all of a clip's actions; published .1
+
+
+@dataclass(frozen=True)
+class ImaginationConfig:
+    """A world model and its training."""
+
+    cameras: tuple[str, ...] = ("workspace", "wrist")  # imagined side by side; published: one view
+    control_rate: float = 20.0  # control steps a second
+    stride: int = 4  # control steps of one step of the world; published 1, at 5 a second
+    action_dim: int = 7  # published 10
+    proprio_dim: int = 8  # published: none
+    tokenizer: TokenizerConfig = field(
+        default_factory=lambda: TokenizerConfig(channels=16, updates=800, motion_weight=4.0)
+    )
+    video: VideoConfig = field(
+        default_factory=lambda: VideoConfig(layers=4, width=128, heads=4, feedforward=512, patch=(1, 2, 2))
+    )
+    hand: HandConfig = field(default_factory=HandConfig)
+    unroll: UnrollConfig = field(default_factory=UnrollConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
+
+    def __post_init__(self) -> None:
+        token, video = self.tokenizer, self.video
+        if video.patch[0] != 1 or token.temporal != 1:
+            raise UserError(
+                "a world model predicts one latent frame at a time: video.patch[0] and temporal must be 1"
+            )
+        side = token.spatial * max(video.patch[1:])
+        if token.image_size % side:
+            raise UserError(f"image_size={token.image_size} must be a multiple of spatial × patch = {side}")
+        if video.width % (2 * video.heads):
+            raise UserError("video.width must be a multiple of twice its heads")
+        if not self.cameras:
+            raise UserError("cameras must name at least one camera")
+        if self.optim.precision not in PRECISIONS:
+            raise UserError(
+                f"optim.precision={self.optim.precision!r} must be one of {', '.join(PRECISIONS)}"
+            )
+        for name in ("stride", "action_dim", "proprio_dim"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.unroll.steps < 1 or self.unroll.updates < 0 or self.unroll.noise < 0:
+            raise UserError("unroll.steps must be at least 1, unroll.updates and unroll.noise not negative")
+        for name in ("begin", "action_dropout"):
+            if not 0 <= getattr(self.unroll, name) <= 1:
+                raise UserError(f"unroll.{name}={getattr(self.unroll, name)} must lie in [0, 1]")
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one latent frame, all cameras side by side."""
+        side = self.tokenizer.image_size // self.tokenizer.spatial
+        return side, side * len(self.cameras), self.tokenizer.channels
+
+
+PRESETS: dict[str, ImaginationConfig] = {
+    "tiny": ImaginationConfig(),
+    "small": ImaginationConfig(
+        tokenizer=TokenizerConfig(
+            image_size=128, channels=16, width=128, updates=10_000, motion_weight=4.0, updates_per_dispatch=10
+        ),
+        video=VideoConfig(layers=12, width=512, heads=8, feedforward=2048, patch=(1, 2, 2), text_width=256),
+        hand=HandConfig(width=512),
+        unroll=UnrollConfig(steps=8, updates=20_000),
+        optim=OptimConfig(updates=20_000, learning_rate=3e-4, warmup=500, precision="bfloat16", remat=True),
+    ),
+}
+
+
+def to_json(config: ImaginationConfig) -> str:
+    """All settings, for `from_json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> ImaginationConfig:
+    """What `to_json` wrote.
+
+    Raises:
+        UserError: it is damaged, or of another version.
+    """
+    parts = {"tokenizer": TokenizerConfig, "video": VideoConfig, "hand": HandConfig}
+    parts |= {"unroll": UnrollConfig, "optim": OptimConfig}
+    try:
+        fields = json.loads(text)
+        made = {name: part(**fields.pop(name)) for name, part in parts.items()}
+        made["video"] = dataclasses.replace(made["video"], patch=tuple(made["video"].patch))
+        return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"config.json is not a world model's ({error}); train it again") from error

@@ -1,0 +1,123 @@
+"""Whether a frame shows the task solved: a classifier on latents, trained on recorded outcomes.
+
+Dimension letters: B batch, N frames, h and w latent height and width, C channels, P proprioception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from value_model.imagination.clips import Frames
+from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.hand import Moment
+from value_model.video.linear import Linear
+from value_model.video.loop import Progress, gradient_step, run_updates
+
+WIDTH = 128
+UPDATES, BATCH = 600, 128
+HELD_OUT = 5  # one episode in so many sets the threshold and measures
+NOISE = 0.3  # largest standard deviation of noise on the latents: imagined ones are not exact
+
+
+class Solved(nnx.Module):
+    """Two layers over a whole latent frame and the proprioception; and the probability from which on it says yes."""
+
+    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = config.latent_shape
+        inputs = height * width * channels + config.proprio_dim
+        self.hidden = Linear(inputs, WIDTH, rngs=rngs)
+        self.out = Linear(WIDTH, 1, rngs=rngs)
+        self.mean, self.std = Moment(jnp.zeros(config.proprio_dim)), Moment(jnp.ones(config.proprio_dim))
+        self.threshold = Moment(jnp.full((), 0.5))
+
+    def logit(self, latents: jax.Array, proprio: jax.Array) -> jax.Array:
+        """[B] of latents [B, h, w, C] and proprio [B, P]."""
+        felt = (proprio - self.mean[...]) / self.std[...]
+        x = jnp.concatenate([latents.reshape(len(latents), -1), felt], axis=-1)
+        return self.out(nnx.silu(self.hidden(x)))[:, 0]
+
+    def __call__(self, latents: jax.Array, proprio: jax.Array) -> jax.Array:
+        """Whether each frame shows the task solved, bool [B]."""
+        return jax.nn.sigmoid(self.logit(latents, proprio)) >= self.threshold[...]
+
+
+def train_solved(
+    frames: Frames, config: ImaginationConfig, folder: Path, seed: int, progress: Progress | None = None
+) -> tuple[Solved | None, Mapping[str, float]]:
+    """The classifier, and its precision and recall on frames of episodes that it was not trained on.
+
+    Both outcomes are drawn equally often. Where one of them does not occur, there is no classifier.
+    """
+    known = np.asarray(frames.solved)
+    held = np.asarray(frames.episode) % HELD_OUT == 0
+    rows = [np.flatnonzero((known == value) & ~held) for value in (0, 1)]
+    tested = np.flatnonzero(np.isfinite(known) & held)
+    if min(map(len, rows)) == 0 or len(np.unique(known[tested])) < 2:
+        return None, {}
+    solved = Solved(config, rngs=nnx.Rngs(seed))
+    solved.mean[...] = jnp.mean(frames.proprio, 0)
+    solved.std[...] = jnp.std(frames.proprio, 0) + 1e-6
+    graph, params, fixed = nnx.split(solved, nnx.Param, ...)
+    optimizer = optax.adamw(1e-3, weight_decay=1e-2)
+    drawn = tuple(jnp.asarray(part) for part in rows)
+
+    def loss(
+        params: nnx.State, fixed: nnx.State, key: jax.Array, data: Frames, rows: jax.Array, truth: jax.Array
+    ):
+        keys = jax.random.split(key)
+        latents = data.latents[rows].astype(jnp.float32)
+        size = NOISE * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
+        latents = latents + size * jax.random.normal(keys[1], latents.shape)
+        logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows])
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
+
+    def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, jax.Array]]):
+        params, optimizer_state = state
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 3)
+        chosen = jnp.concatenate(
+            [
+                part[jax.random.randint(key, (BATCH // 2,), 0, len(part))]
+                for part, key in zip(data[2], keys, strict=False)
+            ]
+        )
+        truth = jnp.repeat(jnp.arange(2.0), BATCH // 2)
+        value, gradients = jax.value_and_grad(loss)(params, data[1], keys[2], data[0], chosen, truth)
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, optimizer_state), {"loss": value, "grad_norm": norm}
+
+    params, _ = run_updates(
+        "success classifier",
+        update,
+        (params, optimizer.init(params)),
+        (frames, fixed, drawn),
+        UPDATES,
+        folder,
+        per_dispatch=50,
+        checkpoint_every=UPDATES // 2,
+        progress=progress,
+    )
+    solved = nnx.merge(graph, params, fixed)
+    return solved, _set_threshold(solved, frames, tested)
+
+
+def _set_threshold(solved: Solved, frames: Frames, rows: np.ndarray) -> Mapping[str, float]:
+    """Where F1 is largest on these frames; its quality there."""
+    logit = jax.jit(lambda latents, proprio: solved.logit(latents.astype(jnp.float32), proprio))
+    probability = np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows])))
+    truth = np.asarray(frames.solved)[rows] == 1
+    order = np.argsort(-probability)
+    hits = np.cumsum(truth[order])
+    precision, recall = hits / np.arange(1, len(hits) + 1), hits / truth.sum()
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    best = int(np.argmax(f1))
+    below = probability[order[best + 1]] if best + 1 < len(order) else 0.0
+    solved.threshold[...] = jnp.float32((probability[order[best]] + below) / 2)
+    found = {"precision": precision[best], "recall": recall[best], "f1": f1[best], "frames": len(rows)}
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,142 @@
+"""Training a world model: its tokenizer first, then the dynamics one step ahead, then unrolled over steps of its own.
+
+    episodes ─ sample of frames ─→ tokenizer ─ every frame encoded once ─→ latents on the device ─→ dynamics
+
+A killed run resumes from its last checkpoint in `folder` and ends with the same weights as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from value_model.imagination.clips import Clip, Frames, encode_frames, sample_clips
+from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.regression import Regression, RegressionState
+from value_model.imagination.starts import draw_starts
+from value_model.imagination.success import train_solved
+from value_model.imagination.world_model import WorldModel, load_world_model
+from value_model.video.encoder import FrameEncoder
+from value_model.video.frames import Episodes
+from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.video.precision import compute_copy
+from value_model.video.recipe import claim, make_optimizer
+from value_model.video.sharding import device_mesh, gathered_but_layers, split_batch
+from value_model.video.tokenizer_training import train_tokenizer
+
+
+def train_world_model(
+    episodes: Episodes,
+    config: ImaginationConfig,
+    folder: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> WorldModel:
+    """Train on episodes of every quality, a policy's own among them.
+
+    Args:
+        episodes: read several times, one episode at a time.
+        folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
+        seed: of the weights, clips and noise.
+        progress: called after every dispatch, see `loop.Progress`.
+
+    Raises:
+        UserError: episodes that do not fit the configuration; the folder belongs to another run; a loss is not finite.
+    """
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)})
+    if (folder / "model.safetensors").is_file():
+        return load_world_model(folder)
+    tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+    frames, instructions = encode_frames(
+        FrameEncoder(config, config.control_rate, tokenizer), episodes, config
+    )
+    dynamics = Regression(config, rngs=nnx.Rngs(seed))
+    fit_hand(dynamics, frames, config)
+    parts = {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
+    for part, (steps, updates) in parts.items():
+        if updates:
+            dynamics = train_dynamics(dynamics, frames, config, steps, updates, folder / part, seed, progress)
+    solved, quality = train_solved(frames, config, folder / "solved", seed, progress)
+    world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
+    world.save(folder)
+    return load_world_model(folder)
+
+
+def fit_hand(dynamics: Regression, frames: Frames, config: ImaginationConfig) -> None:
+    """Give the hand the statistics of proprioception and of its change over a step."""
+    begins = frames.begins
+    change = frames.proprio[begins + config.stride] - frames.proprio[begins]
+    dynamics.hand.fit(frames.proprio, change)
+
+
+def train_dynamics(
+    dynamics: Regression,
+    frames: Frames,
+    config: ImaginationConfig,
+    steps: int,
+    updates: int,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> Regression:
+    """The dynamics after updates on clips of `steps` steps, each of which starts from the one imagined before it.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    optim, mesh = config.optim, device_mesh()
+    graph, params, fixed = nnx.split(dynamics, nnx.Param, ...)
+    optimizer = make_optimizer(optim, updates)
+
+    def loss(
+        params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        computed = gathered_but_layers(compute_copy(params, optim.precision))
+        return clip_loss(nnx.merge(graph, computed, fixed), clip, key, config)
+
+    def update(state, number: jax.Array, data: tuple[Frames, nnx.State]):
+        params, optimizer_state = state
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        clip = split_batch(sample_clips(data[0], keys[0], optim.batch, steps, config))
+        (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(params, data[1], clip, keys[1])
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, optimizer_state), {"loss": value, **parts, "grad_norm": norm}
+
+    params, _ = run_updates(
+        f"world model, {steps} steps",
+        update,
+        (params, optimizer.init(params)),
+        (frames, fixed),
+        updates,
+        folder,
+        per_dispatch=optim.updates_per_dispatch,
+        checkpoint_every=optim.checkpoint_every,
+        progress=progress,
+        mesh=mesh,
+    )
+    return nnx.merge(graph, params, fixed)
+
+
+def clip_loss(
+    dynamics: Regression, clip: Clip, key: jax.Array, config: ImaginationConfig
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean squared error of latents and of proprioception, in units of its change, over a clip's steps."""
+    keys = jax.random.split(key, 3)
+    size = config.unroll.noise * jax.random.uniform(keys[0], (len(clip.anchor), 1, 1, 1))
+    noise = size * jax.random.normal(keys[1], (2, *clip.anchor.shape))
+    dropped = jax.random.uniform(keys[2], (len(clip.anchor),)) < config.unroll.action_dropout
+    state = RegressionState(
+        clip.anchor, clip.previous + noise[0], clip.latents[:, 0] + noise[1], clip.proprio[:, 0], clip.words
+    )
+    seen, felt = [], []
+    for step in range(clip.actions.shape[1]):
+        state = dynamics.step(state, clip.actions[:, step], dropped=dropped)
+        seen.append(jnp.mean((state.latents - clip.latents[:, step + 1]) ** 2))
+        off = (state.proprio - clip.proprio[:, step + 1]) / dynamics.hand.change[...]
+        felt.append(jnp.mean(off**2))
+    latent, hand = jnp.mean(jnp.stack(seen)), jnp.mean(jnp.stack(felt))
+    return latent + hand, {"latent": latent, "hand": hand}

@@ -1,0 +1,123 @@
+"""A trained world model: tokenizer, dynamics, the classifier of success and the starts, as a folder of files.
+
+Dimension letters: B frames, H and W height and width in pixels, h and w in latents, C channels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+from envs.contract import EnvSpec
+from envs.errors import UserError
+from envs.files import atomic_file, load_arrays, save_arrays
+from value_model.imagination.config import ImaginationConfig, from_json, to_json
+from value_model.imagination.regression import Regression
+from value_model.imagination.starts import StartBank
+from value_model.imagination.success import Solved
+from value_model.video.encoder import FrameEncoder
+from value_model.video.tokenizer import Tokenizer
+from value_model.video.weights import fill_arrays, flat_arrays
+
+CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
+
+
+class WorldModel:
+    """A frozen world model.
+
+    solved: None where no outcome was known to learn it from; success_quality: its precision and recall on held-out frames.
+    """
+
+    def __init__(
+        self,
+        config: ImaginationConfig,
+        tokenizer: Tokenizer,
+        dynamics: Regression,
+        solved: Solved | None,
+        success_quality: Mapping[str, float],
+        starts: StartBank,
+    ) -> None:
+        self.config, self.tokenizer, self.dynamics, self.solved = config, tokenizer, dynamics, solved
+        self.success_quality, self.starts = success_quality, starts
+        self.encoder = FrameEncoder(config, config.control_rate, tokenizer)
+
+    @property
+    def parts(self) -> dict[str, nnx.Module]:
+        """What is trained and saved."""
+        parts: dict[str, nnx.Module] = {"tokenizer": self.tokenizer, "dynamics": self.dynamics}
+        return parts if self.solved is None else parts | {"solved": self.solved}
+
+    def spec(self, instruction: str, horizon: int) -> EnvSpec:
+        """What an imagined world shows and takes, at a task."""
+        config, size = self.config, self.config.tokenizer.image_size
+        return EnvSpec(
+            cameras=dict.fromkeys(config.cameras, (size, size)),
+            proprio_dim=config.proprio_dim,
+            action_low=(-1.0,) * config.action_dim,
+            action_high=(1.0,) * config.action_dim,
+            control_rate=config.control_rate,
+            horizon=horizon,
+            instruction=instruction,
+            any_start=True,
+            stride=config.stride,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors (half precision), starts.safetensors and success.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = self.starts
+        texts = sorted(set(starts.instruction))
+        told = np.array([texts.index(text) for text in starts.instruction], np.int32)
+        arrays = {
+            "latents": starts.latents,
+            "proprio": starts.proprio,
+            "frame": starts.frame,
+            "instruction": told,
+        }
+        save_arrays(folder / STARTS, arrays, {"instructions": json.dumps(texts)})
+        with atomic_file(folder / QUALITY) as temporary:
+            temporary.write_text(json.dumps(self.success_quality, indent=1) + "\n")
+        with atomic_file(folder / CONFIG) as temporary:
+            temporary.write_text(to_json(self.config))
+        save_arrays(
+            folder / WEIGHTS,
+            {name: np.asarray(value, np.float16) for name, value in flat_arrays(self.parts).items()},
+        )
+
+
+def load_world_model(folder: Path) -> WorldModel:
+    """What `WorldModel.save` wrote.
+
+    Raises:
+        UserError: a file is missing or damaged, or of another configuration.
+    """
+    for name in (CONFIG, WEIGHTS, STARTS, QUALITY):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"no world model in {folder}: {name} is missing; make one: python -m experiments.train_world_model"
+            )
+    config = from_json((folder / CONFIG).read_text())
+    quality = json.loads((folder / QUALITY).read_text())
+    arrays, told = load_arrays(folder / STARTS)
+    texts = json.loads(told["instructions"])
+    starts = StartBank(
+        arrays["latents"],
+        arrays["proprio"],
+        arrays["frame"],
+        tuple(texts[index] for index in arrays["instruction"].tolist()),
+    )
+    rngs = nnx.Rngs(0)
+    world = WorldModel(
+        config,
+        Tokenizer(config.tokenizer, rngs=rngs),
+        Regression(config, rngs=rngs),
+        Solved(config, rngs=rngs) if quality else None,
+        quality,
+        starts,
+    )
+    fill_arrays(world.parts, folder / WEIGHTS)
+    return world
