@@ -18,47 +18,38 @@ from value_model.imagination.world_model import WorldModel
 
 
 class Moments(NamedTuple):
-    """What B worlds passed through.
-
-    latents: float32 [M, B, h, w, C]; proprio: float32 [M, B, P]; success: float32 [M, B], the probability that the task
-    is solved, NaN where the world model cannot tell.
-    """
+    """What B worlds passed through: latents [M, B, h, w, C], proprio [M, B, P], solved bool [M, B]."""
 
     latents: jax.Array
     proprio: jax.Array
-    success: jax.Array
+    solved: jax.Array
 
 
 class Worlds:
     """B imagined worlds, whose functions are compiled once for that number."""
 
     def __init__(self, world: WorldModel, count: int) -> None:
-        config = world.config
-        self.count, self.stride = count, config.stride
-        graph, params = nnx.split(world.modules)
+        self.count, self.stride = count, world.config.stride
+        graph, self._params = nnx.split(world.parts)
 
         def begin(params: Any, latents: Any, proprio: Any, words: Any) -> Any:
-            return nnx.merge(graph, params).dynamics.init(latents, proprio, words)
+            return nnx.merge(graph, params)["dynamics"].init(latents, proprio, words)
 
         def advance(params: Any, state: Any, actions: Any, keys: Any, active: Any) -> Any:
-            modules = nnx.merge(graph, params)
+            parts = nnx.merge(graph, params)
 
             def step(state: Any, now: Any) -> Any:
-                later = modules.dynamics.step(state, now[0], now[1])
-                later = _where(active, later, state)
-                return later, Moments(
-                    later.latents, later.proprio, modules.solved(later.latents, later.proprio)
-                )
+                state = _where(active, parts["dynamics"].step(state, *now), state)
+                return state, Moments(state.latents, state.proprio, _solved(parts, state))
 
             return jax.lax.scan(step, state, (actions, keys))
 
         def show(params: Any, latents: Any) -> Any:
-            pixels = nnx.merge(graph, params).tokenizer.decode(latents)
+            pixels = nnx.merge(graph, params)["tokenizer"].decode(_views(latents, len(world.config.cameras)))
             return jnp.clip(jnp.round((pixels + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
-        self._params = params
         self._begin, self._advance, self._show = jax.jit(begin), jax.jit(advance), jax.jit(show)
-        self._keys = jax.jit(jax.vmap(jax.vmap(_key)))
+        self._cameras = world.config.cameras
         self.state: Any = None
 
     def begin(self, latents: np.ndarray, proprio: np.ndarray, words: np.ndarray, mask: np.ndarray) -> None:
@@ -66,13 +57,15 @@ class Worlds:
         fresh = self._begin(self._params, latents, proprio, words)
         self.state = fresh if self.state is None else _where(jnp.asarray(mask), fresh, self.state)
 
-    def advance(self, chunk: np.ndarray, seeds: np.ndarray, steps: np.ndarray, active: np.ndarray) -> Moments:
+    def advance(
+        self, chunk: np.ndarray, seeds: np.ndarray, passed: np.ndarray, active: np.ndarray
+    ) -> Moments:
         """Go on by a chunk.
 
         Args:
-            chunk: float32 [B, M · stride, A].
+            chunk: float32 [B, M · stride, A] in [-1, 1].
             seeds: int64 [B], of what each world draws.
-            steps: int64 [B], how many moments each world has passed through.
+            passed: int64 [B], how many moments each world has passed through before.
             active: bool [B]; the others stay where they are.
 
         Raises:
@@ -80,25 +73,37 @@ class Worlds:
         """
         moments = chunk.shape[1] // self.stride
         actions = np.moveaxis(chunk.reshape(self.count, moments, self.stride, -1), 1, 0)
-        numbers = steps + np.arange(moments)[:, None]
-        keys = self._keys(
-            np.broadcast_to(seeds % 2**32, numbers.shape).astype(np.uint32), numbers.astype(np.uint32)
-        )
-        self.state, passed = self._advance(self._params, self.state, actions, keys, active)
-        finite = np.isfinite(np.asarray(passed.proprio)).all() and bool(jnp.isfinite(passed.latents).all())
-        if not finite:
+        numbers = passed + np.arange(moments)[:, None]
+        keys = _keys(np.broadcast_to(seeds % 2**32, numbers.shape).astype(np.uint32), numbers)
+        self.state, seen = self._advance(self._params, self.state, actions, keys, active)
+        if not bool(jnp.isfinite(seen.latents).all() & jnp.isfinite(seen.proprio).all()):
             raise UserError(
-                "an imagined world became NaN or infinite; train the world model longer or at a lower rate"
+                "an imagined world became NaN or infinite; train the world model longer, or at a lower learning rate"
             )
-        return passed
+        return seen
 
-    def pictures(self, latents: jax.Array) -> np.ndarray:
-        """uint8 [..., H, W · cameras, 3] of latents [..., h, w, C]."""
-        flat = self._show(self._params, latents.reshape(-1, *latents.shape[-3:]))
-        return np.asarray(flat).reshape(*latents.shape[:-3], *flat.shape[1:])
+    def pictures(self, latents: jax.Array) -> dict[str, np.ndarray]:
+        """{camera: uint8 [N, H, W, 3]} of latents [N, h, w, C]."""
+        shown = np.asarray(self._show(self._params, latents))
+        return dict(zip(self._cameras, np.split(shown, len(self._cameras)), strict=True))
 
 
-def _key(seed: jax.Array, number: jax.Array) -> jax.Array:
+def _views(latents: jax.Array, cameras: int) -> jax.Array:
+    """[N, h, w, C] to one view after the other, all of the first camera before all of the next."""
+    return jnp.concatenate(jnp.split(latents, cameras, axis=2))
+
+
+def _solved(parts: Any, state: Any) -> jax.Array:
+    if "solved" not in parts:
+        return jnp.zeros(len(state.proprio), bool)
+    return parts["solved"](state.latents, state.proprio)
+
+
+@jax.jit
+@jax.vmap
+@jax.vmap
+def _keys(seed: jax.Array, number: jax.Array) -> jax.Array:
+    """A key for each world and moment."""
     return jax.random.fold_in(jax.random.key(seed), number)
 
 
