@@ -147,7 +147,7 @@ class Experiment:
     def evaluating(self) -> Acting:
         """Where success is measured, up to the horizon."""
         config, env = self.config.evaluate, self.config.evaluate_env
-        same = self.config.env if isinstance(env, SameEnv) else env
+        same = self.config.env.real if isinstance(env, SameEnv) else env
         return Acting(same, self.config.task, config.horizon, config.workers, config.execute)
 
     @cached_property

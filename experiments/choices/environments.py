@@ -14,6 +14,7 @@ from envs.errors import UserError
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from experiments.lab.artifacts import digest
+from experiments.lab.simulators import worker_count
 from experiments.settings.config import TaskConfig, require
 from experiments.settings.plugins import is_reference, resolve, source_digest
 
@@ -46,6 +47,15 @@ class EnvChoice(Protocol):
         """A digest of all that it depends on beside its settings and the task: "" for what has a version here."""
         ...
 
+    def rows(self, workers: int) -> int:
+        """How many episodes run side by side, where `workers` (0: one a core) are wanted."""
+        ...
+
+    @property
+    def real(self) -> EnvChoice:
+        """Where success is measured unless `evaluate_env=` says otherwise: here, or in what this one imitates."""
+        ...
+
 
 @dataclass(frozen=True)
 class RobosuiteChoice:
@@ -67,6 +77,15 @@ class RobosuiteChoice:
     def origin(self) -> str:
         """See `EnvChoice`."""
         return ""
+
+    def rows(self, workers: int) -> int:
+        """See `EnvChoice`."""
+        return worker_count(workers)
+
+    @property
+    def real(self) -> EnvChoice:
+        """See `EnvChoice`."""
+        return self
 
     def _scene(self, task: TaskConfig) -> RobosuiteScene:
         return RobosuiteScene(task.name, task.robot, image_size=task.image_size)
@@ -103,6 +122,15 @@ class GymChoice:
         """See `EnvChoice`; the user's file counts."""
         return digest(source_digest(resolve(self.id))) if is_reference(self.id) else ""
 
+    def rows(self, workers: int) -> int:
+        """See `EnvChoice`."""
+        return worker_count(workers)
+
+    @property
+    def real(self) -> EnvChoice:
+        """See `EnvChoice`."""
+        return self
+
     def _factory(self) -> Callable[[], gymnasium.Env]:
         options: Mapping[str, Any] = dict(self.kwargs)
         if self.render:
@@ -120,4 +148,4 @@ class GymChoice:
 
 @dataclass(frozen=True)
 class SameEnv:
-    """For `evaluate_env=`: where the policy is trained."""
+    """For `evaluate_env=`: where the policy is trained, or where that is imagined, what it imitates."""

@@ -10,6 +10,7 @@ from typing import Any
 from envs.errors import UserError
 from envs.robosuite.tasks import TASKS
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
+from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.judges import CriticReward, EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
@@ -34,8 +35,13 @@ ADVANTAGES = {
 }
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
-    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice},
-    "evaluate_env": {"same": SameEnv, "robosuite": RobosuiteChoice, "gym": GymChoice},
+    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice, "imagination": ImaginationChoice},
+    "evaluate_env": {
+        "same": SameEnv,
+        "robosuite": RobosuiteChoice,
+        "gym": GymChoice,
+        "imagination": ImaginationChoice,
+    },
     "data": {
         "mixed": MixtureData,
         "suboptimal": MixtureData(clean=0, hesitation=100, retry=100, detour=0, failure=0),

@@ -11,7 +11,7 @@ from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.rollout import RolloutPool
 from experiments.choices.environments import EnvChoice
-from experiments.lab.simulators import Simulators, worker_count
+from experiments.lab.simulators import Simulators
 from experiments.settings.config import TaskConfig
 from policy_extraction.types import PolicySpec
 
@@ -39,7 +39,7 @@ class Acting:
 
     def pool(self, simulators: Simulators) -> RolloutPool:
         """Its rows, opened or reused."""
-        rows = worker_count(self.workers)
+        rows = self.env.rows(self.workers)
 
         def make() -> Any:
             return self.env.make(self.task, self.spec, rows, self.execute, self.linger)
@@ -55,7 +55,7 @@ class Acting:
             "source": self.env.origin(),
             "task": self.task,
             "horizon": self.spec.horizon,
-            "workers": worker_count(self.workers),
+            "workers": self.env.rows(self.workers),
             "execute": self.execute,
             "linger": self.linger,
         }

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from envs.errors import UserError
 from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
 
+CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
+FILES = (CONFIG, WEIGHTS, STARTS, QUALITY)  # of a trained world model's folder
+WHERE = ("first", "middle", "all")  # frames of recorded episodes that imagined ones begin at
+
 
 @dataclass(frozen=True)
 class HandConfig:

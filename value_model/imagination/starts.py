@@ -12,7 +12,6 @@ import numpy as np
 from envs.errors import UserError
 from value_model.imagination.clips import Frames
 
-WHERE = ("first", "middle", "all")
 COUNT = 256  # of each kind
 
 

@@ -15,15 +15,22 @@ from flax import nnx
 from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
-from value_model.imagination.config import ImaginationConfig, from_json, to_json
+from value_model.imagination.config import (
+    CONFIG,
+    FILES,
+    QUALITY,
+    STARTS,
+    WEIGHTS,
+    ImaginationConfig,
+    from_json,
+    to_json,
+)
 from value_model.imagination.regression import Regression
 from value_model.imagination.starts import StartBank
 from value_model.imagination.success import Solved
 from value_model.video.encoder import FrameEncoder
 from value_model.video.tokenizer import Tokenizer
 from value_model.video.weights import fill_arrays, flat_arrays
-
-CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
 
 
 class WorldModel:
@@ -95,7 +102,7 @@ def load_world_model(folder: Path) -> WorldModel:
     Raises:
         UserError: a file is missing or damaged, or of another configuration.
     """
-    for name in (CONFIG, WEIGHTS, STARTS, QUALITY):
+    for name in FILES:
         if not (folder / name).is_file():
             raise UserError(
                 f"no world model in {folder}: {name} is missing; make one: python -m experiments.train_world_model"

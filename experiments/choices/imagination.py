@@ -1,0 +1,93 @@
+"""The choice `env=imagination`: a policy acts in what a world model imagines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import value_model
+from envs.contract import ChunkEnvs, EnvSpec
+from envs.errors import UserError, check_choice
+from envs.robosuite.tasks import task_spec
+from experiments.choices.environments import EnvChoice, RobosuiteChoice
+from experiments.lab.artifacts import digest, file_digest
+from experiments.settings.config import TaskConfig, require
+from value_model.imagination.config import FILES, WHERE
+
+if TYPE_CHECKING:
+    from value_model.imagination.world_model import WorldModel
+
+SHIPPED = Path(value_model.__path__[0]) / "imagination" / "shipped"
+
+
+@dataclass(frozen=True)
+class ImaginationChoice:
+    """A world model as environment: the one that ships for the task, or that of `experiments.train_world_model`."""
+
+    path: str = ""  # its folder; empty: the one that ships
+    worlds: int = 64  # imagined side by side
+    starts: str = "first"  # where episodes begin: at recorded "first" frames, in the "middle", or at "all"
+    minimum: int = 8  # control steps before which nothing counts as success
+    hold: int = 1  # moments in a row that have to look solved
+
+    def __post_init__(self) -> None:
+        require(self.worlds >= 1, f"env.worlds={self.worlds} must be at least 1")
+        require(self.minimum >= 0, f"env.minimum={self.minimum} must not be negative")
+        require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
+        check_choice("env.starts", self.starts, WHERE)
+
+    def spec(self, task: TaskConfig) -> EnvSpec:
+        """See `EnvChoice`; the horizon is the task's, cut to whole steps of the world."""
+        world, known = self._world, task_spec(task.name)
+        size = world.config.tokenizer.image_size
+        require(
+            size == task.image_size,
+            f"the world model shows pictures of {size} pixels, task.image_size is {task.image_size}",
+        )
+        horizon = known.horizon - known.horizon % world.config.stride
+        return world.spec(known.instructions[0], horizon)
+
+    def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
+        """See `EnvChoice`."""
+        from value_model.imagination.environment import ImaginedEnvs
+
+        require(linger == 0, "an imagined episode ends where it is solved; set data.linger=0")
+        bank = self._world.starts.of(task_spec(task.name).instructions, self.starts)
+        return ImaginedEnvs(self._world, spec, bank, workers, execute, self.minimum, self.hold)
+
+    def place(self, task: TaskConfig) -> str:
+        """See `EnvChoice`."""
+        return f"imagined {task.name}"
+
+    def origin(self) -> str:
+        """See `EnvChoice`; the world model's files count."""
+        folder = self._folder
+        if not all((folder / name).is_file() for name in FILES):
+            what = self.path or "nothing that ships"
+            raise UserError(
+                f"env=imagination: no world model in {what}; train one: python -m experiments.train_world_model, and give "
+                "its folder as env.path=…"
+            )
+        return digest([file_digest(folder / name) for name in FILES])
+
+    def rows(self, workers: int) -> int:
+        """See `EnvChoice`."""
+        return self.worlds
+
+    @property
+    def real(self) -> EnvChoice:
+        """See `EnvChoice`: what the task's world model imagines is robosuite."""
+        return RobosuiteChoice()
+
+    @cached_property
+    def _world(self) -> WorldModel:
+        from value_model.imagination.world_model import load_world_model
+
+        self.origin()
+        return load_world_model(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path) if self.path else SHIPPED
