@@ -111,6 +111,10 @@ STAGES = {
         ),
     ),
     "judge": Stage("experiments.stages.judge", ("experiments.stages.judge:_calibrate", *ACTORS)),
+    "world_model": Stage("experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)),
+    "world_quality": Stage(
+        "experiments.stages.world_model", ("experiments.stages.world_model:measure_world_model",)
+    ),
     "rollouts": Stage("experiments.stages.rollouts", ("experiments.stages.rollouts:roll_out_data", *ACTORS)),
     "evaluate": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:evaluate", *ACTORS)),
     "film": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:film", *ACTORS)),

@@ -20,6 +20,8 @@ Purpose = Literal[
     "value_bench",
     "own_rollouts",
     "calibration",
+    "world_model",
+    "world_model_held_out",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -36,6 +38,8 @@ STARTS: dict[Purpose, int] = {
     "value_bench": 8 * RANGE,
     "own_rollouts": 9 * RANGE,
     "calibration": 10 * RANGE,
+    "world_model": 11 * RANGE,
+    "world_model_held_out": 12 * RANGE,
 }
 
 

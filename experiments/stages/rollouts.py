@@ -13,7 +13,7 @@ from envs.store import StoreWriter, merge_stores
 from experiments.lab.artifacts import SCRATCH, file_digest
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
-from experiments.lab.seeds import seeds
+from experiments.lab.seeds import Purpose, seeds
 from experiments.settings.config import RolloutData
 from experiments.stages.acting import Acting
 from experiments.stages.data import Data, user_data
@@ -41,12 +41,18 @@ def trained_policy(path: Path) -> Path:
 
 
 def roll_out_data(
-    context: Context, data: RolloutData, acting: Acting, make_actor: Callable[[], Actor], policy: str
+    context: Context,
+    data: RolloutData,
+    acting: Acting,
+    make_actor: Callable[[], Actor],
+    policy: str,
+    purpose: Purpose = "own_rollouts",
 ) -> Data:
     """Rollouts of a policy, one episode each, after the episodes of the stores `data.also`.
 
     Args:
         make_actor: who acts, called only if there is work to do; policy: its digest.
+        purpose: what the seeds are for.
 
     Raises:
         UserError: the environment has no camera, or the stores of `data.also` differ from what it shows.
@@ -55,7 +61,7 @@ def roll_out_data(
 
     def build(folder: Path) -> None:
         own = folder / SCRATCH / "own" if also else folder / "data"
-        chosen, actor = seeds("own_rollouts", data.seed, data.episodes).tolist(), make_actor()
+        chosen, actor = seeds(purpose, data.seed, data.episodes).tolist(), make_actor()
         known = solved = 0
         with StoreWriter(own) as writer, bar("roll out", data.episodes, "episodes") as shown:
             pool = acting.pool(context.simulators)
@@ -79,6 +85,7 @@ def roll_out_data(
         "episodes": data.episodes,
         "temperature": data.temperature,
         "seed": data.seed,
+        "purpose": purpose,
     }
     inputs = {"policy": policy} | {f"also {number}": part.digest for number, part in enumerate(also)}
     made = announce(context.artifacts.make("rollouts", VERSION, recipe, inputs, build))

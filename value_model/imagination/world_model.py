@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -51,6 +54,7 @@ class WorldModel:
         self.config, self.tokenizer, self.dynamics, self.solved = config, tokenizer, dynamics, solved
         self.success_quality, self.starts = success_quality, starts
         self.encoder = FrameEncoder(config, config.control_rate, tokenizer)
+        self._decode = nnx.jit(partial(pictures, cameras=len(config.cameras)))
 
     @property
     def parts(self) -> dict[str, nnx.Module]:
@@ -73,6 +77,10 @@ class WorldModel:
             stride=config.stride,
         )
 
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Pictures uint8 [B, H, W · cameras, 3] of latents [B, h, w, C], the cameras side by side."""
+        return np.asarray(self._decode(self.tokenizer, jnp.asarray(latents)))
+
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors (half precision), starts.safetensors and success.json."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +102,13 @@ class WorldModel:
             folder / WEIGHTS,
             {name: np.asarray(value, np.float16) for name, value in flat_arrays(self.parts).items()},
         )
+
+
+def pictures(tokenizer: Tokenizer, latents: jax.Array, cameras: int) -> jax.Array:
+    """Pictures uint8 [B, H, W · cameras, 3] of latents [B, h, w, C], each view decoded by itself, as it was encoded."""
+    views = jnp.concatenate(jnp.split(latents, cameras, axis=2))
+    pixels = jnp.concatenate(jnp.split(tokenizer.decode(views), cameras), axis=2)
+    return jnp.clip(jnp.round((pixels + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def load_world_model(folder: Path) -> WorldModel:

@@ -1,0 +1,170 @@
+"""How well a world model foretells held-out episodes: the same actions, imagined, beside what was recorded.
+
+Beside it stand the two copies (nothing changes any more; everything is as in the first picture) and the model under
+another clip's actions: a model that is deaf to actions is as good under those.
+
+Dimension letters: B clips, S steps of the world, K control steps of a step, A action, P proprioception, h and w latent
+height and width, C channels, H and W height and width in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from envs.errors import UserError
+from envs.text import word_ids
+from value_model.imagination.clips import check_episode
+from value_model.imagination.world_model import WorldModel
+from value_model.video.frames import Episodes, episode_frames, watch
+
+HORIZONS = (1, 4, 8, 16, 40)  # steps of the world
+COUNT = 128  # clips
+MOVED = 40  # of 255: from this difference to the clip's first picture on, a pixel counts as moved
+
+
+class Recorded(NamedTuple):
+    """Clips of held-out episodes; what lies beyond an episode's end repeats its last frame and is not `there`."""
+
+    frames: np.ndarray  # uint8 [B, S + 1, H, W · cameras, 3]
+    latents: np.ndarray  # float32 [B, S + 1, h, w, C]
+    proprio: np.ndarray  # float32 [B, S + 1, P]
+    actions: np.ndarray  # float32 [B, S, K, A]
+    words: np.ndarray  # int32 [B, L]
+    there: np.ndarray  # bool [B, S + 1]
+
+
+class Imagined(NamedTuple):
+    """What the model makes of clips: latents [B, S, h, w, C] and proprio [B, S, P] after each step."""
+
+    latents: np.ndarray
+    proprio: np.ndarray
+
+
+def record(world: WorldModel, episodes: Episodes, steps: int, count: int = COUNT, seed: int = 0) -> Recorded:
+    """Up to `count` clips of up to `steps` steps, of all episodes equally many, each from a frame drawn at random.
+
+    Half of an episode's clips begin with it.
+
+    Raises:
+        UserError: no episode is as long as a step; one does not fit the configuration.
+    """
+    config = world.config
+    random = np.random.default_rng(seed)
+    whole = [episode for episode in watch(episodes, config.cameras) if len(episode) > config.stride]
+    if not whole:
+        raise UserError(f"no held-out episode is longer than a step of the world ({config.stride} frames)")
+    rows = []
+    for number, place in enumerate(np.linspace(0, len(whole), count, endpoint=False).astype(int)):
+        episode = whole[place]
+        check_episode(episode, config)
+        first = 0 if number % 2 == 0 else int(random.integers(len(episode) - config.stride))
+        wanted = first + config.stride * np.arange(steps + 1)
+        index = np.minimum(wanted, len(episode) - 1)
+        acted = np.minimum(wanted[:-1, None] + np.arange(config.stride), len(episode) - 1)
+        frames = episode_frames(episode, config.cameras, config.tokenizer.image_size)[index]
+        rows.append(
+            Recorded(
+                frames,
+                world.encoder.encode(frames),
+                episode.proprio[index].astype(np.float32),
+                np.clip(episode.actions[acted], -1, 1).astype(np.float32),
+                word_ids(episode.instruction),
+                wanted < len(episode),
+            )
+        )
+    return Recorded(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def imagine(world: WorldModel, clips: Recorded, actions: np.ndarray | None = None, seed: int = 0) -> Imagined:
+    """The clips' first frames carried on by the model under their own actions, or under others [B, S, K, A]."""
+    graph, params = nnx.split(world.dynamics)
+
+    @jax.jit
+    def run(params, latents, proprio, words, actions, keys):
+        dynamics = nnx.merge(graph, params)
+
+        def step(state, now):
+            state = dynamics.step(state, *now)
+            return state, (state.latents, state.proprio)
+
+        state = dynamics.init(latents, proprio, words)
+        return jax.lax.scan(step, state, (actions, keys))[1]
+
+    told = np.swapaxes(clips.actions if actions is None else actions, 0, 1)
+    keys = jax.random.split(jax.random.key(seed), told.shape[:2])
+    seen, felt = run(params, clips.latents[:, 0], clips.proprio[:, 0], clips.words, jnp.asarray(told), keys)
+    return Imagined(np.swapaxes(np.asarray(seen), 0, 1), np.swapaxes(np.asarray(felt), 0, 1))
+
+
+def quality(
+    world: WorldModel, clips: Recorded, horizons: Sequence[int] = HORIZONS
+) -> Mapping[str, Mapping[int, float]]:
+    """Errors after each number of steps that some clip is long enough for, {what: {steps: error}}.
+
+    latent: root of the mean square over normalised latents, of the model's own, of the copies of the `last` known and
+    of the `first` frame (the same for a clip: its first), and under `shuffled` actions; pixel: mean absolute difference,
+    of 255, of decoded pictures; moved: the same over pixels that differ from the clip's first picture, and `moved_seen`
+    of the tokenizer alone; hand: of the first three numbers of proprioception, in centimetres if they are metres.
+    """
+    steps = clips.actions.shape[1]
+    own = imagine(world, clips)
+    other = imagine(world, clips, np.roll(clips.actions, 1, axis=0))
+    horizons = [count for count in horizons if count <= steps and clips.there[:, count].any()]
+    found: dict[str, dict[int, float]] = {}
+
+    def note(name: str, count: int, error: float) -> None:
+        found.setdefault(name, {})[count] = float(error)
+
+    for count in horizons:
+        rows = clips.there[:, count]
+        real, first = clips.latents[rows, count], clips.latents[rows, 0]
+        note("clips", count, rows.sum())
+        note("latent", count, _root(own.latents[rows, count - 1] - real))
+        note("latent_copy", count, _root(first - real))
+        note("latent_shuffled", count, _root(other.latents[rows, count - 1] - real))
+        felt = own.proprio[rows, count - 1, :3] - clips.proprio[rows, count, :3]
+        moved = clips.proprio[rows, 0, :3] - clips.proprio[rows, count, :3]
+        note("hand_cm", count, 100 * np.linalg.norm(felt, axis=-1).mean())
+        note("hand_cm_copy", count, 100 * np.linalg.norm(moved, axis=-1).mean())
+        pictures = {"": own.latents[rows, count - 1], "_copy": first, "_seen": real}
+        for name, (pixel, changed) in _pixel_errors(world.decode, clips, rows, count, pictures).items():
+            note(f"pixel{name}", count, pixel)
+            note(f"moved{name}", count, changed)
+    return found
+
+
+def _root(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(difference))))
+
+
+def _pixel_errors(
+    decode: Callable[[np.ndarray], np.ndarray],
+    clips: Recorded,
+    rows: np.ndarray,
+    count: int,
+    pictures: Mapping[str, np.ndarray],
+) -> dict[str, tuple[float, float]]:
+    """{which latents: mean absolute difference of all pixels, and of those that moved}."""
+    real = clips.frames[rows, count].astype(np.int16)
+    moved = np.abs(real - clips.frames[rows, 0]).max(axis=-1) >= MOVED
+    errors = {name: np.abs(decode(latents) - real).mean(axis=-1) for name, latents in pictures.items()}
+    return {
+        name: (float(error.mean()), float(error[moved].mean()) if moved.any() else 0.0)
+        for name, error in errors.items()
+    }
+
+
+def strip(world: WorldModel, clips: Recorded, row: int, every: int = 1) -> np.ndarray:
+    """Pictures uint8 [2 H, n · W · cameras, 3] of a clip: every so many steps the real one, and below it the imagined."""
+    length = int(clips.there[row].sum())
+    one = Recorded(*(part[row : row + 1] for part in clips))
+    own = imagine(world, one).latents[0]
+    seen = np.concatenate([one.latents[0, :1], own])[:length:every]
+    shown = np.concatenate([one.frames[0, :length:every], world.decode(seen)], axis=1)
+    return np.concatenate(list(shown), axis=1)
