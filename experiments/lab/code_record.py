@@ -46,6 +46,7 @@ SEEING = (  # what policies read
 WORLDS = (  # environments, which stages call through an interface
     "envs.robosuite.vector:robosuite_envs",
     "envs.gymnasium_world:gymnasium_envs",
+    "value_model.imagination.environment:ImaginedEnvs",
 )
 ACTORS = (
     *SEEING,
@@ -111,9 +112,22 @@ STAGES = {
         ),
     ),
     "judge": Stage("experiments.stages.judge", ("experiments.stages.judge:_calibrate", *ACTORS)),
-    "world_model": Stage("experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)),
+    "world_model": Stage(
+        "experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)
+    ),
     "world_quality": Stage(
         "experiments.stages.world_model", ("experiments.stages.world_model:measure_world_model",)
+    ),
+    "fidelity_real": Stage(
+        "experiments.stages.fidelity",
+        ("experiments.stages.fidelity:roll_out_really", "experiments.stages.fidelity:Noisy", *ACTORS),
+    ),
+    "fidelity_imagined": Stage(
+        "experiments.stages.fidelity",
+        ("experiments.stages.fidelity:roll_out_imagined", "experiments.stages.fidelity:Noisy", *ACTORS),
+    ),
+    "fidelity_replay": Stage(
+        "experiments.stages.fidelity", ("experiments.stages.fidelity:replay_really", *WORLDS)
     ),
     "rollouts": Stage("experiments.stages.rollouts", ("experiments.stages.rollouts:roll_out_data", *ACTORS)),
     "evaluate": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:evaluate", *ACTORS)),

@@ -22,6 +22,7 @@ Purpose = Literal[
     "calibration",
     "world_model",
     "world_model_held_out",
+    "fidelity",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -40,6 +41,7 @@ STARTS: dict[Purpose, int] = {
     "calibration": 10 * RANGE,
     "world_model": 11 * RANGE,
     "world_model_held_out": 12 * RANGE,
+    "fidelity": 13 * RANGE,
 }
 
 

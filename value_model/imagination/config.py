@@ -122,8 +122,8 @@ def from_json(text: str) -> ImaginationConfig:
     parts |= {"unroll": UnrollConfig, "optim": OptimConfig}
     try:
         fields = json.loads(text)
+        fields["video"]["patch"] = tuple(fields["video"]["patch"])
         made = {name: part(**fields.pop(name)) for name, part in parts.items()}
-        made["video"] = dataclasses.replace(made["video"], patch=tuple(made["video"].patch))
         return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

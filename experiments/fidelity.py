@@ -1,0 +1,160 @@
+"""Does success in imagination stand for success in the simulator?
+
+    python -m experiments.fidelity task=lift [env.path=outputs/world_model] [runs=[outputs/runs/a,outputs/runs/b]]
+    python -m experiments.fidelity task=lift temperatures=[0.1,1,1.6] noises=[0,0.5] episodes=100
+
+Policies of different quality (the base at several temperatures, the same with noise on its actions, and the trained ones
+of runs) are rolled out in both places from the same first states; then what each did in imagination is done in the
+simulator. The last line is JSON: how the success rates agree, and the precision and recall of an imagined success.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import MISSING
+
+from envs.files import atomic_file
+from experiments.choices.environments import SameEnv
+from experiments.lab.artifacts import Artifacts, canonical
+from experiments.lab.context import Context
+from experiments.lab.fidelity import fidelity, told
+from experiments.lab.provenance import made_by
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import Tracker
+from experiments.reports.run_report import table
+from experiments.settings.cli import answer, prepare_one
+from experiments.settings.command import command
+from experiments.settings.compose import store_command
+from experiments.settings.config import require
+from experiments.stages.acting import Acting, check_fit
+from experiments.stages.fidelity import Player, outcomes, replay_really, roll_out_imagined, roll_out_really
+from experiments.stages.rollouts import policy_digest, trained_policy
+from policy_extraction.acting import ActingPolicy
+from policy_extraction.methods.bc import BC
+from policy_extraction.types import Training
+
+DEFAULTS = [{"task": "lift"}, {"env": "imagination"}, {"evaluate_env": "same"}, {"policy": "vla_token"}]
+
+
+@dataclass(frozen=True)
+class FidelityConfig:
+    """Which policies, where."""
+
+    task: Any = MISSING
+    env: Any = MISSING  # where it is imagined
+    evaluate_env: Any = MISSING  # where it is real; default what the world model imitates
+    policy: Any = MISSING
+    temperatures: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0, 1.3, 1.6)  # of the policy before training
+    noises: tuple[float, ...] = (0.3, 0.6, 0.9, 1.2)  # on its actions, at the first temperature
+    runs: tuple[str, ...] = ()  # folders of runs, whose trained policies act at temperature 1
+    episodes: int = 64  # of each policy
+    execute: int = 4  # actions of a chunk between decisions
+    horizon: int = 0  # control steps; 0: the imagined environment's
+    workers: int = 0  # simulator processes; 0: one per core
+    seed: int = 0
+    outputs: str = "outputs"
+    file: str = ""  # where the figures are written, as JSON; empty: outputs/fidelity/<task>.json
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, f"episodes={self.episodes} must be at least 1")
+        require(all(one > 0 for one in self.temperatures), "temperatures must be positive")
+        require(bool(self.temperatures), "temperatures must name at least one")
+        require(all(one > 0 for one in self.noises), "noises must be positive")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A policy as it is entered: its name in the table, who it is, and how it is made."""
+
+    name: str
+    player: Player
+    actor: Callable[[], ActingPolicy]
+
+
+def measure_fidelity(arguments: Sequence[str]) -> None:
+    """Roll out, replay, compare, and write the figures."""
+    store_command("fidelity", FidelityConfig, DEFAULTS)
+    config: FidelityConfig = prepare_one("fidelity", arguments).config
+    imagined = Acting(config.env, config.task, config.horizon, config.workers, config.execute)
+    place = config.env.real if isinstance(config.evaluate_env, SameEnv) else config.evaluate_env
+    real = Acting(place, config.task, imagined.spec.horizon, config.workers, config.execute)
+    for acting in (imagined, real):
+        check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
+    entrants = list(_entrants(config, real))
+    with Simulators() as simulators:
+        context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
+        first = [
+            roll_out_really(context, real, one.player, one.actor, config.episodes, config.seed)
+            for one in entrants
+        ]
+        second = [
+            roll_out_imagined(context, imagined, one.player, one.actor, start)
+            for one, start in zip(entrants, first, strict=True)
+        ]
+        third = [replay_really(context, real, *pair) for pair in zip(first, second, strict=True)]
+    found = [np.stack([outcomes(made) for made in row]) for row in (first, second, third)]
+    _publish(config, [one.name for one in entrants], *found)
+
+
+def _entrants(config: FidelityConfig, acting: Acting) -> Iterator[Entrant]:
+    def actor(temperature: float, folder: Path | None = None) -> Callable[[], ActingPolicy]:
+        def make() -> ActingPolicy:
+            policy = config.policy.make(acting.spec, Training(), config.seed)
+            if folder is not None:
+                policy.restore(folder)
+            return ActingPolicy(policy, BC(), temperature)
+
+        return make
+
+    origin = config.policy.origin(acting.spec)
+    for temperature in config.temperatures:
+        yield Entrant(f"T = {temperature:g}", Player(origin, temperature, 0.0), actor(temperature))
+    for noise in config.noises:
+        first = config.temperatures[0]
+        yield Entrant(f"T = {first:g}, noise {noise:g}", Player(origin, first, noise), actor(first))
+    for run in config.runs:
+        folder = trained_policy(Path(run))
+        yield Entrant(Path(run).name, Player(policy_digest(folder), 1.0, 0.0), actor(1.0, folder))
+
+
+def _publish(
+    config: FidelityConfig, names: Sequence[str], real: np.ndarray, imagined: np.ndarray, replayed: np.ndarray
+) -> None:
+    """Tables, a file and the last line; the outcomes are bool [P, E]."""
+    rates = [part.mean(axis=1) for part in (real, imagined, replayed)]
+    found: dict[str, Any] = {
+        **fidelity(rates[0], rates[1]),
+        **told(replayed.ravel(), imagined.ravel()),
+        "agreement": float((real == imagined).mean()),
+        "policies": len(names),
+    }
+    rows = [[name, *(f"{100 * rate[row]:.0f} %" for rate in rates)] for row, name in enumerate(names)]
+    print(table(["policy", "real", "imagined", "imagined, replayed"], rows))
+    print(table(["", ""], [[name, f"{value:.3g}"] for name, value in found.items()]))
+    each = {
+        name: {"real": rates[0][row], "imagined": rates[1][row], "replayed": rates[2][row]}
+        for row, name in enumerate(names)
+    }
+    file = (
+        Path(config.file) if config.file else Path(config.outputs) / "fidelity" / f"{config.task.name}.json"
+    )
+    content = {"settings": canonical(config), "made_by": made_by(), "policies": each, "found": found}
+    with atomic_file(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps({"file": str(file), **found}))
+
+
+@command
+def main() -> None:
+    """The command line."""
+    answer(measure_fidelity, __doc__)
+
+
+if __name__ == "__main__":
+    main()

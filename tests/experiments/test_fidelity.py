@@ -1,0 +1,90 @@
+"""Fidelity from the command line, in a world of random weights: rollouts of several policies in both places, and replays."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from envs.errors import UserError
+from envs.replay import replay
+from envs.robosuite.vector import RobosuiteScene, robosuite_envs
+from envs.rollout import RolloutPool
+from envs.store import open_store
+from experiments import fidelity as command
+from experiments.fidelity import measure_fidelity
+from experiments.lab.artifacts import Artifacts
+from experiments.settings.config import TaskConfig
+from experiments.stages.data import collect_data
+from value_model.imagination.clips import encode_frames
+from value_model.imagination.config import HandConfig, ImaginationConfig, UnrollConfig
+from value_model.imagination.regression import Regression
+from value_model.imagination.starts import draw_starts
+from value_model.imagination.success import Solved
+from value_model.imagination.world_model import WorldModel
+from value_model.video.config import TokenizerConfig, VideoConfig
+from value_model.video.encoder import FrameEncoder
+from value_model.video.tokenizer import Tokenizer
+
+SMALL = ImaginationConfig(
+    tokenizer=TokenizerConfig(width=8, channels=4),
+    video=VideoConfig(
+        layers=1, width=32, heads=2, feedforward=32, patch=(1, 4, 4), text_width=8, time_width=8
+    ),
+    hand=HandConfig(width=16, layers=1),
+    unroll=UnrollConfig(steps=2),
+)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """A folder with a world model of random weights, which begins where real episodes of Lift begin."""
+    folder = tmp_path_factory.mktemp("fidelity")
+    data = collect_data(Artifacts(folder / "artifacts"), TaskConfig("lift"), {"clean": 2}, "world_model", 0)
+    rngs = nnx.Rngs(0)
+    tokenizer = Tokenizer(SMALL.tokenizer, rngs=rngs)
+    frames, told = encode_frames(FrameEncoder(SMALL, 20.0, tokenizer), open_store(data.folder), SMALL)
+    dynamics, solved = Regression(SMALL, rngs=rngs), Solved(SMALL, rngs=rngs)
+    WorldModel(SMALL, tokenizer, dynamics, solved, {"f1": 1.0}, draw_starts(frames, told, 0)).save(
+        folder / "world"
+    )
+    return folder
+
+
+def words(outputs):
+    few = ["temperatures=[0.3,1.0]", "noises=[0.5,1.0]", "episodes=3", "horizon=8", "workers=1"]
+    return [
+        f"outputs={outputs}",
+        f"env.path={outputs}/world",
+        "env.worlds=2",
+        "env.minimum=0",
+        "task=lift",
+        *few,
+    ]
+
+
+def test_every_policy_is_rolled_out_in_both_places_and_replayed(outputs, capsys, monkeypatch):
+    with pytest.raises(UserError, match="not all of one success"):  # nobody lifts a cube in 8 control steps
+        measure_fidelity(words(outputs))
+    made = {path.name.rsplit("-", 1)[0] for path in (outputs / "artifacts").iterdir() if path.is_dir()}
+    assert {"fidelity_real", "fidelity_imagined", "fidelity_replay"} <= made
+    rows = itertools.cycle(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]], bool))
+    monkeypatch.setattr(command, "outcomes", lambda made: next(rows))
+    measure_fidelity(words(outputs))
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["pearson_r"] == pytest.approx(1) and printed["policies"] == 4
+    assert printed["precision"] == printed["recall"] == printed["agreement"] == 1
+    kept = json.loads((outputs / "fidelity/lift.json").read_text())
+    assert kept["policies"]["T = 0.3, noise 1"] == {"real": 1.0, "imagined": 1.0, "replayed": 1.0}
+    assert kept["settings"]["episodes"] == 3
+
+
+def test_replayed_actions_do_what_they_did(outputs):
+    episodes = list(open_store(next((outputs / "artifacts").glob("collect-*")) / "data"))
+    with RolloutPool(robosuite_envs(RobosuiteScene("lift", linger=5), 2, 5)) as pool:
+        done = [episode.actions for episode in episodes]
+        seeds = [episode.seed for episode in episodes]
+        assert replay(pool.envs, [*seeds, seeds[0]], [*done, done[0][:10]]) == [True, True, False]
