@@ -90,14 +90,23 @@ class Sweeper:
     def __call__(
         self, latents: np.ndarray, rows: np.ndarray, lengths: np.ndarray, words: np.ndarray
     ) -> np.ndarray:
-        """See `sweep`. The first sequence is repeated to make their number a multiple of the devices'."""
-        count = len(rows)
-        spare = -count % (1 if self._mesh is None else self._mesh.size)
+        """See `sweep`. Latents and sequences are filled up, by zeros and by the first sequence, to powers of two and to a
+        multiple of the devices: what is labelled differs from call to call, and few shapes are compiled.
+        """
+        count, devices = len(rows), 1 if self._mesh is None else self._mesh.size
+        spare = -(-_power_of_two(count) // devices) * devices - count
         batch = [np.concatenate([part, part[:1].repeat(spare, 0)]) for part in (rows, lengths, words)]
+        empty = np.zeros((_power_of_two(len(latents)) - len(latents), *latents.shape[1:]), latents.dtype)
+        latents = np.concatenate([latents, empty])
         with use(self._mesh):
             placed = place_batch(batch, self._mesh)
             swept = self._sweep(self._computed(), replicate(latents, self._mesh), *placed)
         return np.asarray(swept)[:count]
+
+
+def _power_of_two(count: int) -> int:
+    """The next power of two from `count` on, at least 8."""
+    return max(8, 1 << (count - 1).bit_length())
 
 
 def sweep_videos(

@@ -70,3 +70,20 @@ def test_an_updated_network_is_seen(precision: str) -> None:
     network.value.head.bias[...] = jnp.full(1, 0.5)
     [moved] = sweep_videos(sweeper, video, 1)
     np.testing.assert_allclose(moved, 0.75, atol=1e-2)  # (0 + ½ + 1) / 2
+
+
+def test_batches_of_other_sizes_share_a_program(network: WVMNetwork) -> None:
+    """A judge labels other rollouts at every iteration; what they are filled up with changes no value."""
+    sweeper, shapes = Sweeper(network), []
+    compiled = sweeper._sweep
+
+    def recorded(network, *batch):
+        shapes.append([part.shape for part in batch])
+        return compiled(network, *batch)
+
+    sweeper._sweep = recorded
+    videos = [(_latents(count), WORDS[0]) for count in (9, 12, 11, 10, 16, 9, 13, 12, 14, 10, 9)]
+    many, few = sweep_videos(sweeper, videos, 1), sweep_videos(sweeper, videos[:9], 1)
+    assert shapes[0] == shapes[1] and shapes[0][1] == (16, 16)
+    for one, other in zip(few, many, strict=False):
+        np.testing.assert_allclose(one, other, atol=1e-6)
