@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
-from envs.rollout import RolloutPool
 from experiments.choices.critic_judge import CriticReward
 from experiments.choices.judges import EnvReward, SuccessReward
 from experiments.choices.mixed_judges import Judges, MixtureJudge, MixtureReward, narrowed, shared_film
@@ -17,7 +16,6 @@ from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.cli import configurations
-from experiments.settings.config import TaskConfig
 from experiments.stages.classifier import rollout_attempt
 from experiments.stages.improve import improve
 from experiments.stages.judge import RolloutWorkshop
@@ -27,12 +25,20 @@ from value_model.chat.client import ConnectionConfig
 from value_model.success.classifier import ClassifierConfig
 from value_model.success.vlm import VLMConfig
 
-SMALL = ClassifierConfig(image_size=8, width=4, hidden=8, updates=150, batch=32, learning_rate=1e-2, shift=0)
+SMALL = ClassifierConfig(image_size=8, width=4, hidden=8, updates=60, batch=32, learning_rate=1e-2, shift=0)
 LEARNED = ClassifierReward(rollouts=30, film=3, minimum=0, hold=0, linger=0, network=SMALL)
 QUICK = ConnectionConfig(connect_timeout=2.0, read_timeout=5.0, deadline=20.0, retries=0)
 
 
-def workshop(context: Context, actor=Bold) -> RolloutWorkshop:
+class Keen(Bold):
+    """A policy that solves about half of the episodes."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = 0.75
+
+
+def workshop(context: Context, actor=Keen) -> RolloutWorkshop:
     def critic():
         raise AssertionError("no judge here asks a critic")
 
@@ -40,17 +46,26 @@ def workshop(context: Context, actor=Bold) -> RolloutWorkshop:
     return RolloutWorkshop(context, where, where, actor, "policy", 0, critic)
 
 
-@pytest.fixture
-def context(tmp_path):
-    with Simulators() as simulators:
-        yield Context(Artifacts(tmp_path), Tracker(None), simulators)
+@pytest.fixture(scope="module")
+def simulators():
+    with Simulators() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def rollouts():
-    spec = acting(horizon=30).spec
-    with RolloutPool(acting().env.make(TaskConfig("lift"), spec, 2, 3)) as pool:
-        return pool.rollout(Bold(), list(range(8)), record=True, film=1)
+def shared(tmp_path_factory, simulators):
+    """Where finished stages are found again."""
+    return Context(Artifacts(tmp_path_factory.mktemp("shared")), Tracker(None), simulators)
+
+
+@pytest.fixture
+def context(tmp_path, simulators):
+    return Context(Artifacts(tmp_path), Tracker(None), simulators)
+
+
+@pytest.fixture(scope="module")
+def rollouts(simulators):
+    return acting(horizon=30).pool(simulators).rollout(Keen(), list(range(8)), record=True, film=1)
 
 
 def seer(base_url: str, folder, **settings) -> VLMReward:
@@ -62,52 +77,45 @@ def bright(request, number):
     return chat(f"Answer: {'yes' if brightness(request)[-1] >= 99 else 'no'}")
 
 
-def test_the_classifier_learns_from_rollouts_and_agrees_with_their_outcomes(context):
-    rich = replace(LEARNED, rollouts=30)
-    shop = workshop(context)
-    source = rich.source(shop)
+def test_the_classifier_learns_from_rollouts_and_agrees_with_their_outcomes(shared):
+    shop = workshop(shared)
+    source = LEARNED.source(shop)
     assert source.calibration["rollouts"] == 10 and source.calibration["f1"] > 0.7
     judge = source.load()
-    with RolloutPool(acting().env.make(TaskConfig("lift"), shop.spec, 2, 3)) as pool:
-        fresh = pool.rollout(Bold(), list(range(100, 124)), record=True, film=judge.film)
+    pool = shop.acting.pool(shared.simulators)
+    fresh = pool.rollout(Keen(), list(range(100, 124)), record=True, film=judge.film)
     truth = np.array([rollout.success for rollout in fresh])
     level = np.array([rollout.recording.last.proprio[0, 0] for rollout in fresh])
-    blocked = np.array([rollout.seed % 4 == 3 for rollout in fresh])
     given = judge.rewards(fresh)
     assert truth.any() and not truth.all()
-    # a picture shows how high the level is and not that it is blocked: low ones are told, blocked ones cannot be
-    assert (given[truth] == 1).mean() > 0.9 and (given[(level < 0.8) & ~blocked] == 0).all()
+    # a picture shows how high the level is and not that it is blocked: the low ones are told
+    assert given[truth].mean() > 0.7 and not given[level < 0.7].any()
     assert source.load().rewards(fresh).tolist() == given.tolist()
-    assert rich.source(shop).inputs == source.inputs  # reused
+    assert LEARNED.source(shop).inputs == source.inputs  # found again
 
 
-def test_a_killed_classifier_ends_as_one_that_was_not(tmp_path):
-    class Killed(Bold):
+def test_a_killed_classifier_ends_as_one_that_was_not(shared, context):
+    made = []
+
+    class Killed(Keen):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
         def act(self, observation, seeds, sampling=None):
-            if len(made) > 1:  # the second block
+            if len(made) == 2:  # one is made for each block of rollouts
                 raise KeyboardInterrupt
             return super().act(observation, seeds)
 
-    made = []
-
-    def actor(kind=Bold):
-        made.append(kind)
-        return kind()
-
-    with Simulators() as simulators:
-        straight, killed = (
-            Context(Artifacts(tmp_path / name), Tracker(None), simulators) for name in ("straight", "killed")
-        )
-        once = LEARNED.source(workshop(straight))
-        with pytest.raises(KeyboardInterrupt):
-            LEARNED.source(workshop(killed, lambda: actor(Killed)))
-        made.clear()
-        again = LEARNED.source(workshop(killed, actor))
-    assert len(made) == 1 and again.calibration == once.calibration and again.inputs == once.inputs
+    with pytest.raises(KeyboardInterrupt):
+        LEARNED.source(workshop(context, Killed))
+    again, straight = LEARNED.source(workshop(context, Killed)), LEARNED.source(workshop(shared))
+    assert len(made) == 3 and again.calibration == straight.calibration
+    assert again.inputs == straight.inputs
 
 
-def test_a_trained_classifier_is_taken_from_its_folder(context, tmp_path):
-    shop = workshop(context)
+def test_a_trained_classifier_is_taken_from_its_folder(shared, tmp_path):
+    shop = workshop(shared)
     trained = shop.classifier(LEARNED)
     given = replace(LEARNED, path=str(trained.folder))
     given.check()
@@ -146,12 +154,11 @@ def test_a_vlm_judges_what_the_rollouts_showed(context, rollouts, tmp_path):
         replace(reward, camera="wrist").source(workshop(context))
 
 
-def test_rollouts_that_a_vlm_cannot_judge_are_drawn_again_and_what_it_costs_is_counted(tmp_path):
+def test_rollouts_that_a_vlm_cannot_judge_are_drawn_again_and_what_it_costs_is_counted(context, tmp_path):
     def moody(request, number):
         return chat("Well.") if brightness(request)[-1] % 5 == 0 else bright(request, number)
 
-    with VLMServer(moody) as server, Simulators() as simulators:
-        context = Context(Artifacts(tmp_path / "artifacts"), Tracker(None), simulators)
+    with VLMServer(moody) as server:
         source = seer(server.base_url, tmp_path / "votes", attempts=1, give_up=99).source(workshop(context))
         artifact = improve(context, plan(iterations=1), {}, lambda: Bold(), source.load, source.settings)
         asked = len(server.requests)
@@ -160,7 +167,7 @@ def test_rollouts_that_a_vlm_cannot_judge_are_drawn_again_and_what_it_costs_is_c
     assert entry["votes_failed"] >= 2 * entry["no_verdict"]
 
 
-def test_a_vlm_that_goes_down_stops_the_run_in_one_line_and_finished_work_is_kept(tmp_path):
+def test_a_vlm_that_goes_down_stops_the_run_in_one_line_and_finished_work_is_kept(context, tmp_path):
     down = [False]
 
     def breaks(request, number):
@@ -168,16 +175,14 @@ def test_a_vlm_that_goes_down_stops_the_run_in_one_line_and_finished_work_is_kep
         return failure(401, "expired") if down[0] else bright(request, number)
 
     def go(server, online, policy):
-        with Simulators() as simulators:
-            context = Context(Artifacts(tmp_path / "artifacts"), Tracker(None), simulators)
-            source = seer(server.base_url, tmp_path / "votes").source(workshop(context))
-            return improve(context, online, {}, lambda: policy, source.load, source.settings)
+        source = seer(server.base_url, tmp_path / "votes").source(workshop(context))
+        return improve(context, online, {}, lambda: policy, source.load, source.settings)
 
     online = plan(iterations=8, temperature=0.6)
     with VLMServer(breaks) as server:
         with pytest.raises(UserError, match=r"no verdict on any of \d+ rollouts: .*API key"):
             go(server, online, Bold())
-        [kept] = (tmp_path / "artifacts").glob(".improve-*.partial/scratch")
+        [kept] = tmp_path.glob(".improve-*.partial/scratch")
         assert any(kept.iterdir())
         before = len(server.requests)
         down[0] = True
