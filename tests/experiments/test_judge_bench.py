@@ -32,7 +32,9 @@ def test_quality_by_hand():
 
 
 class Steady(nnx.Module):
-    """A policy that always raises."""
+    """A policy that always raises, at any temperature."""
+
+    sampling_options = ("temperature",)
 
     def __init__(self, spec, rngs):
         self.shape = (spec.action_horizon, spec.action_dim)
