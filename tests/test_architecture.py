@@ -10,7 +10,7 @@ FORBIDDEN = {
     "envs": ["value_model", "policy_extraction", "experiments"],
     "value_model": ["policy_extraction", "experiments"],
     "policy_extraction": ["value_model", "experiments"],
-    "value_model/video": ["value_model.critic", "value_model.imagination"],
+    "value_model/video": ["value_model.critic", "value_model.imagination", "value_model.success"],
     "value_model/chat": ["value_model.critic", "value_model.imagination", "value_model.success"],
     "value_model/critic": ["value_model.imagination", "value_model.success"],
     "value_model/success": ["value_model.critic", "value_model.imagination"],
