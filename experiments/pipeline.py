@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import SameEnv
+from experiments.choices.judges import JudgeSource
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
@@ -35,7 +36,7 @@ from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
 from experiments.stages.extract import extract, read_history
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
-from experiments.stages.judge import JudgeSource, get_judge
+from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.label import Labels, critic_metrics, label
 from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
@@ -124,6 +125,7 @@ class Experiment:
         check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
+            self.config.reward.check()
         if self.online and self.config.reward.asks_critic:
             require_sight(self.config.critic, "rollouts")
         if not self.online or self.config.reward.asks_critic:
@@ -163,19 +165,18 @@ class Experiment:
 
     @cached_property
     def judge(self) -> JudgeSource:
-        """Who rewards rollouts."""
-        reward = self.config.reward
-        return get_judge(
+        """Who rewards rollouts; what it has to learn it learns where success is measured."""
+        temperature = self.online.temperature if self.online else 1.0
+        workshop = RolloutWorkshop(
             self.context,
-            reward,
-            self.critic if reward.asks_critic else None,
             self.acting,
-            lambda: ActingPolicy(
-                self.policy(), self.config.method, self.online.temperature if self.online else 1.0
-            ),
+            replace(self.evaluating, execute=self.acting.execute),
+            lambda: ActingPolicy(self.policy(), self.config.method, temperature),
             self._origin,
             self.config.seed,
+            lambda: self.critic,
         )
+        return self.config.reward.source(workshop)
 
     def policy(self, trained: Path | None = None) -> Policy:
         """The policy before training, or as it was saved in a folder."""

@@ -111,7 +111,10 @@ class GymChoice:
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
-        require(linger == 0, "a Gymnasium environment ends its episodes itself; set data.linger=0")
+        require(
+            linger == 0,
+            "a Gymnasium environment ends its episodes itself; set data.linger=0, or reward.linger=0 for its judge",
+        )
         return gymnasium_envs(self._factory(), spec, workers, execute, self.render)
 
     def place(self, task: TaskConfig) -> str:

@@ -9,13 +9,16 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.robosuite.tasks import TASKS
+from experiments.choices.critic_judge import CriticReward
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.imagination import ImaginationChoice
-from experiments.choices.judges import CriticReward, EnvReward, PluginReward, SuccessReward
+from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
+from experiments.choices.mixed_judges import MixtureReward
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
 from experiments.choices.plugin_critics import plugin_choice
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
+from experiments.choices.seeing_judges import ClassifierReward, VLMReward
 from experiments.choices.wan_critics import WanChoice
 from experiments.choices.wvm_critics import TrainChoice, WVMChoice
 from experiments.settings.compose import parse, store, store_command, sweep_values
@@ -62,7 +65,14 @@ GROUPS: dict[str, dict[str, Any]] = {
     },
     "advantage": ADVANTAGES,
     "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
-    "reward": {"success": SuccessReward, "env": EnvReward, "critic": CriticReward},
+    "reward": {
+        "success": SuccessReward,
+        "env": EnvReward,
+        "critic": CriticReward,
+        "classifier": ClassifierReward,
+        "vlm": VLMReward,
+        "mixture": MixtureReward,
+    },
     "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
 }
 DEFAULTS = [

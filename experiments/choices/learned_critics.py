@@ -15,9 +15,9 @@ from experiments.choices.critics import VERSION, CriticData, CriticSource, Progr
 from experiments.choices.wvm_critics import learns_from
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
+from value_model.chat.client import ConnectionConfig, check_installed
 from value_model.critic.baselines.config import BaselineConfig, FrameTransformerConfig, SingleFrameConfig
 from value_model.critic.config import WVMConfig
-from value_model.critic.gvl.client import ConnectionConfig, check_installed
 from value_model.critic.gvl.critic import GVL, GVLConfig
 from value_model.critic.gvl.question import VERSION as PROMPT
 from value_model.critic.types import Critic, TrainedCritic

@@ -106,12 +106,15 @@ STAGES = {
             "experiments.stages.improve:improve",
             "experiments.choices.judges:SuccessReward",
             "experiments.choices.judges:EnvReward",
-            "experiments.choices.judges:CriticJudge",
+            "experiments.choices.critic_judge:CriticJudge",
+            "experiments.choices.seeing_judges:ClassifierJudge",
+            "experiments.choices.seeing_judges:VLMRewardJudge",
+            "experiments.choices.mixed_judges:MixtureJudge",
             *ACTORS,
             *LEARNERS,
         ),
     ),
-    "judge": Stage("experiments.stages.judge", ("experiments.stages.judge:_calibrate", *ACTORS)),
+    "judge": Stage("experiments.stages.judge", ("experiments.stages.judge:calibrate", *ACTORS)),
     "world_model": Stage(
         "experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)
     ),
@@ -128,6 +131,10 @@ STAGES = {
     ),
     "fidelity_replay": Stage(
         "experiments.stages.fidelity", ("experiments.stages.fidelity:replay_really", *WORLDS)
+    ),
+    "classifier": Stage(
+        "experiments.stages.classifier",
+        ("experiments.stages.classifier:train_success_classifier", *ACTORS),
     ),
     "rollouts": Stage("experiments.stages.rollouts", ("experiments.stages.rollouts:roll_out_data", *ACTORS)),
     "evaluate": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:evaluate", *ACTORS)),

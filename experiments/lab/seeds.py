@@ -23,6 +23,7 @@ Purpose = Literal[
     "world_model",
     "world_model_held_out",
     "fidelity",
+    "judging",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -42,6 +43,7 @@ STARTS: dict[Purpose, int] = {
     "world_model": 11 * RANGE,
     "world_model_held_out": 12 * RANGE,
     "fidelity": 13 * RANGE,
+    "judging": 14 * RANGE,
 }
 
 

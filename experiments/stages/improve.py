@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from envs.errors import UserError
 from envs.rollout import Recording, Rollout, RolloutPool
-from experiments.choices.judges import Judge
+from experiments.choices.judges import Costly, Judge
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
@@ -103,6 +103,7 @@ def _iterate(
     method, online = plan.method, plan.online
     actor = ActingPolicy(policy, method, online.temperature)
     parts, rewards, successes, kept, first = [], [], [], 0, drawn
+    spent = _cost(judge)
     while kept < online.groups and drawn < first + MOST_DRAWS * online.groups:
         count = min(online.groups - kept, first + MOST_DRAWS * online.groups - drawn)
         chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:]
@@ -130,6 +131,7 @@ def _iterate(
         "groups_kept": kept,
         "groups_drawn": drawn - first,
         "groups_drawn_in_all": drawn,
+        **{what: count - spent[what] for what, count in _cost(judge).items()},
     }
     if successes:
         entry["success"] = float(np.mean(successes))
@@ -137,6 +139,11 @@ def _iterate(
         _say_nothing_learned(iteration, entry)
     shape = (online.updates, plan.batch)
     return entry | (_update(policy, method, shape, parts, (plan.seed, iteration)) if parts else {})
+
+
+def _cost(judge: Judge) -> Mapping[str, int]:
+    """What the judge has asked for so far, if it has to be paid."""
+    return judge.cost if isinstance(judge, Costly) else {}
 
 
 def _say_nothing_learned(iteration: int, entry: Mapping[str, Any]) -> None:

@@ -4,76 +4,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.rollout import Actor
-from experiments.choices.judges import CriticJudge, CriticReward, Judge, RewardChoice, best_threshold
+from experiments.choices.critic_judge import CriticReward, best_threshold, critic_judge
+from experiments.choices.critics import CriticSource
+from experiments.choices.judges import Learned
+from experiments.choices.seeing_judges import ClassifierReward
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
+from experiments.settings.config import TaskConfig
 from experiments.stages.acting import Acting
-from experiments.stages.critic import CriticSource
+from experiments.stages.classifier import train_success_classifier
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class JudgeSource:
-    """A judge that is ready to be loaded.
+class RolloutWorkshop:
+    """A `JudgeWorkshop`, for judges of what is done in `acting`.
 
-    settings: all that its rewards depend on, beside `inputs`: {role: digest};
-    calibration: how well the calibrated threshold tells success, empty where none was calibrated.
+    truth: where rollouts whose outcome is known come from; actor: the policy before training, with digest `policy`, that
+    makes them; get_critic: the critic of `critic=`, asked for where one is needed.
     """
 
-    load: Callable[[], Judge]
-    settings: Any
-    inputs: Mapping[str, str]
-    calibration: Mapping[str, float]
+    context: Context
+    acting: Acting
+    truth: Acting
+    actor: Callable[[], Actor]
+    policy: str
+    seed: int
+    get_critic: Callable[[], CriticSource]
+
+    @property
+    def spec(self) -> EnvSpec:
+        """See `JudgeWorkshop`."""
+        return self.acting.spec
+
+    @property
+    def task(self) -> TaskConfig:
+        """See `JudgeWorkshop`."""
+        return self.acting.task
+
+    def critic(self) -> CriticSource:
+        """See `JudgeWorkshop`."""
+        return self.get_critic()
+
+    def calibrated(self, choice: CriticReward) -> Mapping[str, float]:
+        """See `JudgeWorkshop`."""
+        return calibrate(self.context, choice, self.critic(), self.truth, self.actor, self.policy, self.seed)
+
+    def classifier(self, choice: ClassifierReward) -> Learned:
+        """See `JudgeWorkshop`."""
+        return train_success_classifier(self.context, choice, self.truth, self.actor, self.policy, self.seed)
 
 
-def get_judge(
-    context: Context,
-    choice: RewardChoice,
-    critic: CriticSource | None,
-    acting: Acting,
-    actor: Callable[[], Actor],
-    policy: str,
-    seed: int,
-) -> JudgeSource:
-    """The judge of a choice of `reward=`.
-
-    Args:
-        critic: where `choice.asks_critic`.
-        actor: the policy before training, with digest `policy`, whose rollouts calibrate a threshold.
-    """
-    if not isinstance(choice, CriticReward):
-        inputs = {"judge": origin} if (origin := choice.origin()) else {}
-        judge: Any = choice
-        return JudgeSource(lambda: judge, choice, inputs, {})
-    assert critic is not None
-    found: Mapping[str, float] = {}
-    if choice.calibrate:
-        found = _calibrate(context, choice, critic, acting, actor, policy, seed)
-    threshold = found.get("threshold", choice.threshold)
-    resolved = replace(choice, threshold=threshold, calibrate=0)
-    return JudgeSource(lambda: _judge(resolved, critic, acting), resolved, {"critic": critic.digest}, found)
-
-
-def _judge(choice: CriticReward, critic: CriticSource, acting: Acting) -> CriticJudge:
-    if not acting.spec.cameras:
-        raise UserError(
-            "reward=critic judges from pictures, and the environment shows none; use another reward="
-        )
-    return CriticJudge(choice, critic.load(), acting.spec, acting.task.name, acting.task.robot)
-
-
-def _calibrate(
+def calibrate(
     context: Context,
     choice: CriticReward,
     critic: CriticSource,
@@ -85,7 +78,7 @@ def _calibrate(
     """The threshold with the best F1 on rollouts of the policy before training: threshold, f1, precision, recall."""
 
     def build(folder: Path) -> None:
-        judge = _judge(choice, critic, acting)
+        judge = critic_judge(choice, critic, acting.spec, acting.task)
         chosen = seeds("calibration", seed, choice.calibrate).tolist()
         with bar("calibrate", len(chosen), "rollouts") as shown:
             pool = acting.pool(context.simulators)
@@ -93,7 +86,8 @@ def _calibrate(
         success = [rollout.success for rollout in rollouts]
         if None in success:
             raise UserError(
-                "reward.calibrate needs an environment that says whether the task is solved; set reward.threshold"
+                "reward.calibrate needs an environment that says whether the task is solved (evaluate_env=); "
+                "set reward.threshold"
             )
         threshold, quality = best_threshold(judge.values(rollouts), np.array(success, bool))
         with atomic_file(folder / "threshold.json") as temporary:

@@ -18,8 +18,8 @@ from envs.robosuite.vector import RobosuiteScene
 from envs.store import open_store, write_store
 from envs.store.video import CODECS, VideoWriter
 from envs.types import Episode, Segment
+from experiments.choices.critic_judge import CriticJudge, CriticReward
 from experiments.choices.critics import pictures_critic, require_sight, require_training
-from experiments.choices.judges import CriticJudge, CriticReward
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators

@@ -17,10 +17,10 @@ from experiments.settings.config import TaskConfig
 from experiments.stages.critic import get_critic, train_on
 from experiments.stages.data import Data
 from experiments.value_benchmark.critic import bench_critic
-from tests.value_model.critic.gvl.vlm_server import VLMServer, chat, seeing
 from tests.value_model.synthetic import MICRO, slide
+from tests.value_model.vlm_server import VLMServer, chat, seeing
+from value_model.chat.client import ConnectionConfig
 from value_model.critic.baselines.config import FrameTransformerConfig, SingleFrameConfig
-from value_model.critic.gvl.client import ConnectionConfig
 from value_model.critic.gvl.critic import GVLConfig
 from value_model.critic.types import SeeingCritic
 

@@ -11,15 +11,9 @@ from gymnasium.spaces import Box
 from envs.errors import UserError
 from envs.rollout import RolloutPool
 from envs.types import Observation
+from experiments.choices.critic_judge import CriticJudge, CriticReward, best_threshold
 from experiments.choices.environments import GymChoice
-from experiments.choices.judges import (
-    CriticJudge,
-    CriticReward,
-    EnvReward,
-    PluginReward,
-    SuccessReward,
-    best_threshold,
-)
+from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators

@@ -20,8 +20,9 @@ import numpy as np
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.types import Episode
-from value_model.critic.gvl.client import ChatClient, ConnectionConfig, Endpoint
-from value_model.critic.gvl.question import VERSION, MalformedAnswer, Question, shrink
+from value_model.chat.client import ChatClient, ConnectionConfig, Endpoint
+from value_model.chat.pictures import shrink
+from value_model.critic.gvl.question import VERSION, MalformedAnswer, Question
 from value_model.video.frames import check_frames, watch
 
 ON_MISS = ("error", "undefined")

@@ -6,14 +6,13 @@ others are shown in random order, so that the model must look at them instead of
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from value_model.chat.pictures import image_part, text_part
 
 VERSION = 1  # raised whenever the words change
 
@@ -53,11 +52,11 @@ class Question:
     def messages(self) -> list[dict[str, Any]]:
         """The chat that asks it."""
         count = len(self.order)
-        content = [_text(OPENING.format(instruction=self.instruction)), _image(self.frames[0])]
-        content.append(_text(MIDDLE.format(count=count)))
+        content = [text_part(OPENING.format(instruction=self.instruction)), image_part(self.frames[0])]
+        content.append(text_part(MIDDLE.format(count=count)))
         for number, frame in enumerate(self.order, start=1):
-            content += [_text(f"Frame {number}:"), _image(self.frames[frame])]
-        content.append(_text(CLOSING.format(count=count)))
+            content += [text_part(f"Frame {number}:"), image_part(self.frames[frame])]
+        content.append(text_part(CLOSING.format(count=count)))
         return [{"role": "user", "content": content}]
 
     def read(self, answer: str) -> np.ndarray:
@@ -97,22 +96,3 @@ def parse(answer: str, count: int) -> dict[int, float]:
             f"{len(missing)} of {count} frames are not judged, the first of them {missing[0]}"
         )
     return found
-
-
-def shrink(frame: np.ndarray, longest: int) -> np.ndarray:
-    """A picture uint8 [H, W, 3] with no side longer than `longest` pixels; never enlarged."""
-    image = Image.fromarray(frame)
-    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
-
-
-def _image(frame: np.ndarray) -> dict[str, Any]:
-    """A picture as a PNG in a data URL."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}

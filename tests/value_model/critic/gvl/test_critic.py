@@ -13,9 +13,9 @@ import pytest
 
 from envs.errors import UserError
 from envs.types import Episode
-from tests.value_model.critic.gvl.vlm_server import Reply, VLMServer, brightness, chat, failure, seeing
 from tests.value_model.synthetic import slide
-from value_model.critic.gvl.client import ConnectionConfig
+from tests.value_model.vlm_server import Reply, VLMServer, brightness, chat, failure, seeing
+from value_model.chat.client import ConnectionConfig
 from value_model.critic.gvl.critic import GVL, GVLConfig
 from value_model.critic.gvl.question import MalformedAnswer, parse
 
@@ -210,7 +210,7 @@ def test_a_slow_endpoint_is_one_line_and_ends_at_once(tmp_path):
 
 
 def test_without_the_client_it_is_said_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("value_model.critic.gvl.client.find_spec", lambda name: None)
+    monkeypatch.setattr("value_model.chat.client.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'policy-extraction\[vlm\]'"):
         list(critic("http://127.0.0.1:9/v1", tmp_path).label([grey()]))
 

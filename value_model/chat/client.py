@@ -63,7 +63,7 @@ def check_installed() -> None:
     """
     if find_spec("openai") is None:
         raise UserError(
-            "critic=gvl needs openai, which is not installed: pip install 'policy-extraction[vlm]'"
+            "a vision-language model is asked by openai, which is not installed: pip install 'policy-extraction[vlm]'"
         )
 
 
