@@ -45,9 +45,9 @@ def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
 
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2], on adjacent pairs."""
+    """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2] or [B, N, …], on adjacent pairs."""
     first, second = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
     rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
     return rotated.reshape(x.shape).astype(x.dtype)
 
