@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -90,7 +89,9 @@ def _read(file: Path) -> Mapping[str, Any]:
         ) from error
     weights = next((content[name] for name in ("ema", "model") if _holds(content, name)), None)
     if weights is None:
-        raise UserError(f"{file} has neither `ema` nor `model`; give the released checkpoint as it was downloaded")
+        raise UserError(
+            f"{file} has neither `ema` nor `model`; give the released checkpoint as it was downloaded"
+        )
     strange = [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if strange:
         raise UserError(f"{file}: {strange[0]} is not a tensor; give the released checkpoint")
@@ -106,7 +107,9 @@ def _check(file: Path, tensors: Mapping[str, Any], layout: dict[str, tuple[int, 
     missing = [name for name in layout if name not in tensors]
     extra = [name for name in tensors if name not in layout]
     if missing:
-        raise UserError(f"{file} lacks {len(missing)} tensors, first {missing[0]}; it is of another network or preset")
+        raise UserError(
+            f"{file} lacks {len(missing)} tensors, first {missing[0]}; it is of another network or preset"
+        )
     if extra:
         raise UserError(
             f"{file} has {len(extra)} tensors too many, first {extra[0]}; it is of another network or preset"
@@ -114,7 +117,9 @@ def _check(file: Path, tensors: Mapping[str, Any], layout: dict[str, tuple[int, 
     for name, shape in layout.items():
         found = tuple(tensors[name].shape)
         if found != shape:
-            raise UserError(f"{file}: {name} is {list(found)}, this preset needs {list(shape)}; choose its own preset")
+            raise UserError(
+                f"{file}: {name} is {list(found)}, this preset needs {list(shape)}; choose its own preset"
+            )
 
 
 def _layout(shapes: dict[Parts, tuple[int, ...]], config: WorldGymConfig) -> dict[str, tuple[int, ...]]:
@@ -122,7 +127,9 @@ def _layout(shapes: dict[Parts, tuple[int, ...]], config: WorldGymConfig) -> dic
     expected = {}
     for path, shape in shapes.items():
         one = shape[1:] if "blocks" in path else shape
-        theirs = (one[-1], config.latent_shape[2], config.patch, config.patch) if _is_patch(path) else one[::-1]
+        theirs = (
+            (one[-1], config.latent_shape[2], config.patch, config.patch) if _is_patch(path) else one[::-1]
+        )
         for layer in range(config.layers if "blocks" in path else 1):
             expected[_name(path, layer)] = theirs
     return expected

@@ -8,7 +8,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-PIXEL_FREQUENCY = 128.0  # the highest one of the pixel rotary, in half turns from the picture's middle to its edge
+PIXEL_FREQUENCY = (
+    128.0  # the highest one of the pixel rotary, in half turns from the picture's middle to its edge
+)
 
 
 def spatial_angles(height: int, width: int, head_width: int, kind: str) -> jax.Array:

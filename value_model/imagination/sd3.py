@@ -62,10 +62,8 @@ class SD3Autoencoder:
         pixels = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy()).to(self._device)
         with torch.inference_mode():
             posterior = self._vae.encode(pixels.float() / 127.5 - 1.0).latent_dist
-            if seed is None:
-                raw = posterior.mode()
-            else:
-                raw = posterior.sample(torch.Generator(self._device).manual_seed(seed))
+            random = None if seed is None else torch.Generator(self._device).manual_seed(seed)
+            raw = posterior.mode() if random is None else posterior.sample(random)
         return (raw * self._scale).permute(0, 2, 3, 1).cpu().numpy()
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -75,7 +73,9 @@ class SD3Autoencoder:
             UserError: latents of another shape.
         """
         if latents.shape[1:] != self.latent_shape:
-            raise UserError(f"latents must be [B, {', '.join(map(str, self.latent_shape))}], not {latents.shape}")
+            raise UserError(
+                f"latents must be [B, {', '.join(map(str, self.latent_shape))}], not {latents.shape}"
+            )
         torch = self._torch
         raw = torch.from_numpy(np.asarray(latents, np.float32).transpose(0, 3, 1, 2).copy()).to(self._device)
         with torch.inference_mode():

@@ -45,7 +45,9 @@ class WorldGymConfig:
         if not 1 <= self.steps <= self.timesteps:
             raise UserError(f"steps={self.steps} must lie between 1 and timesteps={self.timesteps}")
         if not 0 <= self.context_level < self.timesteps:
-            raise UserError(f"context_level={self.context_level} must be one of {self.timesteps} noise levels")
+            raise UserError(
+                f"context_level={self.context_level} must be one of {self.timesteps} noise levels"
+            )
         if not 0 <= self.action_dropout <= 1:
             raise UserError(f"action_dropout={self.action_dropout} must lie in [0, 1]")
         check_choice("rotary", self.rotary, ROTARIES)

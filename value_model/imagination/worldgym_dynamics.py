@@ -25,6 +25,7 @@ from value_model.imagination.diffusion import (
     signal,
     velocity,
 )
+from value_model.imagination.guidance import guided
 from value_model.imagination.ring import Ring, remember
 from value_model.imagination.worldgym import WorldGymNetwork
 from value_model.imagination.worldgym_config import WorldGymConfig
@@ -66,7 +67,7 @@ class WorldGym(nnx.Module):
                 self.network.advance(x[:, None], levels, told[:, None], ring)[0][:, 0]
                 for told, ring in self._each(state, action)
             ]
-            return self._guided(answers)
+            return guided(answers, self.config.guidance)
 
         return self._store(state, self._denoise(self._noise(keys), answer), action)
 
@@ -88,7 +89,8 @@ class WorldGym(nnx.Module):
             clip = jnp.concatenate([context, x[:, None]], axis=1)
             levels = jnp.concatenate([labels, jnp.broadcast_to(level, (len(x), 1))], axis=1)
             branches = (told, null)[: self._branches]
-            return self._guided([self.network(clip, levels, branch)[:, -1] for branch in branches])
+            answers = [self.network(clip, levels, branch)[:, -1] for branch in branches]
+            return guided(answers, self.config.guidance)
 
         return self._denoise(self._noise(keys), answer)
 
@@ -100,11 +102,6 @@ class WorldGym(nnx.Module):
         """The action, and the null action with guidance, each with what was kept under it."""
         told = [(action, state.ring)]
         return told if state.null_ring is None else [*told, (null_actions(action), state.null_ring)]
-
-    def _guided(self, answers: list[jax.Array]) -> jax.Array:
-        if len(answers) == 1:
-            return answers[0]
-        return answers[1] + self.config.guidance * (answers[0] - answers[1])
 
     def _store(self, state: WorldGymState, latents: jax.Array, action: jax.Array) -> WorldGymState:
         """The state once this frame is known."""
@@ -124,12 +121,13 @@ class WorldGym(nnx.Module):
         """[B, h, w, C]: equal keys, equal noise."""
         return jax.vmap(lambda key: jax.random.normal(key, self.config.latent_shape))(keys)
 
-    def _denoise(
-        self, noise: jax.Array, answer: Callable[[jax.Array, jax.Array], jax.Array]
-    ) -> jax.Array:
+    def _denoise(self, noise: jax.Array, answer: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
         """A clean frame from noise; `answer` gives the velocity of a frame [B, h, w, C] at a noise level."""
         config = self.config
-        levels, shares = ddim_levels(config.timesteps, config.steps), ddim_shares(config.timesteps, config.steps)
+        levels, shares = (
+            ddim_levels(config.timesteps, config.steps),
+            ddim_shares(config.timesteps, config.steps),
+        )
 
         def one(x: jax.Array, at: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             level, share, following = at
@@ -140,13 +138,18 @@ class WorldGym(nnx.Module):
 
 
 def null_actions(actions: jax.Array) -> jax.Array:
-    """"No action is known" [..., A]: zeros but for the last component. All zeros is an action, "do not move"."""
+    """ "No action is known" [..., A]: zeros but for the last component. All zeros is an action, "do not move"."""
     return jnp.zeros_like(actions).at[..., -1].set(1.0)
 
 
 def worldgym_loss(
-    model: WorldGym, latents: jax.Array, proprio: jax.Array, actions: jax.Array, words: jax.Array, key: jax.Array
-) -> jax.Array:
+    model: WorldGym,
+    latents: jax.Array,
+    proprio: jax.Array,
+    actions: jax.Array,
+    words: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean squared error of the velocities of a clip whose every frame has a noise level of its own (diffusion forcing).
 
     Args:
@@ -166,4 +169,5 @@ def worldgym_loss(
     told = jnp.where(dropped, null_actions(told), told)
     share = jnp.asarray(signal(config.timesteps))[levels][..., None, None, None]
     answer = model.network(mix(latents, noise, share), levels, told)
-    return jnp.mean((answer - velocity(latents, noise, share)) ** 2)
+    loss = jnp.mean((answer - velocity(latents, noise, share)) ** 2)
+    return loss, {"latent": loss}

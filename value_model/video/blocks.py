@@ -34,13 +34,13 @@ def normalised(norm: nnx.RMSNorm | nnx.LayerNorm, x: jax.Array) -> jax.Array:
 
 
 def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
-    """Angles [N, head_width / 2] of rotary embedding at integer positions [N, 3] in time, height and width (Wan's split)."""
+    """Angles [..., head_width / 2] of rotary embedding at integer positions [..., 3]: time, height, width (Wan's split)."""
     side = head_width // 6
     sizes = (head_width // 2 - 2 * side, side, side)
     parts = []
     for axis, size in enumerate(sizes):
         frequencies = 10_000.0 ** (-jnp.arange(size) / max(size, 1))
-        parts.append(positions[:, axis, None] * frequencies)
+        parts.append(positions[..., axis, None] * frequencies)
     return jnp.concatenate(parts, axis=-1)
 
 

@@ -24,7 +24,9 @@ def stir(module: nnx.Module, scale: float = 0.1, seed: int = 1) -> None:
     state = nnx.state(module, nnx.Param)
     leaves, tree = jax.tree.flatten(state)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [leaf + scale * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    moved = [
+        leaf + scale * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)
+    ]
     nnx.update(module, jax.tree.unflatten(tree, moved))
 
 

@@ -22,7 +22,9 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    return {name: torch.from_numpy(array.copy()) for name, array in released_arrays(random_worldgym()).items()}
+    return {
+        name: torch.from_numpy(array.copy()) for name, array in released_arrays(random_worldgym()).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,9 @@ def space_angles(height: int, width: int, head: int, rotary: str) -> torch.Tenso
     return angles.reshape(height * width, -1)
 
 
-def block(w: Weights, name: str, x: torch.Tensor, c: torch.Tensor, heads: int, angles, causal: bool) -> torch.Tensor:
+def block(
+    w: Weights, name: str, x: torch.Tensor, c: torch.Tensor, heads: int, angles, causal: bool
+) -> torch.Tensor:
     """x [B, N, W] over which the attention goes, c [B, N, W]."""
 
     def linear(part: str, x: torch.Tensor) -> torch.Tensor:
@@ -94,7 +98,10 @@ def network(
     c = torch.nn.functional.silu(c) @ w["timestep_mlp.2.weight"].T + w["timestep_mlp.2.bias"]
     c = c + actions @ w["action_embedder.weight"].T + w["action_embedder.bias"]
     c = c[:, :, None].expand(x.shape)
-    space, time = space_angles(rows, columns, head, config.rotary), torch.outer(torch.arange(frames), frequencies(head // 2))
+    space, time = (
+        space_angles(rows, columns, head, config.rotary),
+        torch.outer(torch.arange(frames), frequencies(head // 2)),
+    )
     for layer in range(config.layers):
         name = f"blocks.{layer}"
         x = block(w, f"{name}.s_block", x.flatten(0, 1), c.flatten(0, 1), config.heads, space, False)
@@ -170,7 +177,7 @@ def one_line(file: Path, config: WorldGymConfig = MICRO) -> str:
     with pytest.raises(UserError) as raised:
         load_released(file, config)
     message = str(raised.value)
-    assert "\n" not in message and message.startswith(str(file)) or "no checkpoint" in message
+    assert ("\n" not in message and message.startswith(str(file))) or "no checkpoint" in message
     return message
 
 
@@ -212,6 +219,6 @@ def test_weights_of_another_network(file: Path, weights: Weights, tmp_path: Path
     )
     assert "lacks" in one_line(file, dataclasses.replace(MICRO, layers=3))
     assert "too many, first blocks.1" in one_line(file, dataclasses.replace(MICRO, layers=1))
-    assert "needs [1024," in one_line(
+    assert "action_embedder.bias is [32], this preset needs [1024]" in one_line(
         file, dataclasses.replace(WORLDGYM_PRESETS["worldgym_bridge"], layers=MICRO.layers)
     )

@@ -26,7 +26,9 @@ def clip(frames: int, config: WorldGymConfig = MICRO, batch: int = 3) -> tuple[j
     """Latents [B, T, h, w, C] and actions that led to them [B, T, A]; none to the first."""
     keys = jax.random.split(jax.random.key(7))
     latents = jax.random.normal(keys[0], (batch, frames, *config.latent_shape))
-    actions = jax.random.uniform(keys[1], (batch, frames, config.action_dim), minval=-1.0).at[..., -1].set(0.0)
+    actions = (
+        jax.random.uniform(keys[1], (batch, frames, config.action_dim), minval=-1.0).at[..., -1].set(0.0)
+    )
     return latents, actions.at[:, 0].set(0.0)
 
 
@@ -97,9 +99,7 @@ def test_a_frame_sees_none_that_follows() -> None:
     model, (latents, actions) = random_worldgym(), clip(5)
     levels = jnp.array([[14, 400, 0, 999, 30]] * 3)
     before = model.network(latents, levels, actions)
-    after = model.network(
-        latents.at[:, 3].add(1.0), levels.at[:, 3].set(1), actions.at[:, 3].add(1.0)
-    )
+    after = model.network(latents.at[:, 3].add(1.0), levels.at[:, 3].set(1), actions.at[:, 3].add(1.0))
     np.testing.assert_array_equal(before[:, :3], after[:, :3])
     assert float(jnp.abs(before[:, 3:] - after[:, 3:]).min(axis=(2, 3, 4)).min()) > 0
 
@@ -165,9 +165,7 @@ def test_guidance_moves_away_from_the_null_action() -> None:
     for weight in (1.0, 2.0, 3.0):
         model = random_worldgym(dataclasses.replace(MICRO, guidance=weight, steps=1))
         frames[weight] = model.predict(latents[:, :1], actions, keys)
-    np.testing.assert_allclose(
-        frames[3.0] - frames[2.0], frames[2.0] - frames[1.0], atol=1e-4
-    )
+    np.testing.assert_allclose(frames[3.0] - frames[2.0], frames[2.0] - frames[1.0], atol=1e-4)
     assert float(jnp.abs(frames[2.0] - frames[1.0]).max()) > 1e-3
     assert null_actions(actions)[0, 0].tolist() == [0.0] * 9 + [1.0]
 
@@ -193,7 +191,8 @@ def test_the_loss_of_a_network_that_answers_nothing_and_with_recomputation() -> 
     told = actions[:, 1:, None]
     words, key = jnp.zeros((24, 16), jnp.int32), jax.random.key(0)
     new = WorldGym(MICRO, rngs=nnx.Rngs(0))
-    assert float(worldgym_loss(new, latents, jnp.zeros((24, 8, 0)), told, words, key)) == pytest.approx(1, abs=0.03)
+    value, _ = worldgym_loss(new, latents, jnp.zeros((24, 8, 0)), told, words, key)
+    assert float(value) == pytest.approx(1, abs=0.03)
     gradients = []
     for remat in (False, True):
         model = random_worldgym(dataclasses.replace(MICRO, remat=remat))
@@ -201,7 +200,7 @@ def test_the_loss_of_a_network_that_answers_nothing_and_with_recomputation() -> 
 
         @jax.jit
         def loss(state, graph=graph):
-            return worldgym_loss(nnx.merge(graph, state), latents, jnp.zeros((24, 8, 0)), told, words, key)
+            return worldgym_loss(nnx.merge(graph, state), latents, jnp.zeros((24, 8, 0)), told, words, key)[0]
 
         gradients.append(jax.grad(loss)(state))
     for one, other in zip(*map(jax.tree.leaves, gradients), strict=True):
@@ -219,7 +218,9 @@ def test_a_few_updates_lower_the_loss() -> None:
         def loss(state):
             model = nnx.merge(graph, state)
             words = jnp.zeros((8, 16), jnp.int32)
-            return worldgym_loss(model, 0.1 * latents, jnp.zeros((8, 4, 0)), actions[:, 1:, None], words, key)
+            return worldgym_loss(
+                model, 0.1 * latents, jnp.zeros((8, 4, 0)), actions[:, 1:, None], words, key
+            )[0]
 
         value, gradient = jax.value_and_grad(loss)(state)
         step, moments = optimizer.update(gradient, moments, state)
@@ -241,11 +242,11 @@ def test_bfloat16_stays_near() -> None:
     assert low.network.time.hidden.kernel.dtype == jnp.float32
     keys = jax.random.split(jax.random.key(3), 3)
     both = []
-    for model in (model, low):
-        state = model.init(latents[:, 0], jnp.zeros((3, 0)), WORDS)
-        state = model.step(state, actions[:, 1, None], keys)
+    for one in (model, low):
+        state = one.init(latents[:, 0], jnp.zeros((3, 0)), WORDS)
+        state = one.step(state, actions[:, 1, None], keys)
         both.append(state.latents)
-        assert state.latents.dtype == jnp.float32 and state.ring.keys.dtype == model.network.act.kernel.dtype
+        assert state.latents.dtype == jnp.float32 and state.ring.keys.dtype == one.network.act.kernel.dtype
     error = float(jnp.sqrt(jnp.mean((both[1] - both[0]) ** 2) / jnp.mean(both[0] ** 2)))
     assert 1e-4 < error < 0.05
 

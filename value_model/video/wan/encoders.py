@@ -78,7 +78,9 @@ class TextEncoder:
         torch, _, transformers = libraries()
         self._torch, self._device, self._tokens = torch, pick_device(torch, device), config.video.text_tokens
         self._tokenizer = load_pretrained(transformers.AutoTokenizer, Path(weights) / "tokenizer")
-        model, report = load_pretrained(transformers.UMT5EncoderModel, folder, dtype="auto", output_loading_info=True)
+        model, report = load_pretrained(
+            transformers.UMT5EncoderModel, folder, dtype="auto", output_loading_info=True
+        )
         missing = set(report["missing_keys"])
         spare = "shared.weight" if "shared.weight" in missing else "encoder.embed_tokens.weight"
         if missing - {spare}:
