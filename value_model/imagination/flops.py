@@ -63,9 +63,9 @@ def pass_flops(config: WorldGymConfig, frames: int, past: int) -> int:
     graph, state = nnx.split(nnx.eval_shape(lambda: WorldGymNetwork(config, rngs=nnx.Rngs(0))))
     shape = (1, frames, *config.latent_shape)
 
-    def advance(state: nnx.State, *inputs: jax.Array) -> Any:
+    def advance(state: nnx.State, latents: jax.Array, levels: jax.Array, actions: jax.Array) -> Any:
         network = nnx.merge(graph, state)
-        return network.advance(*inputs, network.ring(1, past))
+        return network.advance(latents, levels, actions, network.ring(1, past))
 
     inputs = (
         jax.ShapeDtypeStruct(shape, jnp.float32),

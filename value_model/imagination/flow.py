@@ -197,8 +197,8 @@ class Flow(nnx.Module):
         """The change from the newest frame [B, h, w, C] to x [B, h, w, C] at τ; its keys and values [B, L, S, 1, W]."""
         batch = len(x)
         taus = jnp.broadcast_to(tau, (batch, 1))
-        frame = [part[:, None] for part in (state.latents, state.anchor, told)]
-        tokens, time = self._enter(x[:, None], taus, *frame, text)
+        previous, anchor = state.latents[:, None], state.anchor[:, None]
+        tokens, time = self._enter(x[:, None], taus, previous, anchor, told[:, None], text)
         tokens = tokens._replace(angles=self._angles(ring.frames[:, None]))
         seen, keys, values = extend_layers(self.stream.blocks, tokens, self.heads, as_past(ring))
         kept = [jnp.moveaxis(part, 0, 1)[:, :, :, None] for part in (keys, values)]
