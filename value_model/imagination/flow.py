@@ -6,8 +6,8 @@ A frame y at flow time τ (1 clean, 0 noise) is y_τ = τ y + (1 − τ) ε, eve
 
 Deviations from WorldGym (arXiv 2506.00613): the network predicts the change from the previous frame instead of a velocity,
 and sees the previous and the first frame stacked by channel, so that a single step from noise is what `regression` does;
-noise is drawn rather than light; all of the window's tokens are attended to jointly; proprioception is predicted, by a hand.
-A frame sees the window's frames alone in every layer, in training and in use, so that what is kept is exact always.
+all of the window's tokens are attended to jointly; proprioception is predicted, by a hand. In training as in use a frame of
+any layer sees the window before it, so that what is kept is exact also once the window slides.
 
 Dimension letters: B worlds, T frames, h and w latent height and width, C channels, S tokens per frame, K control steps of a
 world's step, A action, P proprioception, L words, W width.
@@ -50,18 +50,10 @@ class Flow(nnx.Module):
 
     def __init__(self, config: ImaginationConfig, flow: FlowConfig, *, rngs: nnx.Rngs) -> None:
         video, (height, width, channels) = config.video, config.latent_shape
-        self.flow, self.latent_shape, self.action_dropout = (
-            flow,
-            config.latent_shape,
-            config.unroll.action_dropout,
-        )
-        self.stride, self.patch, self.heads, self.remat = (
-            config.stride,
-            video.patch,
-            video.heads,
-            config.optim.remat,
-        )
-        self.layers, self.grid = video.layers, (height // video.patch[1], width // video.patch[2])
+        self.flow, self.action_dropout = flow, config.unroll.action_dropout
+        self.stride, self.remat, self.latent_shape = config.stride, config.optim.remat, config.latent_shape
+        self.layers, self.patch, self.heads = video.layers, video.patch, video.heads
+        self.grid = (height // video.patch[1], width // video.patch[2])
         token, actions = video.patch[1] * video.patch[2] * channels, config.stride * config.action_dim
         self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
         self.stream = Stream(
