@@ -1,8 +1,4 @@
-"""How many floating-point operations the model takes, counted in the program that JAX traces: no array is made.
-
-Counted are the matrix products and convolutions, 2 operations for a multiplication and an addition, whatever the
-precision; everything else is a few per cent (`docs/resources.md` compares with XLA's own count). The products of a
-masked attention count in full, as they are computed in full.
+"""How many floating-point operations the value model takes, counted in the program that JAX traces (`video.flops`).
 
 Model operations leave out what rematerialisation computes again, as is the custom for shares of a machine's peak (PaLM,
 arXiv 2204.02311, appendix B); hardware operations count it.
@@ -11,33 +7,21 @@ arXiv 2204.02311, appendix B); hardware operations count it.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from envs.text import MAX_WORDS
 from value_model.critic.config import WVMConfig
 from value_model.critic.gradients import loss_gradients, split_network
 from value_model.critic.network import Clip, WVMNetwork, estimate, wvm_loss
+from value_model.video.flops import count_flops
 from value_model.video.tokenizer import Tokenizer
 
 TEXT_ROWS = 32  # of an instruction embedded beforehand: its tokens, and one of zeros for all that follow
-
-
-def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Operations of the matrix products and convolutions in `function(*arguments)`.
-
-    Args:
-        function: traceable by JAX; loops whose number of rounds is not known beforehand are refused.
-        arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`.
-    """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 @cache
@@ -125,35 +109,3 @@ def _words(config: WVMConfig, batch: int) -> jax.Array:
     if config.video.text_tokens:
         return jnp.zeros((batch, min(TEXT_ROWS, config.video.text_tokens), config.video.text_width))
     return jnp.zeros((batch, MAX_WORDS), jnp.int32)
-
-
-def _count(jaxpr: Jaxpr) -> int:
-    total = 0
-    for equation in jaxpr.eqns:
-        name, params = equation.primitive.name, equation.params
-        inputs: list[Any] = [variable.aval for variable in equation.invars]
-        outputs: list[Any] = [variable.aval for variable in equation.outvars]
-        if name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            total += 2 * outputs[0].size * math.prod(inputs[0].shape[axis] for axis in contracted)
-        elif name == "conv_general_dilated":
-            features = inputs[1].shape[params["dimension_numbers"].rhs_spec[0]]
-            total += 2 * outputs[0].size * inputs[1].size // features
-        elif name == "cond":
-            total += max(_count(branch.jaxpr) for branch in params["branches"])
-        else:
-            inner = sum(_count(part) for part in _inner(params))
-            if name == "while" and inner:
-                raise ValueError("the number of rounds of a while loop is not known beforehand: use scan")
-            total += params["length"] * inner if name == "scan" else inner
-    return total
-
-
-def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    """The programs within an equation."""
-    for value in params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, ClosedJaxpr):
-                yield part.jaxpr
-            elif isinstance(part, Jaxpr):
-                yield part

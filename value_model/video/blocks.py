@@ -34,20 +34,20 @@ def normalised(norm: nnx.RMSNorm | nnx.LayerNorm, x: jax.Array) -> jax.Array:
 
 
 def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
-    """Angles [N, head_width / 2] of rotary embedding at integer positions [N, 3] in time, height and width (Wan's split)."""
+    """Angles [..., head_width / 2] of rotary embedding at integer positions [..., 3]: time, height, width (Wan's split)."""
     side = head_width // 6
     sizes = (head_width // 2 - 2 * side, side, side)
     parts = []
     for axis, size in enumerate(sizes):
         frequencies = 10_000.0 ** (-jnp.arange(size) / max(size, 1))
-        parts.append(positions[:, axis, None] * frequencies)
+        parts.append(positions[..., axis, None] * frequencies)
     return jnp.concatenate(parts, axis=-1)
 
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2], on adjacent pairs."""
+    """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2] or [B, N, …], on adjacent pairs."""
     first, second = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
     rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
     return rotated.reshape(x.shape).astype(x.dtype)
 

@@ -3,7 +3,8 @@
 It scans over the stacked layers; each is gathered when it is its turn (`sharding`), computed in the precision of its
 matrices (`precision`) and, if asked for, computed again in the backward pass.
 
-Dimension letters: B batch, F frames, S tokens per frame, W width of a stream, J joint width, N tokens of all streams.
+Dimension letters: B batch, F frames, S tokens per frame, W width of a stream, J joint width, N tokens of all streams, M
+keys, L layers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Tokens(NamedTuple):
     x: jax.Array  # [B, F, S, W]
     text: Text
     modulation: jax.Array  # of each frame, by its flow time and whatever else conditions it [B, F, 6, W]
-    angles: jax.Array | None = None  # of rotary embedding [F·S, head_width / 2]; None: not rotated
+    angles: jax.Array | None = (
+        None  # of rotary embedding, [F·S, head_width / 2] or [B, F·S, …]; None: not rotated
+    )
 
 
 def run_layers(
@@ -71,14 +74,53 @@ def run_layers(
     return jax.lax.scan(layer, start, params, unroll=count if count <= UNROLLED else 1)[0]
 
 
+class Past(NamedTuple):
+    """Keys and values of tokens that came before, rotated already; M of them in every layer."""
+
+    keys: jax.Array  # [L, B, M, J]
+    values: jax.Array  # [L, B, M, J]
+    visible: jax.Array  # bool [B, M]
+
+
+def extend_layers(
+    blocks: Block, stream: Tokens, heads: int, past: Past
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`run_layers` of one stream whose tokens see each other and those of the past, which are not computed again.
+
+    Returns:
+        the tokens after the last layer [B, F, S, W]; their keys and values [L, B, F·S, J].
+    """
+    graph, params = nnx.split(blocks)
+    new = jnp.ones((stream.x.shape[0], stream.x.shape[1] * stream.x.shape[2]), bool)
+    visible = jnp.concatenate([past.visible, new], axis=1)[:, None]
+
+    def layer(x: jax.Array, read: tuple) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        params, past_keys, past_values = read
+        x, block = split_batch(x), nnx.merge(graph, gathered(params))
+        query, key, value = _project(block, stream._replace(x=x), heads)
+        keys = jnp.concatenate([past_keys.astype(key.dtype), key], axis=1)
+        values = jnp.concatenate([past_values.astype(value.dtype), value], axis=1)
+        attended = attend(query, keys, values, heads, visible)
+        return block.finish(x, attended, stream.text, stream.modulation), (key, value)
+
+    count = past.keys.shape[0]
+    unroll = count if count <= UNROLLED else 1
+    x, (keys, values) = jax.lax.scan(layer, stream.x, (params, past.keys, past.values), unroll=unroll)
+    return x, keys, values
+
+
 def attend(
     query: jax.Array, key: jax.Array, value: jax.Array, heads: int, mask: jax.Array | None = None
 ) -> jax.Array:
-    """Multi-head attention of query, key, value [B, N, J] that are rotated already; mask bool [N, N], True = may see."""
+    """Multi-head attention of query [B, N, J] to key, value [B, M, J], all rotated already.
+
+    Args:
+        mask: bool, True = may see: [N, M], or [B, N, M] or [B, 1, M] where rows differ; None: all see all.
+    """
     split = [x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value)]
-    return jax.nn.dot_product_attention(*split, mask=None if mask is None else mask[None, None]).reshape(
-        query.shape
-    )
+    if mask is not None:
+        mask = mask[None, None] if mask.ndim == 2 else mask[:, None]
+    return jax.nn.dot_product_attention(*split, mask=mask).reshape(query.shape)
 
 
 def _project(block: Block, stream: Tokens, heads: int) -> tuple[jax.Array, jax.Array, jax.Array]:

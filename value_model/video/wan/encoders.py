@@ -47,10 +47,10 @@ class VideoEncoder:
             "scale_factor_temporal": token.temporal,
             "scale_factor_spatial": token.spatial,
         }
-        settings = _check(folder, expected)
+        settings = check_settings(folder, expected)
         torch, diffusers, _ = libraries()
-        self._torch, self._device = torch, _device(torch, device)
-        loaded = _load(diffusers.AutoencoderKLWan, folder, torch_dtype=torch.float32)
+        self._torch, self._device = torch, pick_device(torch, device)
+        loaded = load_pretrained(diffusers.AutoencoderKLWan, folder, torch_dtype=torch.float32)
         self._vae = loaded.to(self._device).eval().requires_grad_(False)
         self._mean = np.asarray(settings["latents_mean"], np.float32)
         self._std = np.asarray(settings["latents_std"], np.float32)
@@ -74,11 +74,13 @@ class TextEncoder:
 
     def __init__(self, weights: Path, config: VideoModelConfig, device: str | None = None) -> None:
         folder = Path(weights) / "text_encoder"
-        _check(folder, {"model_type": "umt5", "d_model": config.video.text_width})
+        check_settings(folder, {"model_type": "umt5", "d_model": config.video.text_width})
         torch, _, transformers = libraries()
-        self._torch, self._device, self._tokens = torch, _device(torch, device), config.video.text_tokens
-        self._tokenizer = _load(transformers.AutoTokenizer, Path(weights) / "tokenizer")
-        model, report = _load(transformers.UMT5EncoderModel, folder, dtype="auto", output_loading_info=True)
+        self._torch, self._device, self._tokens = torch, pick_device(torch, device), config.video.text_tokens
+        self._tokenizer = load_pretrained(transformers.AutoTokenizer, Path(weights) / "tokenizer")
+        model, report = load_pretrained(
+            transformers.UMT5EncoderModel, folder, dtype="auto", output_loading_info=True
+        )
         missing = set(report["missing_keys"])
         spare = "shared.weight" if "shared.weight" in missing else "encoder.embed_tokens.weight"
         if missing - {spare}:
@@ -162,12 +164,17 @@ def libraries() -> tuple[Any, Any, Any]:
     return torch, diffusers, transformers
 
 
-def _device(torch: Any, device: str | None) -> str:
+def pick_device(torch: Any, device: str | None) -> str:
+    """torch's device: the given one, or a GPU if there is one."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _check(folder: Path, expected: dict[str, Any]) -> dict[str, Any]:
-    """The model's config.json; refuse another model."""
+def check_settings(folder: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """The config.json of a model of diffusers' or transformers'.
+
+    Raises:
+        UserError: it is missing or damaged, or a setting is another one than expected.
+    """
     found = read_json(folder / "config.json")
     for name, value in expected.items():
         if found.get(name) != value:
@@ -178,7 +185,12 @@ def _check(folder: Path, expected: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _load(kind: Any, folder: Path, **options: Any) -> Any:
+def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """A model of class `kind` from its local folder.
+
+    Raises:
+        UserError: the folder is missing, incomplete or damaged.
+    """
     if not folder.is_dir():
         raise UserError(f"the weights folder is incomplete: {folder} is missing; download the whole model")
     for index in folder.glob("*.index.json"):
