@@ -10,7 +10,8 @@ height and width, C channels, H and W height and width in pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,23 +84,25 @@ def record(world: WorldModel, episodes: Episodes, steps: int, count: int = COUNT
 
 def imagine(world: WorldModel, clips: Recorded, actions: np.ndarray | None = None, seed: int = 0) -> Imagined:
     """The clips' first frames carried on by the model under their own actions, or under others [B, S, K, A]."""
-    graph, params = nnx.split(world.dynamics)
-
-    @jax.jit
-    def run(params, latents, proprio, words, actions, keys):
-        dynamics = nnx.merge(graph, params)
-
-        def step(state, now):
-            state = dynamics.step(state, *now)
-            return state, (state.latents, state.proprio)
-
-        state = dynamics.init(latents, proprio, words)
-        return jax.lax.scan(step, state, (actions, keys))[1]
-
     told = np.swapaxes(clips.actions if actions is None else actions, 0, 1)
     keys = jax.random.split(jax.random.key(seed), told.shape[:2])
-    seen, felt = run(params, clips.latents[:, 0], clips.proprio[:, 0], clips.words, jnp.asarray(told), keys)
+    start = clips.latents[:, 0], clips.proprio[:, 0], clips.words
+    seen, felt = _unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
     return Imagined(np.swapaxes(np.asarray(seen), 0, 1), np.swapaxes(np.asarray(felt), 0, 1))
+
+
+@partial(jax.jit, static_argnums=0)
+def _unroll(
+    graph: nnx.GraphDef, params: nnx.State, start: Any, actions: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Latents [S, B, h, w, C] and proprio [S, B, P] after each step."""
+    dynamics = nnx.merge(graph, params)
+
+    def step(state: Any, now: Any) -> Any:
+        state = dynamics.step(state, *now)
+        return state, (state.latents, state.proprio)
+
+    return jax.lax.scan(step, dynamics.init(*start), (actions, keys))[1]
 
 
 def quality(
