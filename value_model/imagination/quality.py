@@ -122,19 +122,19 @@ def quality(
     found: dict[str, dict[int, float]] = {}
 
     def note(name: str, count: int, error: float) -> None:
-        found.setdefault(name, {})[count] = float(error)
+        found.setdefault(name, {})[count] = error
 
     for count in horizons:
         rows = clips.there[:, count]
         real, first = clips.latents[rows, count], clips.latents[rows, 0]
-        note("clips", count, rows.sum())
+        note("clips", count, float(rows.sum()))
         note("latent", count, _root(own.latents[rows, count - 1] - real))
         note("latent_copy", count, _root(first - real))
         note("latent_shuffled", count, _root(other.latents[rows, count - 1] - real))
         felt = own.proprio[rows, count - 1, :3] - clips.proprio[rows, count, :3]
         moved = clips.proprio[rows, 0, :3] - clips.proprio[rows, count, :3]
-        note("hand_cm", count, 100 * np.linalg.norm(felt, axis=-1).mean())
-        note("hand_cm_copy", count, 100 * np.linalg.norm(moved, axis=-1).mean())
+        note("hand_cm", count, _centimetres(felt))
+        note("hand_cm_copy", count, _centimetres(moved))
         pictures = {"": own.latents[rows, count - 1], "_copy": first, "_seen": real}
         for name, (pixel, changed) in _pixel_errors(world.decode, clips, rows, count, pictures).items():
             note(f"pixel{name}", count, pixel)
@@ -144,6 +144,11 @@ def quality(
 
 def _root(difference: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(difference))))
+
+
+def _centimetres(metres: np.ndarray) -> float:
+    """Mean length of vectors [B, 3]."""
+    return float(100 * np.linalg.norm(metres, axis=-1).mean())
 
 
 def _pixel_errors(
