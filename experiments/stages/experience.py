@@ -10,7 +10,7 @@ from envs.robosuite.tasks import ROBOTS
 from experiments.choices.environments import RobosuiteChoice
 from experiments.choices.policies import PolicyChoice
 from experiments.lab.context import Context
-from experiments.lab.seeds import Purpose, first_seed
+from experiments.lab.seeds import RANGE, RUN_RANGE, Purpose
 from experiments.settings.config import RolloutData, TaskConfig, require
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.data import Data, collect_data
@@ -31,7 +31,7 @@ def _styles() -> dict[str, int]:
 class Experience:
     """How much of what, of each task.
 
-    Rollouts are cut at the task's horizon; half of all they show is failures and near-misses, which scripted experts lack.
+    A policy's attempts miss and fail in ways that scripted experts do not. They are cut at the task's horizon.
     """
 
     robot: str = "Panda"
@@ -39,6 +39,7 @@ class Experience:
     styles: dict[str, int] = field(default_factory=_styles)  # {style: demonstrations}
     temperatures: tuple[float, ...] = (0.3, 1.0, 1.6)  # of the policy's action tokens
     rollouts: int = 60  # at each temperature
+    share: float = 1.0  # of all those numbers, rounded up
     linger: int = 20  # control steps that a rollout goes on after success: solved frames are rare
     held_out: float = 0.1  # as many episodes again, in parts of those numbers, that nothing is trained on
     seed: int = 0
@@ -46,10 +47,12 @@ class Experience:
     def __post_init__(self) -> None:
         check_choice("robot", self.robot, ROBOTS)
         require(bool(self.styles), "experience.styles must name at least one style")
+        require(0 < self.share <= 1, f"experience.share={self.share} must be above 0 and at most 1")
         require(self.rollouts >= 0, f"experience.rollouts={self.rollouts} must not be negative")
         require(0 < self.held_out <= 1, f"experience.held_out={self.held_out} must be above 0 and at most 1")
         require(len(self.temperatures) < PARTS, f"experience.temperatures: at most {PARTS - 1} at once")
-        first_seed("world_model", PARTS * self.seed)
+        most = RANGE // RUN_RANGE // PARTS - 1
+        require(0 <= self.seed <= most, f"experience.seed={self.seed} must be from 0 to {most}")
 
     def task(self, name: str) -> TaskConfig:
         """A task as it is seen."""
@@ -68,7 +71,7 @@ def gather(
     Raises:
         UserError: the policy does not fit the environment.
     """
-    scene, share = settings.task(task), settings.held_out if held_out else 1.0
+    scene, share = settings.task(task), settings.share * (settings.held_out if held_out else 1.0)
     purpose: Purpose = "world_model_held_out" if held_out else "world_model"
     styles = {style: math.ceil(share * count) for style, count in settings.styles.items() if count}
     first = PARTS * settings.seed

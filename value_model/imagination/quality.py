@@ -10,7 +10,8 @@ height and width, C channels, H and W height and width in pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,23 +84,25 @@ def record(world: WorldModel, episodes: Episodes, steps: int, count: int = COUNT
 
 def imagine(world: WorldModel, clips: Recorded, actions: np.ndarray | None = None, seed: int = 0) -> Imagined:
     """The clips' first frames carried on by the model under their own actions, or under others [B, S, K, A]."""
-    graph, params = nnx.split(world.dynamics)
-
-    @jax.jit
-    def run(params, latents, proprio, words, actions, keys):
-        dynamics = nnx.merge(graph, params)
-
-        def step(state, now):
-            state = dynamics.step(state, *now)
-            return state, (state.latents, state.proprio)
-
-        state = dynamics.init(latents, proprio, words)
-        return jax.lax.scan(step, state, (actions, keys))[1]
-
     told = np.swapaxes(clips.actions if actions is None else actions, 0, 1)
     keys = jax.random.split(jax.random.key(seed), told.shape[:2])
-    seen, felt = run(params, clips.latents[:, 0], clips.proprio[:, 0], clips.words, jnp.asarray(told), keys)
+    start = clips.latents[:, 0], clips.proprio[:, 0], clips.words
+    seen, felt = _unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
     return Imagined(np.swapaxes(np.asarray(seen), 0, 1), np.swapaxes(np.asarray(felt), 0, 1))
+
+
+@partial(jax.jit, static_argnums=0)
+def _unroll(
+    graph: nnx.GraphDef, params: nnx.State, start: Any, actions: jax.Array, keys: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Latents [S, B, h, w, C] and proprio [S, B, P] after each step."""
+    dynamics = nnx.merge(graph, params)
+
+    def step(state: Any, now: Any) -> Any:
+        state = dynamics.step(state, *now)
+        return state, (state.latents, state.proprio)
+
+    return jax.lax.scan(step, dynamics.init(*start), (actions, keys))[1]
 
 
 def quality(
@@ -119,19 +122,19 @@ def quality(
     found: dict[str, dict[int, float]] = {}
 
     def note(name: str, count: int, error: float) -> None:
-        found.setdefault(name, {})[count] = float(error)
+        found.setdefault(name, {})[count] = error
 
     for count in horizons:
         rows = clips.there[:, count]
         real, first = clips.latents[rows, count], clips.latents[rows, 0]
-        note("clips", count, rows.sum())
+        note("clips", count, float(rows.sum()))
         note("latent", count, _root(own.latents[rows, count - 1] - real))
         note("latent_copy", count, _root(first - real))
         note("latent_shuffled", count, _root(other.latents[rows, count - 1] - real))
         felt = own.proprio[rows, count - 1, :3] - clips.proprio[rows, count, :3]
         moved = clips.proprio[rows, 0, :3] - clips.proprio[rows, count, :3]
-        note("hand_cm", count, 100 * np.linalg.norm(felt, axis=-1).mean())
-        note("hand_cm_copy", count, 100 * np.linalg.norm(moved, axis=-1).mean())
+        note("hand_cm", count, _centimetres(felt))
+        note("hand_cm_copy", count, _centimetres(moved))
         pictures = {"": own.latents[rows, count - 1], "_copy": first, "_seen": real}
         for name, (pixel, changed) in _pixel_errors(world.decode, clips, rows, count, pictures).items():
             note(f"pixel{name}", count, pixel)
@@ -141,6 +144,11 @@ def quality(
 
 def _root(difference: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(difference))))
+
+
+def _centimetres(metres: np.ndarray) -> float:
+    """Mean length of vectors [B, 3]."""
+    return float(100 * np.linalg.norm(metres, axis=-1).mean())
 
 
 def _pixel_errors(

@@ -43,7 +43,7 @@ def train_tokenizer(
         UserError: no episode; a loss is not finite.
     """
     settings = config.tokenizer
-    frames = jax.tree.map(jnp.asarray, _sample_frames(episodes, config, seed))
+    frames = jax.tree.map(jnp.asarray, sample_views(episodes, config, seed))
     graph, params, statistics = nnx.split(Tokenizer(settings, rngs=nnx.Rngs(seed)), nnx.Param, ...)
     schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, 20, max(settings.updates, 21))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
@@ -97,7 +97,7 @@ def _some(episodes: Episodes, config: VideoModelConfig, random: np.random.Genera
                 yield store.episode(index, wanted)
 
 
-def _sample_frames(episodes: Episodes, config: VideoModelConfig, seed: int) -> Views:
+def sample_views(episodes: Episodes, config: VideoModelConfig, seed: int) -> Views:
     """Up to `frames` single views, each view of the training episodes equally likely."""
     random = np.random.default_rng(seed)
     size, limit = config.tokenizer.image_size, config.tokenizer.frames

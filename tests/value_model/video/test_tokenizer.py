@@ -13,6 +13,7 @@ from tests.value_model.synthetic import MICRO, slide
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.frames import episode_frames, resize
 from value_model.video.tokenizer import Tokenizer, depth_to_space, space_to_depth, tokenizer_loss
+from value_model.video.tokenizer_training import sample_views
 
 
 def test_space_to_depth_by_hand() -> None:
@@ -59,6 +60,29 @@ def test_the_loss_s_divergence_by_hand() -> None:
     weighed = [tokenizer_loss(tokenizer, frames, jax.random.key(1), weight)[0] for weight in (0.0, 10.0)]
     assert float(weighed[1] - weighed[0]) == pytest.approx(10 * 0.6534, abs=1e-3)
     assert float(weighed[0]) > 0
+
+
+def test_pixels_that_moved_count_more_by_hand() -> None:
+    """A band 15 brighter than in the first view: 4 × 15 of 255."""
+    episode = slide(0, length=2)
+    first = np.full_like(episode.images["workspace"][0], 60)
+    later = first.copy()
+    later[:8] = 75
+    config = replace(MICRO, tokenizer=replace(MICRO.tokenizer, frames=2, motion_weight=4.0))
+    views, moved = sample_views([replace(episode, images={"workspace": np.stack([first, later])})], config, 0)
+    assert moved is not None and views.shape == (2, 64, 64, 3)
+    order = np.argsort(views[:, 0, 0, 0])
+    assert moved[order[0]].max() == 0
+    assert (moved[order[1]][:8] == 60).all() and (moved[order[1]][8:] == 0).all()
+    assert sample_views([episode], MICRO, 0).moved is None
+
+    tokenizer = Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(0))
+    error = [
+        tokenizer_loss(tokenizer, jnp.asarray(views), jax.random.key(1), 0.0, weight)[0]
+        for weight in (None, jnp.ones((2, 64, 64)), jnp.full((2, 64, 64), 3.0))
+    ]
+    assert float(error[0]) == float(error[1])
+    assert float(error[2]) == pytest.approx(3 * float(error[0]), rel=1e-5)
 
 
 def test_resizing_takes_the_mean_over_the_area() -> None:
