@@ -190,7 +190,7 @@ def test_it_hears_the_actions_after_a_few_hundred_updates(trained: Flow) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"window": 1}, {"steps": 0}, {"context_noise": 1.0}, {"noisier": 0}], ids=str
+    "settings", [{"window": 1}, {"steps": 0}, {"context_noise": 1.0}, {"noisier": 0.0}], ids=str
 )
 def test_settings_that_cannot_be(settings: dict) -> None:
     with pytest.raises(UserError, match=r"flow\."):
