@@ -58,22 +58,22 @@ class AdaptiveBlock(nnx.Module):
         self.up = Linear(width, feedforward, rngs=rngs)
         self.down = Linear(feedforward, width, rngs=rngs)
 
-    def project(self, x: jax.Array, condition: jax.Array) -> list[jax.Array]:
-        """x [B, T, S, W], condition [B, T, W] → query, key, value [B, T, S, heads, head_width]."""
-        shift, scale = self._modulations(condition)[:2]
+    def modulations(self, condition: jax.Array) -> list[jax.Array]:
+        """Shift, scale and gate of the attention, then of the feed-forward part; each [B, T, 1, W], from [B, T, W]."""
+        return jnp.split(self.adaptive(nnx.silu(condition))[:, :, None], 6, axis=-1)
+
+    def project(self, x: jax.Array, modulations: list[jax.Array]) -> list[jax.Array]:
+        """x [B, T, S, W] → query, key, value [B, T, S, heads, head_width]."""
+        shift, scale = modulations[:2]
         qkv = self.qkv((layer_norm(x) * (1 + scale) + shift).astype(x.dtype))
         return [part.reshape(*x.shape[:3], self.heads, -1) for part in jnp.split(qkv, 3, axis=-1)]
 
-    def finish(self, x: jax.Array, attended: jax.Array, condition: jax.Array) -> jax.Array:
-        """x and attended [B, T, S, W], condition [B, T, W] → x [B, T, S, W]."""
-        gate, shift, scale, feed_gate = self._modulations(condition)[2:]
+    def finish(self, x: jax.Array, attended: jax.Array, modulations: list[jax.Array]) -> jax.Array:
+        """x and attended [B, T, S, W] → x [B, T, S, W]."""
+        gate, shift, scale, feed_gate = modulations[2:]
         x = (x + gate * self.out(attended)).astype(x.dtype)
         hidden = nnx.gelu(self.up((layer_norm(x) * (1 + scale) + shift).astype(x.dtype)))
         return (x + feed_gate * self.down(hidden)).astype(x.dtype)
-
-    def _modulations(self, condition: jax.Array) -> list[jax.Array]:
-        """Shift, scale and gate of the attention, then of the feed-forward part; each [B, T, 1, W]."""
-        return jnp.split(self.adaptive(nnx.silu(condition))[:, :, None], 6, axis=-1)
 
 
 class Layer(nnx.Module):
@@ -144,12 +144,14 @@ class WorldGymNetwork(nnx.Module):
 
         def layer(x: jax.Array, read: tuple) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             x, one = split_batch(x), nnx.merge(graph, gathered(read[0]))
-            x = one.spatial.finish(x, attend_space(one.spatial.project(x, condition), spatial), condition)
-            query, key, value = one.temporal.project(x, condition)
+            told = one.spatial.modulations(condition)
+            x = one.spatial.finish(x, attend_space(one.spatial.project(x, told), spatial), told)
+            told = one.temporal.modulations(condition)
+            query, key, value = one.temporal.project(x, told)
             query, key = rotate_time(query, temporal), rotate_time(key, temporal)
             key, value = by_token(key), by_token(value)
             attended = attend_time(query, read[1], read[2], key, value, visible)
-            return one.temporal.finish(x, attended, condition), (key, value)
+            return one.temporal.finish(x, attended, told), (key, value)
 
         layer = jax.checkpoint(layer, prevent_cse=False) if config.remat else layer
         past_layers = (jnp.moveaxis(past.keys, 1, 0), jnp.moveaxis(past.values, 1, 0))

@@ -51,13 +51,17 @@ def random_flow(flow: FlowConfig = FLOW, config: ImaginationConfig = CONFIG) -> 
     return model
 
 
+begin = nnx.jit(lambda model, *inputs: model.init(*inputs))
+advance = nnx.jit(lambda model, *inputs: model.step(*inputs))
+loss_of = nnx.jit(flow_loss)
+
+
 def roll_out(model: Flow, first: jax.Array, proprio: jax.Array, actions: jax.Array) -> list:
     """States, the first one included."""
-    step = nnx.jit(lambda model, *inputs: model.step(*inputs))
-    states = [model.init(first, proprio, jnp.repeat(WORDS, len(first), 0))]
+    states = [begin(model, first, proprio, jnp.repeat(WORDS, len(first), 0))]
     for number in range(actions.shape[1]):
         keys = jax.random.split(jax.random.key(number), len(first))
-        states.append(step(model, states[-1], actions[:, number], keys))
+        states.append(advance(model, states[-1], actions[:, number], keys))
     return states
 
 
@@ -117,21 +121,21 @@ def test_guidance_keeps_what_is_seen_without_actions_too() -> None:
     latents, places, actions, _ = pushed(jax.random.key(1), 3, 3)
     same = [jnp.repeat(part[:1], 3, 0) for part in (latents[:, 0], places[:, 0], actions)]
     model = random_flow(dataclasses.replace(FLOW, guidance=2.0))
-    state = model.init(same[0], same[1], jnp.repeat(WORDS, 3, 0))
+    state = begin(model, same[0], same[1], jnp.repeat(WORDS, 3, 0))
     keys = jnp.stack([jax.random.key(5), jax.random.key(5), jax.random.key(6)])
-    state = model.step(state, same[2][:, 0], keys)
+    state = advance(model, state, same[2][:, 0], keys)
     np.testing.assert_array_equal(state.latents[0], state.latents[1])
     assert float(jnp.abs(state.latents[0] - state.latents[2]).max()) > 1e-3
     assert state.null_ring is not None and state.ring.frames.tolist() == [2, 2, 2]
     assert float(jnp.abs(state.ring.keys - state.null_ring.keys)[..., 1, :].max()) > 1e-3
-    assert random_flow().init(same[0], same[1], jnp.repeat(WORDS, 3, 0)).null_ring is None
+    assert begin(random_flow(), same[0], same[1], jnp.repeat(WORDS, 3, 0)).null_ring is None
 
 
 def test_the_loss_by_hand_of_a_network_that_changes_nothing() -> None:
     """A new network predicts the previous frame: the latents' loss is the change's mean square, without noise on it."""
     latents, places, actions, words = pushed(jax.random.key(2), 4, 3)
     model = Flow(CONFIG, dataclasses.replace(FLOW, context_noise=0.0), rngs=nnx.Rngs(0))
-    _, parts = flow_loss(model, latents, places, actions, words, jax.random.key(0))
+    _, parts = loss_of(model, latents, places, actions, words, jax.random.key(0))
     assert float(parts["latent"]) == pytest.approx(float(jnp.mean(jnp.diff(latents, axis=1) ** 2)), rel=1e-5)
     still = [places[:, :1], places[:, 1:]]
     expected = jnp.mean((still[1] - still[0]) ** 2)
@@ -177,7 +181,7 @@ def test_it_hears_the_actions_after_a_few_hundred_updates(trained: Flow) -> None
     assert errors["true"] < 0.35 * errors["copy"] and errors["true"] < 0.35 * errors["wrong"], errors
     assert errors["true hand"] < 0.3 and errors["wrong hand"] > 0.8, errors
 
-    state = trained.init(latents[:, 0], places[:, 0], jnp.repeat(WORDS, 64, 0))
+    state = begin(trained, latents[:, 0], places[:, 0], jnp.repeat(WORDS, 64, 0))
     keys = jax.random.split(jax.random.key(0), 64)
 
     @jax.jit
@@ -190,7 +194,7 @@ def test_it_hears_the_actions_after_a_few_hundred_updates(trained: Flow) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"window": 1}, {"steps": 0}, {"context_noise": 1.0}, {"noisier": 0}], ids=str
+    "settings", [{"window": 1}, {"steps": 0}, {"context_noise": 1.0}, {"noisier": 0.0}], ids=str
 )
 def test_settings_that_cannot_be(settings: dict) -> None:
     with pytest.raises(UserError, match=r"flow\."):

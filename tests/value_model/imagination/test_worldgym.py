@@ -32,19 +32,22 @@ def clip(frames: int, config: WorldGymConfig = MICRO, batch: int = 3) -> tuple[j
     return latents, actions.at[:, 0].set(0.0)
 
 
+begin = nnx.jit(lambda model, *inputs: model.init(*inputs))
+advance = nnx.jit(lambda model, *inputs: model.step(*inputs))
+predict = nnx.jit(lambda model, *inputs: model.predict(*inputs))
+
+
 def roll_out(model: WorldGym, first: jax.Array, actions: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Frames [B, 1 + n, h, w, C] kept and uncached, each from the frames that the kept path gave."""
     batch, steps = actions.shape[0], actions.shape[1] - 1
-    step = nnx.jit(lambda model, *inputs: model.step(*inputs))
-    predict = nnx.jit(lambda model, *inputs: model.predict(*inputs))
-    state = model.init(first, jnp.zeros((batch, 0)), WORDS[:batch])
+    state = begin(model, first, jnp.zeros((batch, 0)), WORDS[:batch])
     kept, again = [first], [first]
     for number in range(1, steps + 1):
         keys = jax.random.split(jax.random.key(number), batch)
         newest = slice(max(0, number - model.config.window + 1), None)
         past, told = jnp.stack(kept, 1)[:, newest], actions[:, : number + 1][:, newest]
         again.append(predict(model, past, told, keys))
-        state = step(model, state, actions[:, number, None], keys)
+        state = advance(model, state, actions[:, number, None], keys)
         kept.append(state.latents)
     return jnp.stack(kept, 1), jnp.stack(again, 1)
 
@@ -128,22 +131,22 @@ def test_rows_are_worlds_of_their_own_and_equal_keys_give_equal_noise() -> None:
     """A row that begins anew beside others gives what it gives alone; and a rollout is one scan."""
     model, (latents, actions) = random_worldgym(), clip(4)
 
-    def begin(rows: slice):
-        first = latents[rows, 0]
-        return model.init(first, jnp.zeros((len(first), 2)), WORDS[rows])
+    def first(rows: slice):
+        shown = latents[rows, 0]
+        return begin(model, shown, jnp.zeros((len(shown), 2)), WORDS[rows])
 
-    old = model.step(begin(slice(0, 3)), actions[:, 1, None], jax.random.split(jax.random.key(0), 3))
-    fresh = begin(slice(0, 1))
+    old = advance(model, first(slice(0, 3)), actions[:, 1, None], jax.random.split(jax.random.key(0), 3))
+    fresh = first(slice(0, 1))
     joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[1:]]), fresh, old)
     key = jax.random.split(jax.random.key(1), 3)
-    together = model.step(joined, actions[:, 2, None], key)
-    alone = model.step(fresh, actions[:1, 2, None], key[:1])
+    together = advance(model, joined, actions[:, 2, None], key)
+    alone = advance(model, fresh, actions[:1, 2, None], key[:1])
     np.testing.assert_allclose(together.latents[0], alone.latents[0], atol=1e-5)
     assert together.proprio.shape == (3, 2)
 
     same = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 3, axis=0), old)
     keys = jnp.stack([jax.random.key(5), jax.random.key(5), jax.random.key(6)])
-    drawn = model.step(same, jnp.repeat(actions[:1, 2, None], 3, axis=0), keys).latents
+    drawn = advance(model, same, jnp.repeat(actions[:1, 2, None], 3, axis=0), keys).latents
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert float(jnp.abs(drawn[0] - drawn[2]).max()) > 0.1
 
@@ -164,7 +167,7 @@ def test_guidance_moves_away_from_the_null_action() -> None:
     frames = {}
     for weight in (1.0, 2.0, 3.0):
         model = random_worldgym(dataclasses.replace(MICRO, guidance=weight, steps=1))
-        frames[weight] = model.predict(latents[:, :1], actions, keys)
+        frames[weight] = predict(model, latents[:, :1], actions, keys)
     np.testing.assert_allclose(frames[3.0] - frames[2.0], frames[2.0] - frames[1.0], atol=1e-4)
     assert float(jnp.abs(frames[2.0] - frames[1.0]).max()) > 1e-3
     assert null_actions(actions)[0, 0].tolist() == [0.0] * 9 + [1.0]
@@ -172,7 +175,7 @@ def test_guidance_moves_away_from_the_null_action() -> None:
 
 def test_gradients_run_through_a_rollout() -> None:
     model, (latents, actions) = random_worldgym(), clip(3)
-    state = model.init(latents[:, 0], jnp.zeros((3, 0)), WORDS)
+    state = begin(model, latents[:, 0], jnp.zeros((3, 0)), WORDS)
     keys = jax.random.split(jax.random.key(4), (2, 3))
 
     direction = jax.random.normal(jax.random.key(5), latents[:, 0].shape)
@@ -245,8 +248,8 @@ def test_bfloat16_stays_near() -> None:
     keys = jax.random.split(jax.random.key(3), 3)
     both = []
     for one in (model, low):
-        state = one.init(latents[:, 0], jnp.zeros((3, 0)), WORDS)
-        state = one.step(state, actions[:, 1, None], keys)
+        state = begin(one, latents[:, 0], jnp.zeros((3, 0)), WORDS)
+        state = advance(one, state, actions[:, 1, None], keys)
         both.append(state.latents)
         assert state.latents.dtype == jnp.float32 and state.ring.keys.dtype == one.network.act.kernel.dtype
     error = float(jnp.sqrt(jnp.mean((both[1] - both[0]) ** 2) / jnp.mean(both[0] ** 2)))
