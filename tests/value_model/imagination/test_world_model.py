@@ -1,0 +1,201 @@
+"""A world model of a scene whose dynamics are known, trained for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from envs.errors import UserError
+from envs.text import word_ids
+from tests.value_model.imagination.scene import MICRO, drawn, moved, push
+from value_model.imagination.config import ImaginationConfig, UnrollConfig, from_json, to_json
+from value_model.imagination.quality import imagine, quality, record, strip
+from value_model.imagination.regression import Regression
+from value_model.imagination.train import train_world_model
+from value_model.imagination.world_model import load_world_model
+from value_model.video.config import OptimConfig, TokenizerConfig, VideoConfig
+from value_model.video.weights import flat_arrays
+
+WORDS = jnp.asarray(word_ids("push the red square to the right"))[None]
+SHORT = dataclasses.replace(
+    MICRO,
+    tokenizer=dataclasses.replace(MICRO.tokenizer, updates=4, width=8),
+    unroll=UnrollConfig(steps=2, updates=6),
+    optim=dataclasses.replace(MICRO.optim, updates=6, updates_per_dispatch=2, checkpoint_every=2, batch=8),
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return train_world_model([push(seed) for seed in range(60)], MICRO, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def clips(world):
+    return record(world, [push(seed) for seed in range(100, 116)], steps=8, count=64)
+
+
+def place_of(picture: np.ndarray) -> np.ndarray:
+    """Row and column of the middle of what is red."""
+    red = np.clip(picture[..., 0].astype(float) - picture[..., 1] - 60.0, 0, None)
+    rows, columns = np.indices(red.shape) + 0.5
+    return np.array([(red * rows).sum(), (red * columns).sum()]) / red.sum()
+
+
+def test_it_foretells_held_out_pushes_and_listens_to_the_actions(world, clips):
+    found = quality(world, clips, horizons=(1, 4, 8, 99))
+    assert list(found["latent"]) == [1, 4, 8]  # none is 99 steps long
+    assert found["latent"][1] < 0.6 * found["latent_copy"][1]
+    assert found["latent"][4] < 0.6 * found["latent_copy"][4]
+    assert found["latent_shuffled"][4] > 1.5 * found["latent"][4]
+    assert found["hand_cm"][1] < found["hand_cm_copy"][1]
+
+
+@pytest.mark.parametrize("action", [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])
+def test_the_square_goes_where_it_is_pushed(world, action):
+    place = np.array([16.0, 16.0])
+    start = world.encoder.encode(drawn(place)[None])
+    state = world.dynamics.init(jnp.asarray(start), jnp.asarray(place[None], jnp.float32), WORDS)
+    push_it = jnp.tile(jnp.asarray(action, jnp.float32), (1, MICRO.stride, 1))
+    state = world.dynamics.step(state, push_it, jax.random.split(jax.random.key(0), 1))
+    expected = place
+    for _ in range(MICRO.stride):
+        expected = moved(expected, np.array(action))
+    seen, felt = place_of(world.decode(np.asarray(state.latents))[0]), np.asarray(state.proprio)[0]
+    assert np.dot(seen - place, action) > 2.0  # of 6 pixels
+    assert np.linalg.norm(felt - expected) < np.linalg.norm(place - expected)
+
+
+def test_gradients_run_through_a_rollout(world):
+    """The directional derivative of a picture's distance, by the actions of three steps, against central differences."""
+    start = jnp.asarray(world.encoder.encode(drawn(np.array([16.0, 16.0]))[None]))
+    goal = jnp.asarray(world.encoder.encode(drawn(np.array([16.0, 24.0]))[None]))
+    keys = jax.random.split(jax.random.key(0), (3, 1))
+
+    @jax.jit
+    def distance(actions):
+        state = world.dynamics.init(start, jnp.full((1, 2), 16.0), WORDS)
+        state = jax.lax.scan(lambda s, now: (world.dynamics.step(s, *now), None), state, (actions, keys))[0]
+        return jnp.mean((state.latents - goal) ** 2)
+
+    actions = 0.3 * jax.random.normal(jax.random.key(1), (3, 1, MICRO.stride, 2))
+    slope = jax.grad(distance)(actions)
+    along = slope / jnp.linalg.norm(slope)
+    step = 1e-2
+    central = (distance(actions + step * along) - distance(actions - step * along)) / (2 * step)
+    np.testing.assert_allclose(float(central), float(jnp.sum(slope * along)), rtol=0.02)
+    better = distance(actions - 0.5 * along)
+    assert better < distance(actions)
+
+
+def test_a_fresh_network_copies_the_last_frame(world, clips):
+    """Its head is zero: own and shuffled actions give the copy, to the last bit."""
+    fresh = nnx.clone(world.dynamics)
+    nnx.update(fresh, nnx.state(Regression(MICRO, rngs=nnx.Rngs(0))))
+    before = world.dynamics
+    world.dynamics = fresh
+    found = quality(world, clips, horizons=(2,))
+    world.dynamics = before
+    assert found["latent"] == found["latent_copy"] == found["latent_shuffled"]
+    assert found["hand_cm"] == found["hand_cm_copy"]
+    first, later = clips.latents[:, 0], clips.latents[:, 2]
+    by_hand = np.sqrt(np.mean((first - later)[clips.there[:, 2]] ** 2))
+    np.testing.assert_allclose(found["latent"][2], by_hand, rtol=1e-6)
+
+
+def test_null_action_hides_the_actions_from_the_picture(world, clips):
+    state = world.dynamics.init(
+        *map(jnp.asarray, (clips.latents[:4, 0], clips.proprio[:4, 0], clips.words[:4]))
+    )
+    other = np.roll(clips.actions[:4, 0], 1, axis=0)
+    hidden, told = jnp.ones(4, bool), jnp.zeros(4, bool)
+    one, two = (
+        world.dynamics.step(state, jnp.asarray(a), dropped=hidden) for a in (clips.actions[:4, 0], other)
+    )
+    np.testing.assert_array_equal(one.latents, two.latents)
+    three = world.dynamics.step(state, jnp.asarray(other), dropped=told)
+    assert np.abs(np.asarray(three.latents - two.latents)).max() > 0.01
+
+
+def test_strip_shows_real_over_imagined(world, clips):
+    row = int(clips.there.sum(axis=1).argmax())
+    shown = strip(world, clips, row, every=2)
+    count = len(range(0, int(clips.there[row].sum()), 2))
+    assert shown.shape == (64, 32 * count, 3) and shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown[:32, :32], clips.frames[row, 0])
+    own = imagine(world, clips).latents[row, 1:2]
+    assert np.abs(shown[32:, 32:64].astype(int) - world.decode(own)[0]).max() <= 1
+
+
+def test_killed_and_resumed_gives_the_same_weights(tmp_path):
+    episodes = [push(seed) for seed in range(4)]
+    straight = train_world_model(episodes, SHORT, tmp_path / "straight", seed=3)
+
+    def kill(part: str, done: int, total: int, metrics: object) -> None:
+        if part == "world model, 2 steps" and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_world_model(episodes, SHORT, tmp_path / "killed", seed=3, progress=kill)
+    resumed = train_world_model(episodes, SHORT, tmp_path / "killed", seed=3)
+    expected, found = flat_arrays(straight.parts), flat_arrays(resumed.parts)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+    with pytest.raises(UserError, match="another configuration or seed"):
+        train_world_model(episodes, SHORT, tmp_path / "killed", seed=4)
+
+
+def test_saved_and_loaded_imagines_the_same(world, clips, tmp_path):
+    world.save(tmp_path)
+    loaded = load_world_model(tmp_path)
+    np.testing.assert_array_equal(imagine(world, clips).latents, imagine(loaded, clips).latents)
+    np.testing.assert_array_equal(world.decode(clips.latents[:2, 0]), loaded.decode(clips.latents[:2, 0]))
+
+
+def test_damaged_folders_are_one_line(world, tmp_path):
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        load_world_model(tmp_path)
+    world.save(tmp_path / "whole")
+    for name, spoil, message in (
+        ("config.json", lambda text: text[:40], "train it again"),
+        ("config.json", lambda text: json.dumps({**json.loads(text), "wings": 2}).encode(), "wings"),
+        ("model.safetensors", lambda text: text[: len(text) // 2], "not a whole safetensors file"),
+        (
+            "config.json",
+            lambda text: to_json(dataclasses.replace(MICRO, action_dim=3)).encode(),
+            "does not fit its own config",
+        ),
+    ):
+        folder = tmp_path / "spoilt"
+        shutil.copytree(tmp_path / "whole", folder, dirs_exist_ok=True)
+        (folder / name).write_bytes(spoil((folder / name).read_bytes()))
+        with pytest.raises(UserError, match=message) as caught:
+            load_world_model(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_settings_and_data_are_one_line(world, tmp_path):
+    assert from_json(to_json(MICRO)) == MICRO
+    for change, message in (
+        ({"video": VideoConfig(patch=(4, 4, 4))}, "one latent frame at a time"),
+        ({"tokenizer": TokenizerConfig(image_size=60)}, "multiple of spatial"),
+        ({"cameras": ()}, "at least one camera"),
+        ({"optim": OptimConfig(precision="float8")}, "float8"),
+        ({"stride": 0}, "stride=0"),
+        ({"unroll": UnrollConfig(action_dropout=2.0)}, "action_dropout"),
+    ):
+        with pytest.raises(UserError, match=message):
+            dataclasses.replace(ImaginationConfig(), **change)
+    with pytest.raises(UserError, match="numbers an action"):
+        train_world_model([push(0)], dataclasses.replace(SHORT, action_dim=3), tmp_path / "a")
+    with pytest.raises(UserError, match="is longer than"):
+        train_world_model([push(0, length=5)], SHORT, tmp_path / "b")
+    with pytest.raises(UserError, match="no held-out episode"):
+        record(world, [push(0, length=4)], steps=2)
