@@ -1,0 +1,55 @@
+"""Training a world model from the command line, on next to no data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from envs.errors import UserError
+from experiments.stages.experience import Experience
+from experiments.train_world_model import train_world_model
+from value_model.imagination.world_model import load_world_model
+
+DATA = ["tasks=[lift]", "experience.share=0.01", "experience.rollouts=1", "experience.temperatures=[1.0]"]
+MODEL = [
+    "model.tokenizer.updates=2",
+    "model.tokenizer.width=8",
+    "model.tokenizer.channels=4",
+    "model.tokenizer.frames=64",
+    "model.tokenizer.batch=8",
+    "model.video.layers=1",
+    "model.video.width=32",
+    "model.optim.updates=2",
+    "model.optim.batch=4",
+    "model.unroll.updates=2",
+    "model.unroll.steps=2",
+]
+
+
+def test_a_world_model_and_its_card(tmp_path, capsys):
+    folder = tmp_path / "world"
+    words = [*DATA, *MODEL, f"folder={folder}", f"outputs={tmp_path / 'outputs'}", "wandb.mode=disabled"]
+    train_world_model(words)
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert found["folder"] == str(folder)
+    assert found["lift"]["latent"]["1"] > 0 and found["lift"]["clips"]["1"] > 0
+    assert load_world_model(folder).config.video.layers == 1
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "8 episodes" in card and "model.video.layers=1" in card and "| latent_shuffled" in card
+    assert (folder / "lift.png").is_file()
+
+
+def test_mistakes_are_one_line():
+    for change, message in (
+        ({"share": 0.0}, "experience.share"),
+        ({"held_out": 2.0}, "experience.held_out"),
+        ({"rollouts": -1}, "experience.rollouts"),
+        ({"robot": "Baxter"}, "robot"),
+        ({"temperatures": (1.0,) * 8}, "at most 7"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Experience(**change)
+    for word, message in (("tasks=[fly]", "task"), ("tasks=[]", "at least one task"), ("model=huge", "tiny")):
+        with pytest.raises(UserError, match=message):
+            train_world_model([word])
