@@ -22,16 +22,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from envs.text import BUCKETS
+from value_model.imagination.backbone import Backbone
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.flow_config import FlowConfig
 from value_model.imagination.guidance import guided
-from value_model.imagination.hand import Hand
 from value_model.imagination.ring import Ring, empty_ring, filled, remember
-from value_model.video.blocks import Stream, Text, rotary_angles
+from value_model.video.blocks import Text, rotary_angles
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Past, Tokens, extend_layers, run_layers
-from value_model.video.linear import Linear
 
 
 class FlowState(NamedTuple):
@@ -45,34 +43,13 @@ class FlowState(NamedTuple):
     null_ring: Ring | None  # None without guidance
 
 
-class Flow(nnx.Module):
+class Flow(Backbone):
     """A `Dynamics` that draws each frame from noise."""
 
     def __init__(self, config: ImaginationConfig, flow: FlowConfig, *, rngs: nnx.Rngs) -> None:
-        video, (height, width, channels) = config.video, config.latent_shape
+        super().__init__(config, rngs=rngs)
         self.flow, self.action_dropout = flow, config.unroll.action_dropout
-        self.stride, self.remat, self.latent_shape = config.stride, config.optim.remat, config.latent_shape
-        self.layers, self.patch, self.heads = video.layers, video.patch, video.heads
-        self.grid = (height // video.patch[1], width // video.patch[2])
-        token, actions = video.patch[1] * video.patch[2] * channels, config.stride * config.action_dim
-        self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
-        self.stream = Stream(
-            layers=video.layers,
-            width=video.width,
-            heads=video.heads,
-            feedforward=video.feedforward,
-            joint_width=video.width,
-            inputs=3 * token,
-            outputs=token,
-            text_width=video.text_width,
-            time_width=video.time_width,
-            rngs=rngs,
-        )
-        self.act = Linear(actions, video.width, rngs=rngs)
-        self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
-        self.mix = Linear(video.width, video.width, rngs=rngs)
-        self.null_action = nnx.Param(jnp.zeros(video.width))
-        self.hand = Hand(config.hand, config.proprio_dim, actions, rngs=rngs)
+        self.layers, self.latent_shape = config.video.layers, config.latent_shape
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> FlowState:
         """See `Dynamics`. No action led to the first frame: the null action."""
@@ -83,7 +60,7 @@ class Flow(nnx.Module):
     def step(self, state: FlowState, actions: jax.Array, keys: jax.Array) -> FlowState:
         """See `Dynamics`."""
         told = self.condition(state.proprio, actions)
-        text = self._text(state.words)
+        text = self.text(state.words)
 
         def predict(x: jax.Array, tau: jax.Array) -> jax.Array:
             frames = [
@@ -114,7 +91,7 @@ class Flow(nnx.Module):
             words: [B, L].
         """
         frames = x.shape[1]
-        tokens, time = self._enter(x, tau, previous, previous[:, :1], told, self._text(words))
+        tokens, time = self._enter(x, tau, previous, previous[:, :1], told, self.text(words))
         angles = self._angles(jnp.arange(frames)[None])[0]
         frame = jnp.repeat(jnp.arange(frames), self._tokens)
         behind = frame[:, None] - frame[None]
@@ -122,23 +99,6 @@ class Flow(nnx.Module):
         tokens = tokens._replace(angles=angles)
         [seen] = run_layers([self.stream.blocks], [tokens], self.heads, mask, self.remat)
         return previous + self._change(seen, time)
-
-    def condition(
-        self, proprio: jax.Array, actions: jax.Array | None, dropped: jax.Array | None = None
-    ) -> jax.Array:
-        """What conditions a frame besides its flow time [..., W].
-
-        Args:
-            proprio: of the frame before [..., P].
-            actions: since then [..., K, A]; None: not known.
-            dropped: bool [..., 1], where they are not known.
-        """
-        acted = self.null_action[...]
-        if actions is not None:
-            acted = self.act(actions.reshape(*actions.shape[:-2], -1))
-        if dropped is not None:
-            acted = jnp.where(dropped, self.null_action[...], acted)
-        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio))))
 
     @property
     def _branches(self) -> int:
@@ -158,9 +118,6 @@ class Flow(nnx.Module):
         if state.null_ring is None:
             return branches
         return [*branches, (self.condition(state.proprio, None), state.null_ring)]
-
-    def _text(self, words: jax.Array) -> Text:
-        return self.stream.text(self.words(words) * (words > 0)[..., None])
 
     def _enter(
         self,
@@ -198,7 +155,7 @@ class Flow(nnx.Module):
 
     def _store(self, state: FlowState, latents: jax.Array, told: jax.Array) -> FlowState:
         """The state once this frame is known."""
-        tau, text = 1.0 - self.flow.context_noise, self._text(state.words)
+        tau, text = 1.0 - self.flow.context_noise, self.text(state.words)
         rings = []
         for branch, ring in self._each(state, told):
             _, keys, values = self._advance(state, tau * latents, jnp.float32(tau), branch, text, ring)

@@ -1,8 +1,8 @@
 """Regression of the next latent frame's change: one pass of the video stream for each step of the world.
 
 First, previous and last frame are stacked by channel; the step's actions and the proprioception enter through the
-adaptive norms, the instruction by cross-attention. Published (arXiv 2506.00613): flow matching with diffusion forcing; at
-this size and budget that stays deaf to the actions (docs/imagination.md).
+adaptive norms, the instruction by cross-attention. Published (arXiv 2506.00613) is a flow with diffusion forcing, see `flow`
+and `worldgym`.
 
 Dimension letters: B worlds, h and w latent height and width, C channels, K control steps of a world's step, A action, P
 proprioception, L words, W width.
@@ -14,15 +14,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from envs.text import BUCKETS
-from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.hand import Hand
-from value_model.video.blocks import Stream, rotary_angles
+from value_model.imagination.backbone import Backbone
+from value_model.video.blocks import rotary_angles
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Tokens, run_layers
-from value_model.video.linear import Linear
 
 
 class RegressionState(NamedTuple):
@@ -35,37 +31,8 @@ class RegressionState(NamedTuple):
     words: jax.Array
 
 
-class Regression(nnx.Module):
+class Regression(Backbone):
     """A `Dynamics` that draws nothing."""
-
-    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
-        video, (height, width, channels) = config.video, config.latent_shape
-        self.stride, self.patch, self.heads, self.remat = (
-            config.stride,
-            video.patch,
-            video.heads,
-            config.optim.remat,
-        )
-        self.grid = (height // video.patch[1], width // video.patch[2])
-        token, actions = video.patch[1] * video.patch[2] * channels, config.stride * config.action_dim
-        self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
-        self.stream = Stream(
-            layers=video.layers,
-            width=video.width,
-            heads=video.heads,
-            feedforward=video.feedforward,
-            joint_width=video.width,
-            inputs=3 * token,
-            outputs=token,
-            text_width=video.text_width,
-            time_width=video.time_width,
-            rngs=rngs,
-        )
-        self.act = Linear(actions, video.width, rngs=rngs)
-        self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
-        self.mix = Linear(video.width, video.width, rngs=rngs)
-        self.null_action = nnx.Param(jnp.zeros(video.width))
-        self.hand = Hand(config.hand, config.proprio_dim, actions, rngs=rngs)
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> RegressionState:
         """See `Dynamics`."""
@@ -88,20 +55,13 @@ class Regression(nnx.Module):
         height, width = state.latents.shape[1:3]
         stacked = jnp.concatenate([state.anchor, state.previous, state.latents], axis=-1)
         x = self.stream.tokens(patchify(stacked[:, None], self.patch))
-        told = self._condition(state.proprio, actions, dropped)[:, None]
+        unknown = None if dropped is None else dropped[:, None]
+        told = self.condition(state.proprio, actions, unknown)[:, None]
         time, modulation = self.stream.time(jnp.ones((len(x), 1)), told.astype(x.dtype))
-        words = self.words(state.words) * (state.words > 0)[..., None]
-        tokens = Tokens(x, self.stream.text(words), modulation, self._angles())
+        tokens = Tokens(x, self.text(state.words), modulation, self._angles())
         [x] = run_layers([self.stream.blocks], [tokens], self.heads, remat=self.remat)
         change = unpatchify(self.stream.read_out(x, time), self.patch, height, width)[:, 0]
         return change.astype(state.latents.dtype)
-
-    def _condition(self, proprio: jax.Array, actions: jax.Array, dropped: jax.Array | None) -> jax.Array:
-        """[B, W]."""
-        acted = self.act(actions.reshape(len(actions), -1))
-        if dropped is not None:
-            acted = jnp.where(dropped[:, None], self.null_action[...], acted)
-        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio))))
 
     def _angles(self) -> jax.Array:
         places = jnp.meshgrid(jnp.arange(1), *map(jnp.arange, self.grid), indexing="ij")

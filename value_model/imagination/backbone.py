@@ -1,0 +1,66 @@
+"""What our dynamics have in common: the video stream over stacked frames, and what every frame of it is told.
+
+Dimension letters: B worlds, K control steps of a world's step, A action, P proprioception, L words, W width.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from envs.text import BUCKETS
+from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.hand import Hand
+from value_model.video.blocks import Stream, Text
+from value_model.video.linear import Linear
+
+
+class Backbone(nnx.Module):
+    """A stream that reads three frames stacked by channel and answers with one; words, actions and the hand beside it."""
+
+    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
+        video, (height, width, channels) = config.video, config.latent_shape
+        self.stride, self.remat = config.stride, config.optim.remat
+        self.patch, self.heads = video.patch, video.heads
+        self.grid = (height // video.patch[1], width // video.patch[2])
+        token, actions = video.patch[1] * video.patch[2] * channels, config.stride * config.action_dim
+        self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
+        self.stream = Stream(
+            layers=video.layers,
+            width=video.width,
+            heads=video.heads,
+            feedforward=video.feedforward,
+            joint_width=video.width,
+            inputs=3 * token,
+            outputs=token,
+            text_width=video.text_width,
+            time_width=video.time_width,
+            rngs=rngs,
+        )
+        self.act = Linear(actions, video.width, rngs=rngs)
+        self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
+        self.mix = Linear(video.width, video.width, rngs=rngs)
+        self.null_action = nnx.Param(jnp.zeros(video.width))
+        self.hand = Hand(config.hand, config.proprio_dim, actions, rngs=rngs)
+
+    def condition(
+        self, proprio: jax.Array, actions: jax.Array | None, dropped: jax.Array | None = None
+    ) -> jax.Array:
+        """What conditions a frame besides its flow time [..., W].
+
+        Args:
+            proprio: of the frame before [..., P].
+            actions: since then [..., K, A]; None: not known.
+            dropped: bool [..., 1], where they are not known.
+        """
+        acted = self.null_action[...]
+        if actions is not None:
+            acted = self.act(actions.reshape(*actions.shape[:-2], -1))
+        if dropped is not None:
+            acted = jnp.where(dropped, self.null_action[...], acted)
+        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio))))
+
+    def text(self, words: jax.Array) -> Text:
+        """An instruction, ids int32 [B, L], 0 for none, as cross-attention reads it."""
+        return self.stream.text(self.words(words) * (words > 0)[..., None])
