@@ -20,7 +20,7 @@ import numpy as np
 from omegaconf import MISSING
 
 from envs.files import atomic_file
-from experiments.choices.environments import SameEnv
+from experiments.choices.environments import measured_in
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
 from experiments.lab.fidelity import fidelity, told
@@ -82,7 +82,7 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
     store_command("fidelity", FidelityConfig, DEFAULTS)
     config: FidelityConfig = prepare_one("fidelity", arguments).config
     imagined = Acting(config.env, config.task, config.horizon, config.workers, config.execute)
-    place = config.env.real if isinstance(config.evaluate_env, SameEnv) else config.evaluate_env
+    place = measured_in(config.env, config.evaluate_env)
     real = Acting(place, config.task, imagined.spec.horizon, config.workers, config.execute)
     for acting in (imagined, real):
         check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)

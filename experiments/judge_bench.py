@@ -24,7 +24,7 @@ from envs.errors import UserError
 from envs.replay import replay
 from envs.rollout import Actor, Rollout
 from experiments.choices.critics import require_sight
-from experiments.choices.environments import SameEnv
+from experiments.choices.environments import measured_in
 from experiments.choices.judges import Costly, Graded, Judge
 from experiments.choices.mixed_judges import Judges, narrowed, shared_film
 from experiments.lab.artifacts import Artifacts, digest
@@ -98,7 +98,7 @@ class JudgeBench:
         self.config, self.context = config, context
         env = config.evaluate_env
         self.acting = Acting(config.env, config.task, config.horizon, config.workers, config.execute)
-        self.truth = replace(self.acting, env=config.env.real if isinstance(env, SameEnv) else env)
+        self.truth = replace(self.acting, env=measured_in(config.env, env))
         self.choices = {name: config.judges.choice(name) for name in config.rewards}
         self.folder = trained_policy(Path(config.trained)) if config.trained else None
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments.choices.critics import CriticSource, require_sight
-from experiments.choices.environments import SameEnv
+from experiments.choices.environments import measured_in
 from experiments.choices.judges import JudgeSource
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
@@ -149,8 +149,13 @@ class Experiment:
     def evaluating(self) -> Acting:
         """Where success is measured, up to the horizon."""
         config, env = self.config.evaluate, self.config.evaluate_env
-        same = self.config.env.real if isinstance(env, SameEnv) else env
-        return Acting(same, self.config.task, config.horizon, config.workers, config.execute)
+        return Acting(
+            measured_in(self.config.env, env),
+            self.config.task,
+            config.horizon,
+            config.workers,
+            config.execute,
+        )
 
     @cached_property
     def spec(self) -> PolicySpec:

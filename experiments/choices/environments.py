@@ -152,3 +152,8 @@ class GymChoice:
 @dataclass(frozen=True)
 class SameEnv:
     """For `evaluate_env=`: where the policy is trained, or where that is imagined, what it imitates."""
+
+
+def measured_in(env: EnvChoice, evaluate_env: EnvChoice | SameEnv) -> EnvChoice:
+    """Where success is measured of what acts in `env`."""
+    return env.real if isinstance(evaluate_env, SameEnv) else evaluate_env

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.choices.environments import measured_in
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
 from experiments.pipeline import Labelled, Outcome
@@ -27,8 +28,9 @@ def run_name(chosen: Chosen) -> str:
 
 
 def place(chosen: Chosen) -> str:
-    """Where the policy learns: the task in robosuite, or another environment's name."""
-    return chosen.config.env.place(chosen.config.task)
+    """Where success is measured: the task in robosuite, or another environment's name."""
+    config = chosen.config
+    return measured_in(config.env, config.evaluate_env).place(config.task)
 
 
 def sample_weights(method: Method, samples: Dataset, selected: Dataset, batch: Batch) -> np.ndarray:

@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from envs.errors import UserError
 from envs.replay import replay
@@ -16,41 +15,14 @@ from envs.rollout import RolloutPool
 from envs.store import open_store
 from experiments import fidelity as command
 from experiments.fidelity import measure_fidelity
-from experiments.lab.artifacts import Artifacts
-from experiments.settings.config import TaskConfig
-from experiments.stages.data import collect_data
-from value_model.imagination.clips import encode_frames
-from value_model.imagination.config import HandConfig, ImaginationConfig, UnrollConfig
-from value_model.imagination.regression import Regression
-from value_model.imagination.starts import draw_starts
-from value_model.imagination.success import Solved
-from value_model.imagination.world_model import WorldModel
-from value_model.video.config import TokenizerConfig, VideoConfig
-from value_model.video.encoder import FrameEncoder
-from value_model.video.tokenizer import Tokenizer
-
-SMALL = ImaginationConfig(
-    tokenizer=TokenizerConfig(width=8, channels=4),
-    video=VideoConfig(
-        layers=1, width=32, heads=2, feedforward=32, patch=(1, 4, 4), text_width=8, time_width=8
-    ),
-    hand=HandConfig(width=16, layers=1),
-    unroll=UnrollConfig(steps=2),
-)
+from tests.experiments.imagined import write_world
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """A folder with a world model of random weights, which begins where real episodes of Lift begin."""
+    """A folder with a world model."""
     folder = tmp_path_factory.mktemp("fidelity")
-    data = collect_data(Artifacts(folder / "artifacts"), TaskConfig("lift"), {"clean": 2}, "world_model", 0)
-    rngs = nnx.Rngs(0)
-    tokenizer = Tokenizer(SMALL.tokenizer, rngs=rngs)
-    frames, told = encode_frames(FrameEncoder(SMALL, 20.0, tokenizer), open_store(data.folder), SMALL)
-    dynamics, solved = Regression(SMALL, rngs=rngs), Solved(SMALL, rngs=rngs)
-    WorldModel(SMALL, tokenizer, dynamics, solved, {"f1": 1.0}, draw_starts(frames, told, 0)).save(
-        folder / "world"
-    )
+    write_world(folder)
     return folder
 
 

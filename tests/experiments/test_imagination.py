@@ -1,0 +1,69 @@
+"""Learning in imagined worlds from the command line, in a world of random weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from envs.errors import UserError
+from experiments.run import run_each
+from tests.experiments.imagined import write_world
+
+ONLINE = [
+    "method=grpo",
+    "method.online.groups=1",
+    "method.online.group_size=4",
+    "method.online.iterations=1",
+    "method.online.updates=1",
+    "method.min_reward=0",
+    "method.max_reward=1",
+]
+FEW = [
+    "evaluate.episodes=2",
+    "evaluate.horizon=8",
+    "evaluate.workers=1",
+    "evaluate.videos=0",
+    "wandb.mode=disabled",
+]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """A folder with a world model."""
+    folder = tmp_path_factory.mktemp("imagination")
+    write_world(folder)
+    return folder
+
+
+def words(outputs, *more):
+    world = ["env=imagination", f"env.path={outputs}/world", "env.worlds=4", "task=lift", "policy=vla_token"]
+    return [*world, *ONLINE, *FEW, f"outputs={outputs}", *more]
+
+
+def test_grpo_learns_in_imagination_and_is_evaluated_in_robosuite(outputs):
+    run_each(words(outputs, "name=dream"))
+    found = json.loads((outputs / "runs/dream/results.json").read_text())
+    assert found["training"]["groups_kept"] == 1 and 0 <= found["training"]["success"] <= 1
+    assert found["settings"]["env"]["kind"] == "ImaginationChoice" and found["place"] == "lift"
+    evaluated = [json.loads(path.read_text()) for path in outputs.glob("artifacts/evaluate-*/artifact.json")]
+    assert len(evaluated) == 2 and "RobosuiteChoice" in json.dumps(evaluated)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["env.path=nowhere"],
+            "no world model in nowhere; train one: python -m experiments.train_world_model",
+        ),
+        (["method.online.execute=5"], "execute is 5, but the world model goes 4 control steps at a time"),
+        (["task.image_size=96"], "shows pictures of 64 pixels, task.image_size is 96"),
+        (["env.starts=last"], "last"),
+        (["task=stack"], "no start for"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(outputs, more, message):
+    with pytest.raises(UserError, match=message) as caught:
+        run_each(words(outputs, *more, "name=refused"))
+    assert "\n" not in str(caught.value)
