@@ -27,6 +27,18 @@ class HandConfig:
 
 
 @dataclass(frozen=True)
+class SolvedConfig:
+    """The classifier of solved frames, and its training."""
+
+    width: int = 128
+    updates: int = 600
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    noise: float = 0.3  # largest standard deviation of noise on the latents: imagined ones are not exact
+
+
+@dataclass(frozen=True)
 class UnrollConfig:
     """How training clips are drawn and followed."""
 
@@ -57,6 +69,7 @@ class ImaginationConfig:
         default_factory=lambda: VideoConfig(layers=4, width=128, heads=4, feedforward=512, patch=(1, 2, 2))
     )
     hand: HandConfig = field(default_factory=HandConfig)
+    solved: SolvedConfig = field(default_factory=SolvedConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
 
@@ -119,7 +132,7 @@ def from_json(text: str) -> ImaginationConfig:
         UserError: it is damaged, or of another version.
     """
     parts = {"tokenizer": TokenizerConfig, "video": VideoConfig, "hand": HandConfig}
-    parts |= {"unroll": UnrollConfig, "optim": OptimConfig}
+    parts |= {"solved": SolvedConfig, "unroll": UnrollConfig, "optim": OptimConfig}
     try:
         fields = json.loads(text)
         fields["video"]["patch"] = tuple(fields["video"]["patch"])

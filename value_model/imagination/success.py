@@ -20,10 +20,7 @@ from value_model.imagination.hand import Moment
 from value_model.video.linear import Linear
 from value_model.video.loop import Progress, gradient_step, run_updates
 
-WIDTH = 128
-UPDATES, BATCH = 600, 128
 HELD_OUT = 5  # one episode in so many sets the threshold and measures
-NOISE = 0.3  # largest standard deviation of noise on the latents: imagined ones are not exact
 
 
 class Solved(nnx.Module):
@@ -32,8 +29,8 @@ class Solved(nnx.Module):
     def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
         height, width, channels = config.latent_shape
         inputs = height * width * channels + config.proprio_dim
-        self.hidden = Linear(inputs, WIDTH, rngs=rngs)
-        self.out = Linear(WIDTH, 1, rngs=rngs)
+        self.hidden = Linear(inputs, config.solved.width, rngs=rngs)
+        self.out = Linear(config.solved.width, 1, rngs=rngs)
         self.mean, self.std = Moment(jnp.zeros(config.proprio_dim)), Moment(jnp.ones(config.proprio_dim))
         self.threshold = Moment(jnp.full((), 0.5))
 
@@ -55,7 +52,7 @@ def train_solved(
 
     Both outcomes are drawn equally often. Where one of them does not occur, there is no classifier.
     """
-    known = np.asarray(frames.solved)
+    settings, known = config.solved, np.asarray(frames.solved)
     held = np.asarray(frames.episode) % HELD_OUT == 0
     rows = [np.flatnonzero((known == value) & ~held) for value in (0, 1)]
     tested = np.flatnonzero(np.isfinite(known) & held)
@@ -65,7 +62,7 @@ def train_solved(
     solved.mean[...] = jnp.mean(frames.proprio, 0)
     solved.std[...] = jnp.std(frames.proprio, 0) + 1e-6
     graph, params, fixed = nnx.split(solved, nnx.Param, ...)
-    optimizer = optax.adamw(1e-3, weight_decay=1e-2)
+    optimizer = optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
     drawn = tuple(jnp.asarray(part) for part in rows)
 
     def loss(
@@ -73,7 +70,7 @@ def train_solved(
     ):
         keys = jax.random.split(key)
         latents = data.latents[rows].astype(jnp.float32)
-        size = NOISE * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
+        size = settings.noise * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
         latents = latents + size * jax.random.normal(keys[1], latents.shape)
         logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows])
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
@@ -83,11 +80,11 @@ def train_solved(
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 3)
         chosen = jnp.concatenate(
             [
-                part[jax.random.randint(key, (BATCH // 2,), 0, len(part))]
+                part[jax.random.randint(key, (settings.batch // 2,), 0, len(part))]
                 for part, key in zip(data[2], keys, strict=False)
             ]
         )
-        truth = jnp.repeat(jnp.arange(2.0), BATCH // 2)
+        truth = jnp.repeat(jnp.arange(2.0), settings.batch // 2)
         value, gradients = jax.value_and_grad(loss)(params, data[1], keys[2], data[0], chosen, truth)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
@@ -97,10 +94,10 @@ def train_solved(
         update,
         (params, optimizer.init(params)),
         (frames, fixed, drawn),
-        UPDATES,
+        settings.updates,
         folder,
         per_dispatch=50,
-        checkpoint_every=UPDATES // 2,
+        checkpoint_every=max(settings.updates // 2, 1),
         progress=progress,
     )
     solved = nnx.merge(graph, params, fixed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.types import Episode
-from value_model.imagination.config import HandConfig, ImaginationConfig, UnrollConfig
+from value_model.imagination.config import HandConfig, ImaginationConfig, SolvedConfig, UnrollConfig
 from value_model.video.config import OptimConfig, TokenizerConfig, VideoConfig
 
 SPEED = 3.0  # pixels a control step at a full action
@@ -21,6 +21,7 @@ MICRO = ImaginationConfig(
         layers=2, width=64, heads=2, feedforward=128, patch=(1, 1, 1), text_width=16, time_width=16
     ),
     hand=HandConfig(width=64, layers=2),
+    solved=SolvedConfig(width=32, updates=150, batch=32),
     unroll=UnrollConfig(steps=3, updates=100),
     optim=OptimConfig(
         updates=250, batch=32, learning_rate=2e-3, warmup=20, updates_per_dispatch=25, checkpoint_every=100

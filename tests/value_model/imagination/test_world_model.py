@@ -15,7 +15,7 @@ from flax import nnx
 from envs.errors import UserError
 from envs.text import word_ids
 from tests.value_model.imagination.scene import MICRO, drawn, moved, push
-from value_model.imagination.config import ImaginationConfig, UnrollConfig, from_json, to_json
+from value_model.imagination.config import ImaginationConfig, SolvedConfig, UnrollConfig, from_json, to_json
 from value_model.imagination.quality import imagine, quality, record, strip
 from value_model.imagination.regression import Regression
 from value_model.imagination.train import train_world_model
@@ -28,6 +28,7 @@ SHORT = dataclasses.replace(
     MICRO,
     tokenizer=dataclasses.replace(MICRO.tokenizer, updates=4, width=8),
     unroll=UnrollConfig(steps=2, updates=6),
+    solved=SolvedConfig(width=8, updates=6, batch=8),
     optim=dataclasses.replace(MICRO.optim, updates=6, updates_per_dispatch=2, checkpoint_every=2, batch=8),
 )
 
