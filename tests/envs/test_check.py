@@ -147,9 +147,8 @@ class Broken:
 
     def __init__(self, good, **changes):
         self._good, self._changes = good, changes
-
-    def __getattr__(self, name):
-        return getattr(self._good, name)
+        for name in ("env_spec", "num_envs", "execute", "closed", "metadata", "close"):
+            setattr(self, name, getattr(good, name))  # Python 3.12 knows a protocol by what is there itself
 
     def reset(self, *, seed=None, options=None):
         found = self._good.reset(seed=seed, options=options)
