@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from experiments.choices.critics import CriticSource
 from experiments.choices.judges import JudgeSource, JudgeWorkshop, require_pictures
 from experiments.settings.config import TaskConfig, require
 from value_model.critic.types import Critic
+from value_model.success.threshold import sweep_threshold
 
 OF = ("last", "gain")
 
@@ -132,17 +132,8 @@ def best_threshold(values: np.ndarray, success: np.ndarray) -> tuple[float, Mapp
             f"all {len(success)} rollouts ended in {seen}, which sets no threshold; roll out more (reward.calibrate= "
             "of the critic, reward.rollouts= of the classifier), or choose another reward="
         )
-    order = np.unique(values)
-    cuts = np.append((order[1:] + order[:-1]) / 2, order[0])
-    found = [(*quality(values >= cut, success), cut) for cut in cuts]
-    f1, precision, recall, cut = max(found, key=lambda entry: (entry[0], entry[3]))
-    measured: dict[str, Any] = {
-        "f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "rollouts": float(len(values)),
-    }
-    return float(cut), measured
+    threshold, measured = sweep_threshold(values, success)
+    return threshold, {**measured, "rollouts": float(len(values))}
 
 
 def quality(verdict: np.ndarray, success: np.ndarray) -> tuple[float, float, float]:

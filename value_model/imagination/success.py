@@ -17,6 +17,7 @@ from flax import nnx
 from value_model.imagination.clips import Frames
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.hand import Moment
+from value_model.success.threshold import sweep_threshold
 from value_model.video.linear import Linear
 from value_model.video.loop import Progress, gradient_step, run_updates
 
@@ -109,12 +110,6 @@ def _set_threshold(solved: Solved, frames: Frames, rows: np.ndarray) -> Mapping[
     logit = jax.jit(lambda latents, proprio: solved.logit(latents.astype(jnp.float32), proprio))
     probability = np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows])))
     truth = np.asarray(frames.solved)[rows] == 1
-    order = np.argsort(-probability)
-    hits = np.cumsum(truth[order])
-    precision, recall = hits / np.arange(1, len(hits) + 1), hits / truth.sum()
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-    best = int(np.argmax(f1))
-    below = probability[order[best + 1]] if best + 1 < len(order) else 0.0
-    solved.threshold[...] = jnp.float32((probability[order[best]] + below) / 2)
-    found = {"precision": precision[best], "recall": recall[best], "f1": f1[best], "frames": len(rows)}
-    return {name: float(value) for name, value in found.items()}
+    threshold, found = sweep_threshold(probability, truth)
+    solved.threshold[...] = jnp.float32(threshold)
+    return {**found, "frames": float(len(rows))}
