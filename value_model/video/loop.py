@@ -98,6 +98,7 @@ def _compile(update: Update, state: Any, per_dispatch: int, mesh: Mesh | None) -
     places = None
     if mesh is not None:
         places = (state_shardings(state, mesh), NamedSharding(mesh, PartitionSpec()))
+    update = jax.jit(update)  # traced once, for the metrics' shapes and in the loop
 
     @partial(jax.jit, donate_argnums=0, out_shardings=places)
     def dispatch(state: Any, first: jax.Array, count: jax.Array, data: Any) -> Any:
