@@ -5,12 +5,15 @@
     python -m experiments.bench label [preset=tiny groups=3]
     python -m experiments.bench train_critic [preset=tiny dispatches=5]
     python -m experiments.bench resources [preset=wan2_2_ti2v_5b mfu=0.4 most=64]
+    python -m experiments.bench imagination [task=lift env.path=outputs/world_model worlds=[1,8,64,256]]
 
 rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
 methods: what every method adds to an update of behaviour cloning.
 label, train_critic: frames and clips a second of the value model, its operations, and their share of the rate of plain
 matrix products on this machine.
 resources: parameters, operations, memory and time that training a preset needs, computed from its shapes.
+imagination: control steps a second of a policy acting in a world model and in robosuite, and the model's share of the rate
+of plain matrix products.
 The last line printed is JSON.
 """
 
@@ -25,6 +28,7 @@ from omegaconf import MISSING
 
 from envs.errors import UserError, check_choice
 from experiments.lab.progress import bar
+from experiments.reports.imagination_speed import ImaginationBench, bench_imagination
 from experiments.reports.resources import ResourcesBench, bench_resources
 from experiments.reports.run_report import table
 from experiments.settings.cli import answer, prepare_one
@@ -136,13 +140,19 @@ def _speed(things: str, thing: str, preset: str, found: Mapping[str, float]) -> 
     return found
 
 
-BENCHES: dict[str, tuple[type, Callable[[Any], Mapping[str, Any]]]] = {
-    "rollout": (RolloutBench, bench_rollout),
-    "methods": (MethodsBench, bench_methods),
-    "label": (LabelBench, bench_label),
-    "train_critic": (TrainCriticBench, bench_train_critic),
-    "resources": (ResourcesBench, bench_resources),
+BENCHES: dict[str, tuple[type, list[dict[str, str]], Callable[[Any], Mapping[str, Any]]]] = {
+    "rollout": (RolloutBench, [{"task": "stack"}], bench_rollout),
+    "methods": (MethodsBench, [], bench_methods),
+    "label": (LabelBench, [], bench_label),
+    "train_critic": (TrainCriticBench, [], bench_train_critic),
+    "resources": (ResourcesBench, [], bench_resources),
+    "imagination": (
+        ImaginationBench,
+        [{"task": "lift"}, {"env": "imagination"}, {"policy": "vla_token"}],
+        bench_imagination,
+    ),
 }
+"""The settings of each measurement, the default choices of its groups, and what measures."""
 
 
 def run_bench(arguments: Sequence[str]) -> None:
@@ -154,8 +164,8 @@ def run_bench(arguments: Sequence[str]) -> None:
     if not arguments:
         raise UserError(f"say what to measure: {' or '.join(BENCHES)}")
     check_choice("measurement", arguments[0], BENCHES)
-    schema, measure = BENCHES[arguments[0]]
-    store_command("bench", schema, [{"task": "stack"}] if schema is RolloutBench else [])
+    schema, defaults, measure = BENCHES[arguments[0]]
+    store_command("bench", schema, defaults)
     print(json.dumps(measure(prepare_one("bench", arguments[1:]).config)))
 
 

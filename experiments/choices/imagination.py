@@ -40,7 +40,7 @@ class ImaginationChoice:
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`; the horizon is the task's, cut to whole steps of the world."""
-        world, known = self._world, task_spec(task.name)
+        world, known = self.world, task_spec(task.name)
         size = world.config.tokenizer.image_size
         require(
             size == task.image_size,
@@ -54,8 +54,8 @@ class ImaginationChoice:
         from value_model.imagination.environment import ImaginedEnvs
 
         require(linger == 0, "an imagined episode ends where it is solved; set data.linger=0")
-        bank = self._world.starts.of(task_spec(task.name).instructions, self.starts)
-        return ImaginedEnvs(self._world, spec, bank, workers, execute, self.minimum, self.hold)
+        bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+        return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
 
     def place(self, task: TaskConfig) -> str:
         """See `EnvChoice`."""
@@ -82,7 +82,12 @@ class ImaginationChoice:
         return RobosuiteChoice()
 
     @cached_property
-    def _world(self) -> WorldModel:
+    def world(self) -> WorldModel:
+        """The world model.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
         from value_model.imagination.world_model import load_world_model
 
         self.origin()

@@ -9,6 +9,7 @@ import pytest
 from envs.errors import UserError
 from experiments.bench import run_bench
 from policy_extraction.methods import METHODS
+from tests.experiments.imagined import write_world
 
 
 @pytest.fixture
@@ -37,6 +38,19 @@ def test_resources(found):
     assert needs["parameters"] > 1e6
 
 
+def test_imagination(found, tmp_path):
+    write_world(tmp_path)
+    words = [f"env.path={tmp_path}/world", "worlds=[1,2]", "horizon=8", "workers=1"]
+    speed = found("imagination", *words)
+    assert set(speed["imagined_steps_per_s"]) == {"1", "2"}
+    best = max(speed["imagined_steps_per_s"].values())
+    assert speed["ratio"] == pytest.approx(best / speed["simulator_steps_per_s"])
+    assert 0 < speed["matmul_share"] < 1
+    assert speed["model_steps_per_s"] > best  # without a policy and pictures
+    floats = 3 * 8 * 16 * 4 + 8  # three latent frames of both cameras, and proprioception
+    assert speed["bytes_per_world"] == 4 * floats + 4 * 16  # words
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -44,6 +58,8 @@ def test_resources(found):
         (("rolout",), "rollout"),
         (("rollout", "task=lit"), "lift"),
         (("label", "groups=1"), "at least 2"),
+        (("imagination", "env=robosuite"), "env=imagination"),
+        (("imagination", "env.path=/nowhere"), "no world model in /nowhere"),
     ],
     ids=str,
 )
