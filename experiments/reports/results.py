@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -84,12 +84,23 @@ def summarize(chosen: Chosen, outcome: Outcome) -> dict[str, Any]:
         },
         "weights": _weights(config.method, labelled) if labelled else None,
         "training": outcome.history[-1] if outcome.history else {},
+        "step": step_cost(outcome.history),
         "before": _evaluation(outcome.before, config.evaluate.stretch),
         "after": _evaluation(outcome.after, config.evaluate.stretch),
         "judge": dict(outcome.judge),
         "policy": str(outcome.policy),
         "seconds": round(outcome.seconds, 1),
     }
+
+
+def step_cost(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Median seconds of an iteration by what they went to, and the peak memory in GB; None where nothing was timed."""
+    timed = [entry["seconds"] for entry in history if "seconds" in entry]
+    if not timed:
+        return None
+    names = {name: None for seconds in timed for name in seconds}
+    medians = {name: float(np.median([seconds.get(name, 0.0) for seconds in timed])) for name in names}
+    return {"seconds": medians, "peak_gb": max(entry["peak_gb"] for entry in history)}
 
 
 def _data(labelled: Labelled) -> dict[str, Any]:

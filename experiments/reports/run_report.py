@@ -103,9 +103,19 @@ def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
         ]
     elif results["critic"]["metrics"]:
         parts += [f"## Critic: {choices['critic']}", _critic_text(results["critic"])]
-    parts += ["## Training", "![Learning curve](training.png)"]
+    parts += ["## Training", "![Learning curve](training.png)", _step_table(results["step"])]
     parts += ["## Settings", f"```json\n{json.dumps(results['settings'], indent=1)}\n```"]
     return "\n\n".join(part for part in parts if part)
+
+
+def _step_table(step: Mapping[str, Any] | None) -> str:
+    """What an iteration costs."""
+    if step is None:
+        return ""
+    seconds = step["seconds"]
+    rows = [[name, f"{one:.2f}"] for name, one in seconds.items()]
+    rows += [["all", f"{sum(seconds.values()):.2f}"], ["peak memory, GB", f"{step['peak_gb']:.2f}"]]
+    return table(["an iteration, median", "s"], rows)
 
 
 def percent(rate: Mapping[str, float] | None) -> str:
@@ -261,6 +271,9 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
         print("weights  " + ", ".join(f"{style} {mean:.2f}" for style, mean in means.items()))
     if judge := results["judge"]:
         print("judge    " + ", ".join(f"{name} {value:.3g}" for name, value in judge.items()))
+    if step := results["step"]:
+        spent = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in step["seconds"].items())
+        print(f"step     {spent}; {step['peak_gb']:.1f} GB")
     for name, found in (("before", before), ("after", after)):
         if found:
             print(f"{name:8} {_summary(found)}")

@@ -18,6 +18,7 @@ from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
+from experiments.lab.stopwatch import Stopwatch, TimedActor, peak_gb
 from experiments.stages.acting import Acting
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
 from policy_extraction.acting import ActingPolicy
@@ -72,7 +73,9 @@ def improve(
                 pool = plan.acting.pool(context.simulators)
                 entry = _iterate(pool, policy, plan, judge, iteration, drawn)
                 history.append(entry)
-                context.tracker.log({f"train/{name}": value for name, value in entry.items()})
+                context.tracker.log(
+                    {f"train/{name}": value for name, value in entry.items() if name != "seconds"}
+                )
                 shown.update(1)
                 shown.set_postfix(
                     {name: f"{entry[name]:.2f}" for name in ("reward", "success") if name in entry}
@@ -102,14 +105,18 @@ def _iterate(
     """
     method, online = plan.method, plan.online
     actor = ActingPolicy(policy, method, online.temperature)
+    watch = Stopwatch()
+    timed = TimedActor(actor, watch)
     parts, rewards, successes, kept, first = [], [], [], 0, drawn
     spent = _cost(judge)
     while kept < online.groups and drawn < first + MOST_DRAWS * online.groups:
         count = min(online.groups - kept, first + MOST_DRAWS * online.groups - drawn)
         chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:]
         jobs = np.repeat(chosen, online.group_size).tolist()
-        rollouts = pool.rollout(actor, jobs, act_seed=plan.seed, record=True, film=judge.film)
-        reward = judge.rewards(rollouts)
+        with watch.spent("environment"):
+            rollouts = pool.rollout(timed, jobs, act_seed=plan.seed, record=True, film=judge.film)
+        with watch.spent("judge"):
+            reward = judge.rewards(rollouts)
         rewards.append(reward)
         successes += [rollout.success for rollout in rollouts if rollout.success is not None]
         drawn += count
@@ -119,7 +126,8 @@ def _iterate(
         samples, observations = online_dataset(rollouts, reward, online.group_size)
         selected = method.select(samples)
         if len(selected):
-            parts.append(_inputs(actor, selected, observations))
+            with watch.spent("update"):
+                parts.append(_inputs(actor, selected, observations))
             kept += len(np.unique(selected.group))
     given = np.concatenate(rewards)
     if np.isnan(given).all():
@@ -137,8 +145,11 @@ def _iterate(
         entry["success"] = float(np.mean(successes))
     if not parts:
         _say_nothing_learned(iteration, entry)
-    shape = (online.updates, plan.batch)
-    return entry | (_update(policy, method, shape, parts, (plan.seed, iteration)) if parts else {})
+    else:
+        with watch.spent("update"):
+            shape = (online.updates, plan.batch)
+            entry |= _update(policy, method, shape, parts, (plan.seed, iteration))
+    return entry | {"seconds": watch.seconds, "peak_gb": peak_gb()}
 
 
 def _cost(judge: Judge) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """Learning from rollouts: what the judge saw, which groups were kept, and what was learned from."""
 
 import json
+import time
 from dataclasses import dataclass, replace
 
 import gymnasium
@@ -17,7 +18,9 @@ from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
+from experiments.lab.stopwatch import Stopwatch
 from experiments.lab.tracking import Tracker
+from experiments.reports.results import step_cost
 from experiments.settings.config import TaskConfig
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.improve import Improvement, improve, judged_groups, online_dataset
@@ -206,8 +209,40 @@ def test_a_killed_improvement_ends_as_one_that_was_not(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", Killed())
     resumed, again = run(tmp_path / "killed", Watching())
-    assert again == history and resumed.mean == straight.mean
+    assert [_drawn(entry) for entry in again] == [_drawn(entry) for entry in history]
+    assert resumed.mean == straight.mean
     assert len(resumed.batches) == 1  # the first iteration was not done again
+
+
+def _drawn(entry):
+    """What follows from the seeds alone."""
+    return {name: value for name, value in entry.items() if name not in ("seconds", "peak_gb")}
+
+
+def test_where_the_time_goes(tmp_path):
+    class Slow(Watching):
+        def rewards(self, rollouts):
+            time.sleep(0.2)
+            return super().rewards(rollouts)
+
+    began = time.perf_counter()
+    _, history = run(tmp_path, Slow(), iterations=1)
+    seconds = history[0]["seconds"]
+    assert set(seconds) == {"policy", "environment", "judge", "update"}
+    assert min(seconds.values()) > 0 and 0.2 <= seconds["judge"] < 1
+    assert sum(seconds.values()) < time.perf_counter() - began
+    assert history[0]["peak_gb"] > 0.1
+    assert step_cost(history) == {"seconds": seconds, "peak_gb": history[0]["peak_gb"]}
+    assert step_cost([{"updates": 8}]) is None
+
+
+def test_time_within_time_is_counted_once():
+    watch = Stopwatch()
+    with watch.spent("outer"):
+        time.sleep(0.02)
+        with watch.spent("inner"):
+            time.sleep(0.05)
+    assert watch.seconds["inner"] >= 0.05 and 0.02 <= watch.seconds["outer"] < 0.05
 
 
 def test_judges(rollouts):
