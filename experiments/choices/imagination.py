@@ -29,6 +29,8 @@ class ImaginationChoice:
     path: str = ""  # its folder; empty: the one that ships
     worlds: int = 64  # imagined side by side
     starts: str = "first"  # where episodes begin: at recorded "first" frames, in the "middle", or at "all"
+    images: tuple[str, ...] = ()  # of your own, one of each camera, that all episodes begin with instead
+    instruction: str = ""  # of your own; empty: the task's
     minimum: int = 8  # control steps before which nothing counts as success
     hold: int = 1  # moments in a row that have to look solved
 
@@ -37,6 +39,10 @@ class ImaginationChoice:
         require(self.minimum >= 0, f"env.minimum={self.minimum} must not be negative")
         require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
         check_choice("env.starts", self.starts, WHERE)
+        require(
+            not self.instruction or bool(self.instruction.strip()),
+            "env.instruction is blank; say what is to be done",
+        )
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`; the horizon is the task's, cut to whole steps of the world."""
@@ -47,14 +53,18 @@ class ImaginationChoice:
             f"the world model shows pictures of {size} pixels, task.image_size is {task.image_size}",
         )
         horizon = known.horizon - known.horizon % world.config.stride
-        return world.spec(known.instructions[0], horizon)
+        return world.spec(self.instruction or known.instructions[0], horizon)
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
         from value_model.imagination.environment import ImaginedEnvs
+        from value_model.imagination.own_start import own_start
 
         require(linger == 0, "an imagined episode ends where it is solved; set data.linger=0")
-        bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+        if self.images:
+            bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
+        else:
+            bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
         return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
 
     def place(self, task: TaskConfig) -> str:
@@ -62,7 +72,7 @@ class ImaginationChoice:
         return f"imagined {task.name}"
 
     def origin(self) -> str:
-        """See `EnvChoice`; the world model's files count."""
+        """See `EnvChoice`; the world model's files count, and the pictures of a start of one's own."""
         folder = self._folder
         if not all((folder / name).is_file() for name in FILES):
             what = self.path or "nothing that ships"
@@ -70,7 +80,10 @@ class ImaginationChoice:
                 f"env=imagination: no world model in {what}; train one: python -m experiments.train_world_model, and give "
                 "its folder as env.path=…"
             )
-        return digest([file_digest(folder / name) for name in FILES])
+        missing = [one for one in self.images if not Path(one).is_file()]
+        require(not missing, f"env.images: there is no file {', '.join(missing)}")
+        own = [Path(one) for one in self.images]
+        return digest([file_digest(path) for path in (*(folder / name for name in FILES), *own)])
 
     def rows(self, workers: int) -> int:
         """See `EnvChoice`."""

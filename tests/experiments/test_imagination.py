@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from envs.errors import UserError
+from experiments.choices.imagination import ImaginationChoice
 from experiments.run import run_each
+from experiments.settings.config import TaskConfig
 from tests.experiments.imagined import write_world
 
 ONLINE = [
@@ -50,9 +54,33 @@ def test_grpo_learns_in_imagination_and_is_evaluated_in_robosuite(outputs):
     assert len(evaluated) == 2 and "RobosuiteChoice" in json.dumps(evaluated)
 
 
+def test_it_begins_from_pictures_of_ones_own(outputs, tmp_path):
+    Image.fromarray(np.full((128, 128, 3), (200, 30, 30), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((64, 64), 90, np.uint8)).save(tmp_path / "b.png")
+    own = [f"env.images=[{tmp_path}/a.png,{tmp_path}/b.png]", "env.instruction=put the cup away"]
+    run_each(words(outputs, *own, "name=own"))
+    found = json.loads((outputs / "runs/own/results.json").read_text())
+    assert (
+        found["training"]["groups_kept"] == 1
+        and found["settings"]["env"]["instruction"] == "put the cup away"
+    )
+    choice = ImaginationChoice(f"{outputs}/world", images=(f"{tmp_path}/a.png", f"{tmp_path}/b.png"))
+    task = TaskConfig("lift")
+    envs = choice.make(task, choice.spec(task), 2, 4)
+    shown, _ = envs.reset(seed=[0, 1])
+    grey = np.full((1, 64, 64, 3), 90, np.uint8)
+    red = np.broadcast_to(np.uint8([200, 30, 30]), grey.shape)
+    expected = choice.world.decode(choice.world.encoder.encode(np.concatenate([red, grey], axis=2)))[0]
+    for row in range(2):
+        both = np.concatenate([shown["images"][name][row] for name in ("workspace", "wrist")], axis=1)
+        assert np.abs(both.astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["env.images=[nowhere.png,b.png]"], "no file nowhere.png, b.png"),
+        (["env.instruction=' '"], "blank"),
         (
             ["env.path=nowhere"],
             "no world model in nowhere; train one: python -m experiments.train_world_model",

@@ -1,0 +1,65 @@
+"""A start of one's own: a picture of each camera, from which a world model imagines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from envs.errors import UserError
+from value_model.imagination.starts import StartBank
+from value_model.imagination.world_model import WorldModel
+from value_model.video.frames import resize
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # of at most eight bits a channel
+
+
+def read_picture(path: Path, size: int) -> np.ndarray:
+    """A picture as a camera of `size` pixels would show it: upright, in colour, uint8 [size, size, 3].
+
+    Raises:
+        UserError: it cannot be read, is not square or too small, has transparent parts, or more than eight bits a channel.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            picture.load()
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise UserError(f"{path} is not a picture that can be read ({error})") from error
+    if picture.mode not in MODES:
+        raise UserError(f"{path} has pixels of type {picture.mode}; save it with eight bits a channel")
+    if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise UserError(f"{path} has transparent parts; put it on a background")
+    width, height = picture.size
+    if width != height:
+        raise UserError(f"{path} has {width}×{height} pixels; the world model sees squares: crop it to one")
+    if width < size:
+        raise UserError(f"{path} has {width}×{height} pixels; the world model needs {size}×{size} or more")
+    return resize(np.asarray(picture.convert("RGB"))[None], size, size)[0]
+
+
+def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> StartBank:
+    """The one start that shows these pictures; proprioception, which no picture shows, is the mean of recorded starts'.
+
+    Args:
+        paths: of a picture for each of the model's cameras, in their order.
+
+    Raises:
+        UserError: too few or too many pictures, see also `read_picture`.
+    """
+    config, bank = world.config, world.starts
+    if len(paths) != len(config.cameras):
+        raise UserError(
+            f"{len(paths)} pictures to begin from, the world model sees {len(config.cameras)}: give one of each of "
+            f"{', '.join(config.cameras)}, in this order"
+        )
+    size = config.tokenizer.image_size
+    seen = np.concatenate([read_picture(path, size) for path in paths], axis=1)
+    return StartBank(
+        latents=world.encoder.encode(seen[None]).astype(np.float16),
+        proprio=bank.proprio[bank.frame == bank.frame.min()].mean(axis=0, keepdims=True),
+        frame=np.zeros(1, np.int32),
+        instruction=(instruction,),
+    )
