@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from envs.contract import Start
 from envs.errors import UserError
-from experiments.choices.imagination import ImaginationChoice
+from envs.store import open_store
+from experiments.choices.imagination import SHIPPED, ImaginationChoice
+from experiments.lab.artifacts import Artifacts
 from experiments.run import run_each
 from experiments.settings.config import TaskConfig
+from experiments.stages.data import collect_data
 from tests.experiments.imagined import write_world
 
 ONLINE = [
@@ -95,3 +99,28 @@ def test_what_does_not_fit_is_one_line(outputs, more, message):
     with pytest.raises(UserError, match=message) as caught:
         run_each(words(outputs, *more, "name=refused"))
     assert "\n" not in str(caught.value)
+
+
+def test_the_world_model_that_ships(tmp_path):
+    """It is small; in it, the actions of demonstrations that it has not seen solve the task, and doing nothing does not."""
+    files = [file for file in SHIPPED.iterdir() if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 16e6
+    task, choice, count = TaskConfig("lift"), ImaginationChoice(), 3
+    made = collect_data(Artifacts(tmp_path), task, {"clean": count}, "world_model_held_out", 90)
+    episodes = [open_store(made.folder).episode(index) for index in range(count)]
+    starts = [
+        Start(7, one.instruction, {name: frames[0] for name, frames in one.images.items()}, one.proprio[0])
+        for one in episodes
+    ]
+    envs = choice.make(task, choice.spec(task), count, 4)
+    for acted in (True, False):
+        envs.reset(options={"starts": starts})
+        solved = np.zeros(count, bool)
+        for first in range(0, 80, 4):
+            chunk = np.zeros((count, 4, 7), np.float32)
+            for row, one in enumerate(episodes if acted else []):
+                part = one.actions[first : first + 4]
+                chunk[row, : len(part)] = part
+            _, _, terminated, _, _ = envs.step(chunk)
+            solved |= terminated
+        assert solved.all() if acted else not solved.any()
