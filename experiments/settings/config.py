@@ -172,7 +172,7 @@ class RunConfig:
     reward: Any = MISSING  # of online methods' rollouts
     policy: Any = MISSING
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
-    train: Training = field(default_factory=Training)
+    train: Training = field(default_factory=lambda: Training(learning_rate=0.0))  # 0: as the method needs it
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -184,6 +184,7 @@ class RunConfig:
         first_seed("evaluation", self.seed)
         require(self.train.updates >= 1, f"train.updates={self.train.updates} must be at least 1")
         require(
-            self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be positive"
+            self.train.learning_rate >= 0,
+            f"train.learning_rate={self.train.learning_rate} must not be negative",
         )
         require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")

@@ -7,15 +7,17 @@ from dataclasses import replace
 from experiments.settings.config import RunConfig
 from policy_extraction.types import online_rollouts
 
+OFFLINE_RATE, ONLINE_RATE = 1e-3, 1e-4  # learning rates; at the first GRPO soon leaves what its rollouts told
+
 
 def resolved(config: RunConfig) -> RunConfig:
     """The configuration with what its method decides itself.
 
-    An online method makes `iterations · updates` gradient steps, at a constant rate once it is warm, and trains the very
-    weights that act: without an average of them.
+    A learning rate of 0 stands for the method's own. An online method makes `iterations · updates` gradient steps, at a
+    constant rate once it is warm, and trains the very weights that act: without an average of them.
     """
-    online = online_rollouts(config.method)
+    online, train = online_rollouts(config.method), config.train
     if online is None:
-        return config
-    updates = online.iterations * online.updates
-    return replace(config, train=replace(config.train, updates=updates, final_fraction=1.0, ema=0.0))
+        return replace(config, train=replace(train, learning_rate=train.learning_rate or OFFLINE_RATE))
+    own = {"updates": online.iterations * online.updates, "final_fraction": 1.0, "ema": 0.0}
+    return replace(config, train=replace(train, learning_rate=train.learning_rate or ONLINE_RATE, **own))

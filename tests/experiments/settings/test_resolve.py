@@ -21,6 +21,15 @@ def test_an_online_methods_training_is_its_own():
     assert resolved(replace(config, method=chosen("method=awr").config.method)).train == config.train
 
 
+def test_a_method_has_a_learning_rate_of_its_own():
+    rates = {
+        method: resolved(chosen(f"method={method}").config).train.learning_rate for method in ("awr", "grpo")
+    }
+    assert rates == {"awr": 1e-3, "grpo": 1e-4}
+    given = chosen("train.learning_rate=0.01").config
+    assert resolved(given).train.learning_rate == 0.01
+
+
 def test_names_are_those_of_the_command_line():
     one = chosen("method=filtered_bc_binary", "data=suboptimal", "data.hesitation=40", "critic=train_small")
     assert (one.names["method"], one.names["data"]) == ("filtered_bc_binary", "suboptimal")
