@@ -132,10 +132,12 @@ class EvaluateConfig:
     horizon: int = 0  # control steps (20 a second); 0: the task's own
     stretch: float = 1.0  # roll on to this multiple of the horizon: who gets there late?
     execute: int = 8  # actions of every chunk that are executed before the policy looks again
+    temperature: float = 1.0  # of action tokens; below 1 a policy is sharper than it was trained
     workers: int = 0  # simulator processes; 0: one per core
     videos: int = 2  # episodes to keep as a film
 
     def __post_init__(self) -> None:
+        require(self.temperature > 0, f"evaluate.temperature={self.temperature} must be positive")
         require(self.episodes >= 1, f"evaluate.episodes={self.episodes} must be at least 1")
         require(
             self.horizon >= 0, f"evaluate.horizon={self.horizon} must be positive, or 0 for the task's own"

@@ -72,7 +72,7 @@ class Trial:
     acting: the environment, whose horizon is the evaluation's stretched one.
     horizon: control steps within which success counts.
     seed: the run's, which names the range of evaluation seeds.
-    prompt: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance).
+    prompt: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance, temperature).
     inputs: {role: digest} of the policy.
     make_actor: called only if there is work to do.
     """

@@ -54,8 +54,16 @@ def test_grpo_learns_in_imagination_and_is_evaluated_in_robosuite(outputs):
     found = json.loads((outputs / "runs/dream/results.json").read_text())
     assert found["training"]["groups_kept"] == 1 and 0 <= found["training"]["success"] <= 1
     assert found["settings"]["env"]["kind"] == "ImaginationChoice" and found["place"] == "lift"
-    evaluated = [json.loads(path.read_text()) for path in outputs.glob("artifacts/evaluate-*/artifact.json")]
+    evaluated = evaluations(outputs)
     assert len(evaluated) == 2 and "RobosuiteChoice" in json.dumps(evaluated)
+    run_each(words(outputs, "name=cool", "evaluate.temperature=0.3"))
+    prompts = [one["config"]["prompt"] for one in evaluations(outputs)]
+    assert sorted(map(str, prompts)) == ["{'temperature': 0.3}", "{'temperature': 0.3}", "{}", "{}"]
+    assert len(list(outputs.glob("artifacts/improve-*"))) == 1
+
+
+def evaluations(outputs):
+    return [json.loads(path.read_text()) for path in outputs.glob("artifacts/evaluate-*/artifact.json")]
 
 
 def test_it_begins_from_pictures_of_ones_own(outputs, tmp_path):
