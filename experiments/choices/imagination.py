@@ -73,17 +73,7 @@ class ImaginationChoice:
 
     def origin(self) -> str:
         """See `EnvChoice`; the world model's files count, and the pictures of a start of one's own."""
-        folder = self._folder
-        if not all((folder / name).is_file() for name in FILES):
-            what = self.path or "nothing that ships"
-            raise UserError(
-                f"env=imagination: no world model in {what}; train one: python -m experiments.train_world_model, and give "
-                "its folder as env.path=…"
-            )
-        missing = [one for one in self.images if not Path(one).is_file()]
-        require(not missing, f"env.images: there is no file {', '.join(missing)}")
-        own = [Path(one) for one in self.images]
-        return digest([file_digest(path) for path in (*(folder / name for name in FILES), *own)])
+        return digest([file_digest(file) for file in self._files])
 
     def rows(self, workers: int) -> int:
         """See `EnvChoice`."""
@@ -103,9 +93,19 @@ class ImaginationChoice:
         """
         from value_model.imagination.world_model import load_world_model
 
-        self.origin()
-        return load_world_model(self._folder)
+        return load_world_model(self._files[0].parent)
 
     @property
-    def _folder(self) -> Path:
-        return Path(self.path) if self.path else SHIPPED
+    def _files(self) -> list[Path]:
+        """Those of the world model, and the pictures of one's own."""
+        folder = Path(self.path) if self.path else SHIPPED
+        files, own = [folder / name for name in FILES], [Path(one) for one in self.images]
+        if not all(file.is_file() for file in files):
+            what = self.path or "nothing that ships"
+            raise UserError(
+                f"env=imagination: no world model in {what}; train one: python -m experiments.train_world_model, and give "
+                "its folder as env.path=…"
+            )
+        missing = [str(file) for file in own if not file.is_file()]
+        require(not missing, f"env.images: there is no file {', '.join(missing)}")
+        return [*files, *own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +39,3 @@ class TimedActor:
         """See `Actor`."""
         with self.watch.spent("policy"):
             return self.actor.act(observation, seeds)
-
-
-def peak_gb() -> float:
-    """The process's peak memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

@@ -95,12 +95,12 @@ def summarize(chosen: Chosen, outcome: Outcome) -> dict[str, Any]:
 
 def step_cost(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Median seconds of an iteration by what they went to, and the peak memory in GB; None where nothing was timed."""
-    timed = [entry["seconds"] for entry in history if "seconds" in entry]
+    timed = [entry for entry in history if "seconds" in entry]
     if not timed:
         return None
-    names = {name: None for seconds in timed for name in seconds}
-    medians = {name: float(np.median([seconds.get(name, 0.0) for seconds in timed])) for name in names}
-    return {"seconds": medians, "peak_gb": max(entry["peak_gb"] for entry in history)}
+    names = dict.fromkeys(name for entry in timed for name in entry["seconds"])
+    medians = {name: float(np.median([entry["seconds"].get(name, 0.0) for entry in timed])) for name in names}
+    return {"seconds": medians, "peak_gb": max(entry["peak_gb"] for entry in timed)}
 
 
 def _data(labelled: Labelled) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.settings.config import RunConfig
-from policy_extraction.types import online_rollouts
+from policy_extraction.types import Training, online_rollouts
 
-OFFLINE_RATE, ONLINE_RATE = 1e-3, 1e-4  # learning rates; at the first GRPO soon leaves what its rollouts told
+ONLINE_RATE = 1e-4  # learning rate; at the offline one GRPO soon leaves what its rollouts told
 
 
 def resolved(config: RunConfig) -> RunConfig:
@@ -18,6 +18,8 @@ def resolved(config: RunConfig) -> RunConfig:
     """
     online, train = online_rollouts(config.method), config.train
     if online is None:
-        return replace(config, train=replace(train, learning_rate=train.learning_rate or OFFLINE_RATE))
+        return replace(
+            config, train=replace(train, learning_rate=train.learning_rate or Training.learning_rate)
+        )
     own = {"updates": online.iterations * online.updates, "final_fraction": 1.0, "ema": 0.0}
     return replace(config, train=replace(train, learning_rate=train.learning_rate or ONLINE_RATE, **own))

@@ -18,13 +18,14 @@ from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
-from experiments.lab.stopwatch import Stopwatch, TimedActor, peak_gb
+from experiments.lab.stopwatch import Stopwatch, TimedActor
 from experiments.stages.acting import Acting
 from experiments.stages.extract import Checkpoint, finish_training, load_checkpoint, save_checkpoint
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.batch import make_batch
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Method, Policy, Rollouts, Training
+from value_model.video.meter import peak_bytes
 
 VERSION = 2
 MOST_DRAWS = 4  # times the wanted number of groups that are drawn before an iteration makes do with fewer
@@ -149,7 +150,7 @@ def _iterate(
         with watch.spent("update"):
             shape = (online.updates, plan.batch)
             entry |= _update(policy, method, shape, parts, (plan.seed, iteration))
-    return entry | {"seconds": watch.seconds, "peak_gb": peak_gb()}
+    return entry | {"seconds": watch.seconds, "peak_gb": peak_bytes() / 2**30}
 
 
 def _cost(judge: Judge) -> Mapping[str, int]:

@@ -11,12 +11,7 @@ from experiments.stages.experience import Experience
 from experiments.train_world_model import train_world_model
 from value_model.imagination.world_model import load_world_model
 
-DATA = [
-    "tasks=[lift]",
-    "experience.styles={clean: 1, noisy: 0, slow: 0, hesitation: 0, retry: 0, detour: 0, failure: 1}",
-    "experience.rollouts=1",
-    "experience.temperatures=[1.0]",
-]
+DATA = ["tasks=[lift]", "experience.share=0.01", "experience.rollouts=1", "experience.temperatures=[1.0]"]
 MODEL = [
     "model.tokenizer.updates=2",
     "model.tokenizer.width=8",
@@ -41,7 +36,7 @@ def test_a_world_model_and_its_card(tmp_path, capsys):
     assert found["lift"]["latent"]["1"] > 0 and found["lift"]["clips"]["1"] > 0
     assert load_world_model(folder).config.video.layers == 1
     card = (folder / "MODEL_CARD.md").read_text()
-    assert "3 episodes" in card and "model.video.layers=1" in card and "| latent_shuffled" in card
+    assert "8 episodes" in card and "model.video.layers=1" in card and "| latent_shuffled" in card
     assert (folder / "lift.png").is_file()
 
 

@@ -6,7 +6,6 @@ and checks are time without operations.
 
 from __future__ import annotations
 
-import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,7 +24,7 @@ from value_model.critic.flops import label_flops, train_flops
 from value_model.critic.network import WVMNetwork
 from value_model.critic.train import train_network
 from value_model.critic.wvm import SEQUENCES, WVM
-from value_model.video.meter import Meter
+from value_model.video.meter import Meter, peak_bytes
 from value_model.video.tokenizer import Tokenizer
 
 LENGTH = 160  # frames of a made-up episode, as many as a demonstration has
@@ -52,7 +51,12 @@ def measure_label(
                 progress(size * LENGTH)
     flops = label_flops(config)
     found = meter.speed(size * LENGTH, flops)
-    return {"frames_per_s": found.pop("per_s"), "flops_per_frame": flops, **found, "peak_rss_mb": _peak()}
+    return {
+        "frames_per_s": found.pop("per_s"),
+        "flops_per_frame": flops,
+        **found,
+        "peak_rss_mb": peak_bytes() / 2**20,
+    }
 
 
 def measure_train(
@@ -81,12 +85,12 @@ def measure_train(
         train_network(network, _latents(config), 1, Path(folder), 0, tick)
     flops = train_flops(config)
     found = meter.speed(optim.updates_per_dispatch * optim.batch, flops)
-    return {"clips_per_s": found.pop("per_s"), "flops_per_clip": flops, **found, "peak_rss_mb": _peak()}
-
-
-def _peak() -> float:
-    """The process's peak memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "clips_per_s": found.pop("per_s"),
+        "flops_per_clip": flops,
+        **found,
+        "peak_rss_mb": peak_bytes() / 2**20,
+    }
 
 
 def _episodes(config: WVMConfig, count: int) -> Iterator[Episode]:

@@ -221,9 +221,7 @@ class ImaginedEnvs(VectorEnv):
             raise UserError(
                 f"a start shows no {missing[0]!r}; the world model begins from {', '.join(config.cameras)}"
             )
-        proprio = (
-            bank.proprio[bank.frame == bank.frame.min()].mean(0) if start.proprio is None else start.proprio
-        )
+        proprio = bank.usual_proprio() if start.proprio is None else start.proprio
         if np.shape(proprio) != (config.proprio_dim,):
             raise UserError(
                 f"a start has proprioception of shape {np.shape(proprio)}; the world model's is [{config.proprio_dim}]"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from envs.errors import UserError
 from value_model.imagination.starts import StartBank
@@ -26,7 +26,7 @@ def read_picture(path: Path, size: int) -> np.ndarray:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
             picture.load()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+    except (OSError, Image.DecompressionBombError, ValueError) as error:
         raise UserError(f"{path} is not a picture that can be read ({error})") from error
     if picture.mode not in MODES:
         raise UserError(f"{path} has pixels of type {picture.mode}; save it with eight bits a channel")
@@ -49,7 +49,7 @@ def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> Sta
     Raises:
         UserError: too few or too many pictures, see also `read_picture`.
     """
-    config, bank = world.config, world.starts
+    config = world.config
     if len(paths) != len(config.cameras):
         raise UserError(
             f"{len(paths)} pictures to begin from, the world model sees {len(config.cameras)}: give one of each of "
@@ -59,7 +59,7 @@ def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> Sta
     seen = np.concatenate([read_picture(path, size) for path in paths], axis=1)
     return StartBank(
         latents=world.encoder.encode(seen[None]).astype(np.float16),
-        proprio=bank.proprio[bank.frame == bank.frame.min()].mean(axis=0, keepdims=True),
+        proprio=world.starts.usual_proprio()[None],
         frame=np.zeros(1, np.int32),
         instruction=(instruction,),
     )

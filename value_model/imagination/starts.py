@@ -48,6 +48,10 @@ class StartBank:
             raise UserError(f"the world model has no start for {instructions[0]!r}; it has: {known}")
         return self[told & place]
 
+    def usual_proprio(self) -> np.ndarray:
+        """Mean proprioception [P] of the earliest frames, for a start of which it is not known."""
+        return self.proprio[self.frame == self.frame.min()].mean(axis=0)
+
     def draw(self, seed: int) -> int:
         """The start that a seed draws."""
         return int(np.random.default_rng(seed).integers(len(self)))

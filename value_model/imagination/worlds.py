@@ -15,6 +15,7 @@ from flax import nnx
 
 from envs.errors import UserError
 from value_model.imagination.world_model import WorldModel
+from value_model.video.flops import count_flops
 
 
 class Moments(NamedTuple):
@@ -49,7 +50,7 @@ class Worlds:
             return jnp.clip(jnp.round((pixels + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
         self._begin, self._advance, self._show = jax.jit(begin), jax.jit(advance), jax.jit(show)
-        self._cameras = world.config.cameras
+        self._cameras, self._action_dim = world.config.cameras, world.config.action_dim
         self.state: Any = None
 
     def begin(self, latents: np.ndarray, proprio: np.ndarray, words: np.ndarray, mask: np.ndarray) -> None:
@@ -81,6 +82,13 @@ class Worlds:
                 "an imagined world became NaN or infinite; train the world model longer, or at a lower learning rate"
             )
         return seen
+
+    def step_flops(self) -> int:
+        """Operations of one step of one world that has begun: its picture, its hand, and whether it looks solved."""
+        actions = jnp.zeros((1, self.count, self.stride, self._action_dim))
+        keys = _keys(np.zeros((1, self.count), np.uint32), np.zeros((1, self.count), np.int64))
+        everyone = np.ones(self.count, bool)
+        return count_flops(self._advance, self._params, self.state, actions, keys, everyone) // self.count
 
     def pictures(self, latents: jax.Array) -> dict[str, np.ndarray]:
         """{camera: uint8 [N, H, W, 3]} of latents [N, h, w, C]."""

@@ -1,7 +1,8 @@
-"""A clock for pieces of work that are set beside plain products of matrices on the same machine at the same time."""
+"""What work costs: its time beside plain products of matrices on the same machine, and the process's memory."""
 
 from __future__ import annotations
 
+import resource
 import time
 
 import jax
@@ -37,3 +38,8 @@ class Meter:
         rate of products alone, and the share of it."""
         per_s, rate = things / float(np.median(self.seconds[1:])), float(np.median(self.rates[1:]))
         return {"per_s": per_s, "matmul_flops_per_s": rate, "matmul_share": per_s * flops / rate}
+
+
+def peak_bytes() -> int:
+    """The process's peak memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

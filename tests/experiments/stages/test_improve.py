@@ -234,6 +234,7 @@ def test_where_the_time_goes(tmp_path):
     assert history[0]["peak_gb"] > 0.1
     assert step_cost(history) == {"seconds": seconds, "peak_gb": history[0]["peak_gb"]}
     assert step_cost([{"updates": 8}]) is None
+    assert step_cost([{"updates": 8}, *history]) == step_cost(history)  # resumed from before times were kept
 
 
 def test_time_within_time_is_counted_once():
