@@ -269,15 +269,12 @@ class Experiment:
         folder = trained.folder / "policy" if trained else None
         method: Method = config.method if trained else BC()
         within, temperature = self.evaluating.spec.horizon, config.evaluate.temperature
-        prompt: dict[str, object] = {"method": method} if isinstance(method, PromptedMethod) else {}
-        if temperature != 1.0:
-            prompt["temperature"] = temperature
         return Trial(
             acting=replace(self.evaluating, horizon=round(config.evaluate.stretch * within)),
             horizon=within,
             config=config.evaluate,
             seed=config.seed,
-            prompt=prompt,
+            prompt={"method": method} if isinstance(method, PromptedMethod) else {},
             inputs={"policy": trained.digest if trained else self._origin},
             make_actor=lambda: ActingPolicy(self.policy(folder), method, temperature),
         )

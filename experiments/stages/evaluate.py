@@ -72,7 +72,7 @@ class Trial:
     acting: the environment, whose horizon is the evaluation's stretched one.
     horizon: control steps within which success counts.
     seed: the run's, which names the range of evaluation seeds.
-    prompt: what else the actor's behaviour depends on, beside `inputs` (prompt, guidance, temperature).
+    prompt: what else the actor's behaviour depends on, beside `inputs` and `config` (prompt, guidance).
     inputs: {role: digest} of the policy.
     make_actor: called only if there is work to do.
     """
@@ -91,11 +91,12 @@ class Trial:
         Films are not among it. The number of rows is: the policy sees as many, and XLA adds up in another order for
         another number of rows, whose last bits a contact in the simulator then makes large.
         """
+        temperature = self.config.temperature
         settings = {
             "episodes": episodes,
             "within": self.horizon,
             "seed": self.seed,
-            "prompt": dict(self.prompt),
+            "prompt": {**self.prompt, **({"temperature": temperature} if temperature != 1.0 else {})},
         }
         return {**self.acting.recipe(), **settings}
 
