@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.errors import UserError
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.judges import JudgeSource
@@ -44,6 +45,7 @@ from policy_extraction.batch import make_batch
 from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
+from policy_extraction.remote.policy import NOT_TRAINED
 from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, online_rollouts
 
 
@@ -122,6 +124,8 @@ class Experiment:
         Raises:
             UserError: one of them is not what it has to be.
         """
+        if not self.config.policy.trainable:
+            raise UserError(NOT_TRAINED)
         check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)

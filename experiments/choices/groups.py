@@ -18,6 +18,7 @@ from experiments.choices.mixed_judges import MixtureReward
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
 from experiments.choices.plugin_critics import plugin_choice
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
+from experiments.choices.remote import RemoteChoice
 from experiments.choices.seeing_judges import ClassifierReward, VLMReward
 from experiments.choices.wan_critics import WanChoice
 from experiments.choices.wvm_critics import TrainChoice, WVMChoice
@@ -73,7 +74,12 @@ GROUPS: dict[str, dict[str, Any]] = {
         "vlm": VLMReward,
         "mixture": MixtureReward,
     },
-    "policy": {"vla": VLAChoice, "vla_token": VLAChoice(head="token"), "vla_scratch": ScratchVLA},
+    "policy": {
+        "vla": VLAChoice,
+        "vla_token": VLAChoice(head="token"),
+        "vla_scratch": ScratchVLA,
+        "remote": RemoteChoice,
+    },
 }
 DEFAULTS = [
     {"task": "stack"},

@@ -21,6 +21,7 @@ class PolicyChoice(Protocol):
     """A choice of `policy=`."""
 
     pretrained: bool
+    trainable: bool
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """What the policy reads and gives, without building it; `env` is where it will act."""
@@ -70,6 +71,7 @@ class VLAChoice:
     train_encoder: bool = False  # from pictures; slower. Else its frozen features are computed once
 
     pretrained = True
+    trainable = True
 
     def __post_init__(self) -> None:
         if self.head not in ("flow", "token"):
@@ -110,6 +112,7 @@ class ScratchVLA:
     config: VLAConfig = field(default_factory=VLAConfig)
 
     pretrained = False
+    trainable = True
 
     def __post_init__(self) -> None:
         if self.config.spec != PolicySpec():
@@ -141,6 +144,7 @@ class PluginPolicy:
     spec: PolicyShape = field(default_factory=PolicyShape)
 
     pretrained = False
+    trainable = True
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """See `PolicyChoice`."""

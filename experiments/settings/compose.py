@@ -153,6 +153,8 @@ def _built(node: Any) -> Any:
 
 def _open(node: DictConfig) -> None:
     OmegaConf.set_readonly(node, False)
+    if OmegaConf.get_type(node) is dict:
+        OmegaConf.set_struct(node, False)  # its keys are the user's
     for key in node:
         if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
             _open(node[key])

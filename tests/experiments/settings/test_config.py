@@ -48,6 +48,11 @@ def plugin(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_a_setting_that_is_a_map_takes_the_users_keys():
+    chosen = configuration("env=gym", "env.id=Pendulum-v1", "env.kwargs={g: 5}")
+    assert chosen.env.kwargs == {"g": 5}
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

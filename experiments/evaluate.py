@@ -1,0 +1,114 @@
+"""Measure any policy in any environment, without training: one of a run, one that ships, or one behind a server.
+
+    python -m experiments.evaluate run=outputs/runs/first [evaluate.episodes=100]
+    python -m experiments.evaluate policy=vla task=lift
+    python -m experiments.evaluate policy=remote policy.url=ws://localhost:8000 task=stack
+        policy.names.cameras={workspace: observation/image, wrist: observation/wrist_image} policy.image_size=224
+
+A policy behind a server speaks openpi's websocket protocol. The last line is JSON: success with its interval, and films.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from experiments.lab.artifacts import Artifacts
+from experiments.lab.context import Context
+from experiments.lab.seeds import first_seed
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import Tracker
+from experiments.settings.cli import answer, prepare_one
+from experiments.settings.command import command
+from experiments.settings.compose import store_command
+from experiments.settings.config import EvaluateConfig
+from experiments.stages.acting import Acting, check_fit
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
+from policy_extraction.types import PromptedMethod
+
+DEFAULTS = [{"task": "stack"}, {"env": "robosuite"}, {"method": "bc"}, {"policy": "vla"}]
+
+
+@dataclass(frozen=True)
+class EvaluateCommandConfig:
+    """Which policy, where."""
+
+    task: Any = MISSING
+    env: Any = MISSING
+    method: Any = MISSING  # whose prompt the policy is given
+    policy: Any = MISSING
+    run: str = (
+        ""  # the folder of a run, or of its policy, whose weights act; its choices hold where none are made
+    )
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    seed: int = 0
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        first_seed("evaluation", self.seed)
+
+
+def measure(arguments: Sequence[str]) -> None:
+    """The command with its arguments.
+
+    Raises:
+        UserError: a mistake in them, or the policy does not fit the environment.
+    """
+    store_command("evaluate", EvaluateCommandConfig, DEFAULTS)
+    config: EvaluateCommandConfig = prepare_one("evaluate", with_choices(arguments)).config
+    check_as_trained(config.run, config)
+    settings = config.evaluate
+    acting = Acting(config.env, config.task, settings.horizon, settings.workers, settings.execute)
+    check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
+    trial = _trial(config, acting)
+    with Simulators() as simulators:
+        context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
+        found = evaluate(context, trial, "policy")
+        films = film(context, trial) if acting.spec.cameras else None
+    _publish(found, films)
+
+
+def _trial(config: EvaluateCommandConfig, acting: Acting) -> Trial:
+    settings, within = config.evaluate, acting.spec.horizon
+    saved = SavedPolicy(config.policy, config.method, config.run, settings.temperature, config.seed)
+    return Trial(
+        acting=replace(acting, horizon=round(settings.stretch * within)),
+        horizon=within,
+        config=settings,
+        seed=config.seed,
+        prompt={"method": config.method} if isinstance(config.method, PromptedMethod) else {},
+        inputs={"policy": saved.digest(acting.spec)},
+        make_actor=lambda: saved.actor(acting.spec),
+    )
+
+
+def _publish(found: Evaluation, films: Path | None) -> None:
+    rate = found.rate()
+    if rate is not None:
+        low, high = (f"{100 * bound:.0f}" for bound in (rate.low, rate.high))
+        print(f"success within {found.horizon} control steps: {100 * rate.mean:.0f} % [{low}, {high}]")
+    content = {
+        "episodes": len(found.seed),
+        "horizon": found.horizon,
+        "success": asdict(rate) if rate else None,
+        "median_length_of_successes": found.median_length() if found.known else None,
+        "mean_return": float(found.returns.mean()),
+        "films": str(films) if films else None,
+    }
+    print(json.dumps(content))
+
+
+@command
+def main() -> None:
+    """The command line."""
+    answer(measure, __doc__)
+
+
+if __name__ == "__main__":
+    main()
