@@ -4,7 +4,8 @@
     python -m experiments.serve run=outputs/runs/first names.cameras={workspace: observation/image}
     python -m experiments.serve critic=wvm [critic.path=…] bind.port=8001
 
-A policy speaks openpi's websocket protocol: observations in, action chunks out. Both answer GET /healthz, listen on this
+A policy speaks openpi's websocket protocol: observations in, action chunks out. A critic answers POST /values: frames and an
+instruction in, a value for every frame out. Both answer GET /healthz, listen on this
 machine alone unless bind.host= says otherwise, and end at Ctrl-C. The first line on stdout is JSON: the address.
 """
 
@@ -14,6 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,17 @@ from omegaconf import MISSING
 
 from envs.contract import EnvSpec
 from envs.types import Observation
+from experiments.choices.critics import pictures_critic, require_sight
+from experiments.lab.artifacts import Artifacts
 from experiments.serving.binding import Binding, run_until_stopped
 from experiments.serving.policy_server import PolicyServer, Served
+from experiments.serving.value_server import ValueServer
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
+from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.remote.form import Form
 
 POLICY = [{"task": "stack"}, {"env": "robosuite"}, {"method": "bc"}, {"policy": "vla"}]
@@ -54,6 +60,21 @@ class ServePolicyConfig:
         require(self.temperature > 0, f"temperature={self.temperature} must be positive")
 
 
+@dataclass(frozen=True)
+class ServeCriticConfig:
+    """Which critic, and how it is reached."""
+
+    critic: Any = MISSING
+    max_frames: int = 512  # of a question, and of those that are answered together
+    timeout: float = 120.0  # seconds that a client waits for its answer
+    bind: Binding = field(default_factory=Binding)
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        require(self.max_frames >= 1, f"max_frames={self.max_frames} must be at least 1")
+        require(self.timeout > 0, f"timeout={self.timeout} must be positive")
+
+
 def serve(arguments: Sequence[str]) -> None:
     """The command with its arguments; it returns when it is told to stop.
 
@@ -65,7 +86,16 @@ def serve(arguments: Sequence[str]) -> None:
         bool(groups & {"policy", "run", "critic"}),
         "say what to serve: policy=vla, run=outputs/runs/… or critic=wvm",
     )
-    serve_policy(arguments)
+    if "critic" not in groups:
+        serve_policy(arguments)
+        return
+    require(
+        not groups & {"policy", "run"},
+        "serve a policy or a critic; give each a command and a port of its own",
+    )
+    server = critic_server(arguments)
+    announce(server.binding)
+    run_until_stopped(lambda stop: server.run(ready, stop))
 
 
 def serve_policy(arguments: Sequence[str]) -> None:
@@ -95,6 +125,21 @@ def served_policy(arguments: Sequence[str]) -> tuple[Served, Binding]:
     actor.act(Observation(blank, proprio, (env.instruction,)), np.zeros(1, np.int64))  # compile, or fail, now
     about = {"policy": type(config.policy).__name__, "control_rate": env.control_rate}
     return Served(actor, spec, config.names, about), config.bind
+
+
+def critic_server(arguments: Sequence[str]) -> ValueServer:
+    """The server of a command line's critic, which has been tried once.
+
+    Raises:
+        UserError: a mistake in the arguments, or the critic cannot judge from pictures alone.
+    """
+    store_command("serve_critic", ServeCriticConfig, [{"critic": "wvm"}])
+    config: ServeCriticConfig = prepare_one("serve_critic", arguments).config
+    require_sight(config.critic, "what a client sends")
+    source = bench_critic(Artifacts(Path(config.outputs) / "artifacts"), config.critic)
+    critic = pictures_critic(source.load(), "this critic")
+    critic.values(np.zeros((8, 64, 64 * len(critic.cameras), 3), np.uint8), "try")  # compile, or fail, now
+    return ValueServer(critic, config.bind, config.max_frames, config.timeout)
 
 
 def announce(bind: Binding) -> None:
