@@ -2,9 +2,11 @@
 
     python -m experiments.evaluate run=outputs/runs/first [evaluate.episodes=100]
     python -m experiments.evaluate policy=vla task=lift
+    python -m experiments.evaluate policy=vla_token task=lift act=best_of_n act.n=8 reward=critic
     python -m experiments.evaluate policy=remote policy.url=ws://localhost:8000 task=stack
         policy.names.cameras={workspace: observation/image, wrist: observation/wrist_image} policy.image_size=224
 
+With `act=best_of_n` a world model imagines several chunks of the policy and a judge picks one: nothing is trained.
 A policy behind a server speaks openpi's websocket protocol. The last line is JSON: success with its interval, and films.
 """
 
@@ -18,6 +20,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from envs.rollout import RolloutPool
+from experiments.choices.act import BestOfNAct
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.seeds import first_seed
@@ -28,11 +32,22 @@ from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting, check_fit
+from experiments.stages.best_of_n import BestOfN
+from experiments.stages.critic import get_critic
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
 from policy_extraction.types import PromptedMethod
 
-DEFAULTS = [{"task": "stack"}, {"env": "robosuite"}, {"method": "bc"}, {"policy": "vla"}]
+DEFAULTS = [
+    {"task": "stack"},
+    {"env": "robosuite"},
+    {"method": "bc"},
+    {"policy": "vla"},
+    {"act": "policy"},
+    {"reward": "critic"},
+    {"critic": "wvm"},
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,9 @@ class EvaluateCommandConfig:
     env: Any = MISSING
     method: Any = MISSING  # whose prompt the policy is given
     policy: Any = MISSING
+    act: Any = MISSING  # whether it looks before it acts
+    reward: Any = MISSING  # who chooses, where there is a choice
+    critic: Any = MISSING  # whom `reward=critic` asks
     run: str = (
         ""  # the folder of a run, or of its policy, whose weights act; its choices hold where none are made
     )
@@ -66,18 +84,18 @@ def measure(arguments: Sequence[str]) -> None:
     settings = config.evaluate
     acting = Acting(config.env, config.task, settings.horizon, settings.workers, settings.execute)
     check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
-    trial = _trial(config, acting)
-    with Simulators() as simulators:
+    with Simulators() as simulators, Simulators() as imagined:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
+        trial = _trial(context, imagined, config, acting)
         found = evaluate(context, trial, "policy")
         films = film(context, trial) if acting.spec.cameras else None
     _publish(found, films)
 
 
-def _trial(config: EvaluateCommandConfig, acting: Acting) -> Trial:
+def _trial(context: Context, imagined: Simulators, config: EvaluateCommandConfig, acting: Acting) -> Trial:
     settings, within = config.evaluate, acting.spec.horizon
     saved = SavedPolicy(config.policy, config.method, config.run, settings.temperature, config.seed)
-    return Trial(
+    trial = Trial(
         acting=replace(acting, horizon=round(settings.stretch * within)),
         horizon=within,
         config=settings,
@@ -85,6 +103,38 @@ def _trial(config: EvaluateCommandConfig, acting: Acting) -> Trial:
         prompt={"method": config.method} if isinstance(config.method, PromptedMethod) else {},
         inputs={"policy": saved.digest(acting.spec)},
         make_actor=lambda: saved.actor(acting.spec),
+    )
+    return _looking(context, imagined, config, trial) if isinstance(config.act, BestOfNAct) else trial
+
+
+def _looking(context: Context, imagined: Simulators, config: EvaluateCommandConfig, trial: Trial) -> Trial:
+    """The same trial of a policy that imagines what would come of several chunks, and does the best."""
+    act, acting = config.act, trial.acting
+    where = Acting(act.env(act.n), config.task, act.steps, 0, act.steps)
+    check_fit(config.policy.shape(acting.spec), where.spec, act.steps)
+    workshop = RolloutWorkshop(
+        context,
+        where,
+        replace(acting, horizon=trial.horizon),
+        trial.make_actor,
+        trial.inputs["policy"],
+        config.seed,
+        lambda: get_critic(context.artifacts, config.task, config.critic, context.tracker),
+    )
+    judge = config.reward.source(workshop)
+
+    def imagination(worlds: int) -> RolloutPool:
+        return replace(where, env=act.env(worlds)).pool(imagined)
+
+    return replace(
+        trial,
+        prompt={
+            **trial.prompt,
+            "act": act,
+            "judge": judge.settings,
+        },
+        inputs={**trial.inputs, "world": where.env.origin(), **judge.inputs},
+        make_actor=lambda: BestOfN(trial.make_actor(), act.n, imagination, judge.load()),
     )
 
 

@@ -21,8 +21,11 @@ from jaxtyping import install_import_hook  # noqa: E402
 install_import_hook(["policy_extraction", "value_model", "envs"], "beartype.beartype")
 
 from experiments.lab.compilation import remove_damaged  # noqa: E402
+from tests.draws import share_draws  # noqa: E402
 
 remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run of the tests
+
+share_draws()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.robosuite.tasks import TASKS
+from experiments.choices.act import BestOfNAct, PolicyAct
 from experiments.choices.critic_judge import CriticReward
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.imagination import ImaginationChoice
@@ -80,6 +81,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "vla_scratch": ScratchVLA,
         "remote": RemoteChoice,
     },
+    "act": {"policy": PolicyAct, "best_of_n": BestOfNAct},
 }
 DEFAULTS = [
     {"task": "stack"},

@@ -31,11 +31,13 @@ class ImaginationChoice:
     starts: str = "first"  # where episodes begin: at recorded "first" frames, in the "middle", or at "all"
     images: tuple[str, ...] = ()  # of your own, one of each camera, that all episodes begin with instead
     instruction: str = ""  # of your own; empty: the task's
+    horizon: int = 0  # control steps of an imagined episode; 0: the task's
     minimum: int = 8  # control steps before which nothing counts as success
     hold: int = 1  # moments in a row that have to look solved
 
     def __post_init__(self) -> None:
         require(self.worlds >= 1, f"env.worlds={self.worlds} must be at least 1")
+        require(self.horizon >= 0, f"env.horizon={self.horizon} must be positive, or 0 for the task's own")
         require(self.minimum >= 0, f"env.minimum={self.minimum} must not be negative")
         require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
         check_choice("env.starts", self.starts, WHERE)
@@ -45,14 +47,14 @@ class ImaginationChoice:
         )
 
     def spec(self, task: TaskConfig) -> EnvSpec:
-        """See `EnvChoice`; the horizon is the task's, cut to whole steps of the world."""
+        """See `EnvChoice`; a horizon that is the task's is cut to whole steps of the world."""
         world, known = self.world, task_spec(task.name)
         size = world.config.tokenizer.image_size
         require(
             size == task.image_size,
             f"the world model shows pictures of {size} pixels, task.image_size is {task.image_size}",
         )
-        horizon = known.horizon - known.horizon % world.config.stride
+        horizon = self.horizon or known.horizon - known.horizon % world.config.stride
         return world.spec(self.instruction or known.instructions[0], horizon)
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:

@@ -15,7 +15,7 @@ from experiments.lab.progress import Bars, announce
 from experiments.stages.data import Data
 from value_model.imagination.config import ImaginationConfig
 
-VERSION = 2
+VERSION = 3
 FOLDER = "world_model"
 PICTURES = "pictures"
 STRIPS = 4  # pictures of a task

@@ -11,6 +11,7 @@ from PIL import Image
 from envs.contract import Start
 from envs.errors import UserError
 from envs.store import open_store
+from experiments import evaluate
 from experiments.choices.imagination import SHIPPED, ImaginationChoice
 from experiments.lab.artifacts import Artifacts
 from experiments.run import run_each
@@ -132,3 +133,23 @@ def test_the_world_model_that_ships(tmp_path):
             _, _, terminated, _, _ = envs.step(chunk)
             solved |= terminated
         assert solved.all() if acted else not solved.any()
+
+
+def test_a_policy_looks_before_it_acts(outputs, capsys):
+    def measured(*more):
+        world = ["task=lift", "policy=vla_token", "evaluate.execute=4", f"outputs={outputs}"]
+        evaluate.measure([*world, *(word for word in FEW if word != "wandb.mode=disabled"), *more])
+        capsys.readouterr()
+        return max(
+            outputs.glob("artifacts/evaluate-*/artifact.json"), key=lambda path: path.stat().st_mtime_ns
+        )
+
+    looking = [f"act.path={outputs}/world", "act=best_of_n", "reward=success", "act.steps=4"]
+    before = len(evaluations(outputs))
+    one, best = (json.loads(measured(*looking, f"act.n={n}").read_text()) for n in (1, 3))
+    assert len(evaluations(outputs)) == before + 2  # they are evaluations of their own
+    assert one["config"]["prompt"]["act"]["n"] == 1 and set(best["inputs"]) == {"policy", "world"}
+    with pytest.raises(UserError, match="a multiple"):
+        measured(*looking, "act.steps=6")
+    with pytest.raises(UserError, match="has no start for"):
+        measured(*looking, "task=stack")

@@ -132,11 +132,17 @@ def clip_loss(
     state = RegressionState(
         clip.anchor, clip.previous + noise[0], clip.latents[:, 0] + noise[1], clip.proprio[:, 0], clip.words
     )
-    seen, felt = [], []
-    for step in range(clip.actions.shape[1]):
-        state = dynamics.step(state, clip.actions[:, step], dropped=dropped)
-        seen.append(jnp.mean((state.latents - clip.latents[:, step + 1]) ** 2))
-        off = (state.proprio - clip.proprio[:, step + 1]) / dynamics.hand.change[...]
-        felt.append(jnp.mean(off**2))
-    latent, hand = jnp.mean(jnp.stack(seen)), jnp.mean(jnp.stack(felt))
+
+    def step(
+        state: RegressionState, now: tuple[jax.Array, ...]
+    ) -> tuple[RegressionState, tuple[jax.Array, jax.Array]]:
+        actions, latents, proprio = now
+        state = dynamics.step(state, actions, dropped=dropped)
+        off = (state.proprio - proprio) / dynamics.hand.change[...]
+        return state, (jnp.mean((state.latents - latents) ** 2), jnp.mean(off**2))
+
+    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:])
+    by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
+    seen, felt = jax.lax.scan(step, state, by_step)[1]
+    latent, hand = jnp.mean(seen), jnp.mean(felt)
     return latent + hand, {"latent": latent, "hand": hand}
