@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,16 @@ CHECKPOINT = "lerobot"  # in the folder of `Policy.save`: the policy that acts, 
 PREFIX = "observation.images."
 
 
-@dataclass(frozen=True)
 class LeRobotPolicy:
-    """A `Policy`: the torch adapter around a policy of LeRobot's, whose `save` writes LeRobot's checkpoint too."""
+    """A `Policy`: the torch adapter around a policy of LeRobot's, whose `save` writes LeRobot's checkpoint too.
 
-    adapter: Any  # a TorchPolicy
+    Args:
+        adapter: a TorchPolicy around a LeRobotModule.
+    """
 
-    @property
-    def spec(self) -> PolicySpec:
-        """See `Policy`."""
-        return self.adapter.spec
+    def __init__(self, adapter: Any) -> None:
+        self.adapter = adapter
+        self.spec: PolicySpec = adapter.spec
 
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
         """See `Policy`."""
@@ -156,8 +155,8 @@ def spec_of(config: Any, cameras: Mapping[str, str]) -> PolicySpec:
 
 def picture_names(config: Any, cameras: Mapping[str, str]) -> dict[str, str]:
     """{camera: the feature of the policy's that it is}."""
-    back = {theirs: ours for ours, theirs in cameras.items()}
-    short = {name.removeprefix(PREFIX): name for name in config.image_features}
+    back: dict[str, str] = {theirs: ours for ours, theirs in cameras.items()}
+    short: dict[str, str] = {name.removeprefix(PREFIX): name for name in config.image_features}
     unknown = sorted(set(back) - set(short))
     if unknown:
         raise UserError(
@@ -210,7 +209,8 @@ def load_policy(
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"policy.type={config.type} cannot be made: {_line(error)}") from error
     spec = spec_of(config, cameras)
-    parts = LeRobotParts(policy, *processors, picture_names(config, cameras))
+    before, after = processors
+    parts = LeRobotParts(policy, before, after, picture_names(config, cameras))
     module = LeRobotModule(parts, spec)
     return LeRobotPolicy(TorchPolicy(module, spec, training, seed, module.preprocess))
 
