@@ -96,6 +96,7 @@ def new_config(kind: str, shape: PolicySpec, settings: Mapping[str, Any]) -> Any
     """
     from lerobot.configs import FeatureType, PolicyFeature, PreTrainedConfig
     from lerobot.policies.factory import make_policy_config
+    from lerobot.utils.device_utils import auto_select_torch_device
 
     check_choice("policy.type", kind, PreTrainedConfig.get_known_choices())
     size = shape.image_size
@@ -105,6 +106,7 @@ def new_config(kind: str, shape: PolicySpec, settings: Mapping[str, Any]) -> Any
         {"horizon": shape.action_horizon} if kind == "diffusion" else {"chunk_size": shape.action_horizon}
     )
     given = {
+        "device": auto_select_torch_device().type,
         "n_action_steps": shape.action_horizon,
         "n_obs_steps": 1,
         "push_to_hub": False,
