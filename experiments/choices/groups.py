@@ -15,6 +15,7 @@ from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
+from experiments.choices.lerobot import LeRobotChoice
 from experiments.choices.mixed_judges import MixtureReward
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
 from experiments.choices.plugin_critics import plugin_choice
@@ -79,6 +80,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "vla": VLAChoice,
         "vla_token": VLAChoice(head="token"),
         "vla_scratch": ScratchVLA,
+        "lerobot": LeRobotChoice,
         "remote": RemoteChoice,
     },
     "act": {"policy": PolicyAct, "best_of_n": BestOfNAct},
