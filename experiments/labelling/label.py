@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.errors import UserError
 from envs.store import Store
 from envs.store.fingerprint import fingerprint
 from envs.store.lazy import lazy_episodes
@@ -51,6 +52,12 @@ def value_curves(store: Store, source: CriticSource, folder: Path) -> Curves:
     if source.file is not None:
         return Curves(None, (), read_progress(source.file, store))
     critic = source.load()
+    if isinstance(critic, SeeingCritic) and (lacking := set(critic.cameras) - set(store.cameras)):
+        raise UserError(
+            f"{store.folder} has no camera {min(lacking)!r}, which this critic sees; it has "
+            f"{', '.join(store.cameras) or 'none'}: choose a critic that sees these (critic.path=…, or critic.camera=… "
+            "for a function of your own)"
+        )
     cameras = critic.cameras if isinstance(critic, SeeingCritic) else store.cameras
     cache = ValueCache(folder / source.digest[:16])
     with bar("look for new episodes", len(store), "episodes") as shown:
