@@ -6,15 +6,16 @@
 DATASET is a LeRobot v3 folder. Its values are those of its own progress file (`python -m experiments.label`), or the
 critic's; with values=false there are none. The page is one file that needs no network. It marks lapses, stretches in which
 the value does not rise, and exports which episodes and segments to keep: for `lerobot-edit-dataset`, for our
-`data.exclude`, and as JSON. keep.* says the same without a browser. The last line is JSON: the files written, the
+`data.exclude`, and as JSON. keep.* says the same without a browser. rerun=FILE.rrd writes films, values and lapses for
+Rerun's viewer. The last line is JSON: the files written, the
 numbers of episodes and of lapses, and what is left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from envs.errors import UserError
 from envs.files import atomic_file
 from envs.store import EpisodeInfo, Store, open_store
 from experiments.inspection.episodes import Quality, qualities, usual
-from experiments.inspection.keep import Keep, commands, kept_json
+from experiments.inspection.keep import Keep, kept_json
 from experiments.inspection.page import write_page
 from experiments.inspection.pictures import Sheets
+from experiments.inspection.recording import require_rerun, write_recording
+from experiments.inspection.rows import about, page_rows
 from experiments.lab.progress import bar
 from experiments.label import critic_source, data_set
 from experiments.labelling.label import value_curves
@@ -50,6 +53,7 @@ class InspectConfig:
     keep: Keep = field(default_factory=Keep)
     episodes: tuple[int, ...] = ()  # empty: all
     megabytes: float = 40.0  # that the pictures of the page may take
+    rerun: str = ""  # a recording (.rrd) for Rerun's viewer beside the page; empty: none
     out: str = ""  # empty: inspect/<the folder's name>.html in outputs
     outputs: str = "outputs"
 
@@ -67,15 +71,26 @@ def inspect(arguments: Sequence[str]) -> None:
     folder, settings = data_set(arguments)
     chosen = prepare_one("inspect", [*_own_values(folder, settings), *settings])
     config: InspectConfig = chosen.config
+    if config.rerun:
+        require_rerun()
     store = open_store(folder)
     infos = [store.episode_info(number) for number in _numbers(store, config.episodes)]
     curves = _Curves(store, infos, config)
     common = usual(infos, curves)
     out = Path(config.out or Path(config.outputs) / "inspect" / f"{folder.resolve().name}.html")
     described: list[Quality] = []
-    rows = _rows(store, qualities(infos, curves, store.fps, common), config, described)
-    write_page(out, about(store, infos, _critic_name(chosen), config.keep), rows)
+    sheets = Sheets(round(config.megabytes * MEGABYTE), len(infos))
+    with bar("draw", len(infos), "episodes") as shown:
+        rows = page_rows(store, qualities(infos, curves, store.fps, common), config.keep, sheets, described)
+        write_page(out, about(store, infos, _critic_name(chosen), config.keep), counted(rows, shown.update))
     written = [out]
+    if config.rerun:
+        films = (
+            (quality, values, {camera: store.frames(quality.info.index, camera) for camera in store.cameras})
+            for quality, values in zip(described, curves, strict=True)
+        )
+        write_recording(Path(config.rerun), folder.resolve().name, films)
+        written.append(Path(config.rerun))
     kept = kept_json(folder, described, config.keep)
     if config.keep.file:
         with atomic_file(Path(config.keep.file)) as temporary:
@@ -84,22 +99,11 @@ def inspect(arguments: Sequence[str]) -> None:
     _report(written, described, kept)
 
 
-def about(store: Store, infos: Sequence[EpisodeInfo], critic: str, keep: Keep) -> dict[str, Any]:
-    """What a page says of a data set as a whole."""
-    frames = sum(info.length for info in infos)
-    minutes = frames / store.fps / 60
-    cameras = ", ".join(store.cameras) or "no camera"
-    facts = (
-        f"{len(infos)} episodes, {frames} frames, {minutes:.1f} minutes at {store.fps:g} frames a second · {cameras} · "
-        f"{critic}"
-    )
-    return {
-        "title": f"{store.folder.resolve().name}: episodes",
-        "facts": facts,
-        "data_set": str(store.folder.resolve()),
-        "commands": asdict(commands(store.folder)),
-        "keep": asdict(keep),
-    }
+def counted(rows: Iterable[Any], step: Callable[[], object]) -> Iterator[Any]:
+    """The rows as they pass, `step` called after each."""
+    for row in rows:
+        yield row
+        step()
 
 
 def _own_values(folder: Path, settings: Sequence[str]) -> list[str]:
@@ -133,25 +137,6 @@ class _Curves:
             return (np.full(info.length, np.nan, np.float32) for info in self._infos)
         wanted = {info.index for info in self._infos}
         return (values for number, values in enumerate(self._curves) if number in wanted)
-
-
-def _rows(
-    store: Store,
-    described: Iterable[tuple[Quality, np.ndarray]],
-    config: InspectConfig,
-    seen: list[Quality],
-) -> Iterator[dict[str, Any]]:
-    """Every episode as the page reads it; what is said of it is put into `seen`."""
-    count = len(_numbers(store, config.episodes))
-    sheets = Sheets(round(config.megabytes * MEGABYTE), count)
-    with bar("draw", count, "episodes") as shown:
-        for quality, values in described:
-            seen.append(quality)
-            index = quality.info.index
-            sheet = sheets.draw({camera: store.frames(index, camera) for camera in store.cameras})
-            drawn = sheet.json() if sheet else None
-            yield {**quality.json(values), "keep": config.keep.takes(quality), "sheet": drawn}
-            shown.update()
 
 
 def _critic_name(chosen: Chosen) -> str:

@@ -188,7 +188,6 @@ const keys = {
 
 function begin() {
   element("data").hidden = false;
-  element("facts").textContent = about.facts;
   films.forEach((film) => table.append(row(film)));
   const names = [...new Set(films.flatMap((film) => (film.data.sheet ? film.data.sheet.cameras.map((one) => one.name) : [])))];
   names.forEach((name) => element("camera").append(new Option(name, name)));
@@ -233,4 +232,5 @@ function begin() {
   if (films.length) choose(films[0], 0);
 }
 
+element("facts").textContent = about.facts;
 if (films.length) begin();

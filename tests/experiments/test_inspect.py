@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import time
@@ -216,6 +217,17 @@ def test_a_page_without_values(data: Path, tmp_path: Path, capsys: pytest.Captur
     look(data, tmp_path / "films.html", "values=false", "episodes=[3,1]", "keep.failures=false")
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["episodes"] == 2 and found["lapses"] == 0 and found["exclude"] == []
+
+
+def test_a_recording_for_rerun(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.rrd"
+    if importlib.util.find_spec("rerun") is None:
+        with pytest.raises(UserError, match=r"policy-extraction\[rerun\]"):
+            look(data, tmp_path / "page.html", f"rerun={path}")
+        assert not path.exists()
+        return
+    look(data, tmp_path / "page.html", f"rerun={path}")
+    assert path.read_bytes()[:3] == b"RRF" and path.stat().st_size > 10_000
 
 
 def test_pictures_take_no_more_than_they_may() -> None:
