@@ -28,7 +28,8 @@ from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting, check_fit
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.film import film
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
 from policy_extraction.types import PromptedMethod
 
