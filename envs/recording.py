@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from envs.contract import EnvSpec, Start
 from envs.errors import UserError
@@ -15,6 +16,7 @@ from envs.files import atomic_file
 from envs.store.video import VideoWriter, find_codec
 from envs.types import Episode, Observation
 
+FILM_HEIGHT = 256  # pixels of films for people, at least
 POLICY_STYLE = "policy"  # of an episode that a policy made
 
 
@@ -160,7 +162,7 @@ class EpisodeLog:
     def save_video(self, folder: Path, fps: float) -> None:
         """Write the film as an mp4 that any player shows."""
         outcome = {None: "unknown", True: "success", False: "failure"}[self._success]
-        frames = _joined(self._film).side_by_side()
+        frames = for_people(_joined(self._film).images)
         name = f"{self.number:04d}_seed{self.start.seed}_{outcome}.mp4"
         with atomic_file(folder / name) as temporary:
             height, width = (size - size % 2 for size in frames.shape[1:3])
@@ -179,6 +181,23 @@ class EpisodeLog:
             last=last,
             film=_joined(self._film).every(film) if film else None,
         )
+
+
+def for_people(images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Views {camera: uint8 [T, H, W, 3]} side by side, of one height, enlarged to `FILM_HEIGHT` if they are smaller:
+    uint8 [T, height, width, 3].
+    """
+    height = max(FILM_HEIGHT, *(frames.shape[1] for frames in images.values()))
+    return np.concatenate([_enlarged(frames, height) for frames in images.values()], axis=2)
+
+
+def _enlarged(frames: np.ndarray, height: int) -> np.ndarray:
+    if frames.shape[1] == height:
+        return frames
+    size = (round(frames.shape[2] * height / frames.shape[1]), height)
+    return np.stack(
+        [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC)) for one in frames]
+    )
 
 
 def _joined(parts: Sequence[Film]) -> Film:

@@ -34,7 +34,8 @@ from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.best_of_n import BestOfN
 from experiments.stages.critic import get_critic
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.film import film
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
 from policy_extraction.types import PromptedMethod

@@ -33,8 +33,9 @@ from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.evaluate import Evaluation, Trial, evaluate
 from experiments.stages.extract import extract, read_history
+from experiments.stages.film import film
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop

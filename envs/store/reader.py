@@ -137,17 +137,25 @@ class Store:
         Raises:
             UserError: there is no such camera, or its files are damaged.
         """
-        if camera not in self._metadata.cameras:
-            raise UserError(
-                f"{self.folder} has no camera {camera!r}; it has {', '.join(self.cameras) or 'none'}"
-            )
-        key = self._metadata.cameras[camera]
+        key = self.camera_key(camera)
         if self.info["features"][key]["dtype"] == "image":
             return self._images(index, key)
         row = self.row(index)
         place = (row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"])
         path = video_path(self.folder, self.info, key, *place)
         return decode(path, row[f"videos/{key}/from_timestamp"], row["length"], self.fps)
+
+    def camera_key(self, camera: str) -> str:
+        """The feature of `meta/info.json` that a camera's frames are.
+
+        Raises:
+            UserError: there is no such camera.
+        """
+        if camera not in self._metadata.cameras:
+            raise UserError(
+                f"{self.folder} has no camera {camera!r}; it has {', '.join(self.cameras) or 'none'}"
+            )
+        return self._metadata.cameras[camera]
 
     def row(self, index: int) -> dict[str, Any]:
         """The row of episode `index` in meta/episodes, without statistics."""

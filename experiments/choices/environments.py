@@ -12,6 +12,7 @@ import gymnasium
 from envs.contract import ChunkEnvs, EnvSpec
 from envs.errors import UserError
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
+from envs.recording import FILM_HEIGHT
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from experiments.lab.artifacts import digest
 from experiments.lab.simulators import worker_count
@@ -56,6 +57,10 @@ class EnvChoice(Protocol):
         """Where success is measured unless `evaluate_env=` says otherwise: here, or in what this one imitates."""
         ...
 
+    def film_task(self, task: TaskConfig) -> TaskConfig:
+        """The task with pictures for people, where they can be had larger than the policy sees them."""
+        ...
+
 
 @dataclass(frozen=True)
 class RobosuiteChoice:
@@ -86,6 +91,10 @@ class RobosuiteChoice:
     def real(self) -> EnvChoice:
         """See `EnvChoice`."""
         return self
+
+    def film_task(self, task: TaskConfig) -> TaskConfig:
+        """See `EnvChoice`."""
+        return replace(task, image_size=max(task.image_size, FILM_HEIGHT))
 
     def _scene(self, task: TaskConfig) -> RobosuiteScene:
         return RobosuiteScene(task.name, task.robot, image_size=task.image_size)
@@ -133,6 +142,10 @@ class GymChoice:
     def real(self) -> EnvChoice:
         """See `EnvChoice`."""
         return self
+
+    def film_task(self, task: TaskConfig) -> TaskConfig:
+        """See `EnvChoice`: pictures are of one size."""
+        return task
 
     def _factory(self) -> Callable[[], gymnasium.Env]:
         options: Mapping[str, Any] = dict(self.kwargs)

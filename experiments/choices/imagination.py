@@ -46,6 +46,10 @@ class ImaginationChoice:
             "env.instruction is blank; say what is to be done",
         )
 
+    def film_task(self, task: TaskConfig) -> TaskConfig:
+        """See `EnvChoice`: pictures are of one size."""
+        return task
+
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`; a horizon that is the task's is cut to whole steps of the world."""
         world, known = self.world, task_spec(task.name)

@@ -138,7 +138,7 @@ STAGES = {
     ),
     "rollouts": Stage("experiments.stages.rollouts", ("experiments.stages.rollouts:roll_out_data", *ACTORS)),
     "evaluate": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:evaluate", *ACTORS)),
-    "film": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:film", *ACTORS)),
+    "film": Stage("experiments.stages.film", ("experiments.stages.film:film", *ACTORS)),
     "pretrain": Stage("experiments.pretrain_vla", ("experiments.pretrain_vla:_train",)),
     "check": Stage("experiments.pretrain_vla", ("experiments.pretrain_vla:_check", *ACTORS)),
     "value_bench_data": Stage(

@@ -1,4 +1,4 @@
-"""A run's report: Markdown, JSON and pictures in one folder, and the summary that is printed."""
+"""A run's report: a page, Markdown, JSON and pictures in one folder, and the summary that is printed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from envs.files import atomic_file
 from experiments.pipeline import Labelled, Outcome
 from experiments.reports.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
 from experiments.reports.results import sample_weights, styles_of
+from experiments.reports.run_page import write_run_page
 from experiments.settings.config import RunConfig
 from value_model.critic.metrics.episodes import known_progress
 
@@ -28,18 +29,17 @@ HEADLINE = (
 
 
 def write_report(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> None:
-    """Write report.md, results.json and the pictures into `folder`, over those of an earlier report."""
+    """Write report.html, report.md, results.json and the pictures into `folder`, over those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _draw(folder, config, outcome, results)
     shutil.rmtree(folder / "videos", ignore_errors=True)
     if outcome.videos is not None:
         shutil.copytree(outcome.videos, folder / "videos")
-    for name, text in {
-        "results.json": json.dumps(results, indent=1),
-        "report.md": markdown(results, pictures),
-    }.items():
+    text = markdown(results, pictures)
+    for name, content in {"results.json": json.dumps(results, indent=1), "report.md": text}.items():
         with atomic_file(folder / name) as temporary:
-            temporary.write_text(text + "\n")
+            temporary.write_text(content + "\n")
+    write_run_page(folder, text, outcome.labelled, results["choices"]["critic"])
 
 
 def _draw(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[str, Any]) -> list[str]:
@@ -277,4 +277,4 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     for name, found in (("before", before), ("after", after)):
         if found:
             print(f"{name:8} {_summary(found)}")
-    print(f"report   {folder / 'report.md'}")
+    print(f"report   {folder / 'report.html'}")

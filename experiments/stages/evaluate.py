@@ -118,29 +118,11 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
     return read_evaluation(announce(made, label).folder)
 
 
-def film(context: Context, trial: Trial) -> Path | None:
-    """A folder of films of the first `videos` episodes of the same evaluation; None where none are wanted.
-
-    They are rolled out again, an artifact of their own: another number of films repeats no evaluation.
-    """
-    count = min(trial.config.videos, trial.config.episodes)
-    if not count:
-        return None
-
-    def build(folder: Path) -> None:
-        _roll_out(context, trial, count, "film", folder / "videos")
-
-    made = context.artifacts.make("film", VERSION, trial.recipe(count), trial.inputs, build)
-    return announce(made).folder / "videos"
-
-
-def _roll_out(
-    context: Context, trial: Trial, episodes: int, label: str, videos: Path | None = None
-) -> list[Rollout]:
+def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list[Rollout]:
     chosen = seeds("evaluation", trial.seed, episodes).tolist()
     pool = trial.acting.pool(context.simulators)
     with bar(label, episodes, "episodes") as shown:
-        return pool.rollout(trial.make_actor(), chosen, progress=shown.update, video_folder=videos)
+        return pool.rollout(trial.make_actor(), chosen, progress=shown.update)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -9,6 +9,8 @@ import pytest
 
 from envs.errors import UserError
 from experiments.report import print_overview
+from experiments.reports.hypertext import hypertext
+from experiments.reports.run_page import write_run_page
 
 
 def write_run(outputs, name, success, age):
@@ -39,3 +41,53 @@ def test_no_run_or_a_damaged_one_is_one_line(tmp_path):
     (tmp_path / "runs/cut/results.json").write_text('{"name"')
     with pytest.raises(UserError, match="delete its folder and repeat the run"):
         print_overview([f"outputs={tmp_path}"])
+
+
+TEXT = """# lift <1>
+
+bc on lift: **85 % [73, 92]** & `more`
+
+## Success
+
+![Before and after](success.png)
+
+| style | success |
+|---|---|
+| clean | 1 < 2 |
+
+## Training
+
+## Settings
+
+```json
+{"a": "<b>",
+
+ "c": 1}
+```
+"""
+
+
+def test_markdown_as_a_page(tmp_path):
+    (tmp_path / "success.png").write_bytes(b"png")
+    assert hypertext(TEXT, tmp_path).splitlines() == [
+        "<p>bc on lift: <b>85 % [73, 92]</b> &amp; <code>more</code></p>",
+        "<h2>Success</h2>",
+        '<p><img alt="Before and after" src="data:image/png;base64,cG5n"></p>',
+        "<table><tr><th>style</th><th>success</th></tr><tr><td>clean</td><td>1 &lt; 2</td></tr></table>",
+        "<h2>Training</h2>",
+        "<h2>Settings</h2>",
+        "<details><summary>show</summary><pre>{&quot;a&quot;: &quot;&lt;b&gt;&quot;,",
+        "",
+        " &quot;c&quot;: 1}",
+        "</pre></details>",
+    ]
+
+
+def test_the_page_of_a_run_without_data_has_its_films(tmp_path):
+    (tmp_path / "success.png").write_bytes(b"png")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "0000_seed7_success.mp4").write_bytes(b"film")
+    write_run_page(tmp_path, TEXT, None, "wvm")
+    page = (tmp_path / "report.html").read_text()
+    assert "<title>lift &lt;1&gt;</title>" in page and "episode 0, seed 7: success" in page
+    assert page.index("data:video/mp4;base64,ZmlsbQ==") < page.index("<h2>Training</h2>")

@@ -29,7 +29,7 @@ def undisturbed(lab):
 
 def test_a_run_ends_with_a_summary_and_a_report(lab, undisturbed):
     folder = lab.folder / "undisturbed" / "runs" / "whole"
-    assert undisturbed.splitlines()[-1] == "report   undisturbed/runs/whole/report.md"
+    assert undisturbed.splitlines()[-1] == "report   undisturbed/runs/whole/report.html"
     results = lab.results("undisturbed", "whole")
     assert results["after"]["episodes"] == 2 and results["before"]["horizon"] == 16
     assert set(results["weights"]) == {"clean", "hesitation", "hesitation, lapse"}
@@ -38,6 +38,8 @@ def test_a_run_ends_with_a_summary_and_a_report(lab, undisturbed):
     for picture in ("success.png", "training.png", "weights.png", "values.png"):
         assert (folder / picture).stat().st_size > 5000 and picture in report
     assert len(list((folder / "videos").iterdir())) == 1
+    page = (folder / "report.html").read_text()
+    assert page.count("data:video/mp4") == 1 and page.count('class="episode"') == 2
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -95,7 +97,7 @@ def test_a_policy_and_a_method_from_outside_the_repository(lab, undisturbed, fra
         "outputs=undisturbed",
         f"name={framework}",
     )
-    assert f"report   undisturbed/runs/{framework}/report.md" in out
+    assert f"report   undisturbed/runs/{framework}/report.html" in out
     results = lab.results("undisturbed", framework)
     assert results["before"] is None and results["choices"]["method"] == "my_lab:Positive"
     assert results["settings"]["method"]["threshold"] == -1

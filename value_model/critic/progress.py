@@ -44,7 +44,7 @@ def write_progress(
                     f"the critic gave values for more than the {len(store)} episodes of {store.folder}"
                 )
             info = store.episode_info(count - 1)
-            _check_values(episode_values, info.length, f"episode {count - 1}")
+            check_values(episode_values, info.length, f"episode {count - 1}")
             frame = np.arange(info.length)
             columns = (
                 info.start + frame,
@@ -92,7 +92,7 @@ def read_progress(path: Path, store: Store) -> list[np.ndarray]:
             raise UserError(
                 f"{path} is of another data set: its episode {info.index} does not match {store.folder}"
             )
-        _check_values(values[rows], info.length, f"{path}, episode {info.index}")
+        check_values(values[rows], info.length, f"{path}, episode {info.index}")
         result.append(values[rows])
     if all(np.isnan(curve).all() for curve in result):
         raise UserError(f"{path} holds no value: all of them are unknown (NaN); label the data set again")
@@ -118,7 +118,12 @@ def _read_columns(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return columns[0], columns[1], columns[2], columns[3]
 
 
-def _check_values(values: np.ndarray, length: int, place: str) -> None:
+def check_values(values: np.ndarray, length: int, place: str) -> None:
+    """Refuse what is not one number in [0, 1] for each of `length` frames; NaN, unknown, is allowed.
+
+    Raises:
+        UserError: what is wrong with the values of `place`.
+    """
     if values.shape != (length,):
         raise UserError(
             f"{place}: values of shape {list(values.shape)} for {length} frames; give one value a frame"

@@ -3,6 +3,7 @@
 import os
 from dataclasses import fields, replace
 
+import av
 import numpy as np
 import pytest
 
@@ -13,17 +14,20 @@ from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import EvaluateConfig, TaskConfig
 from experiments.stages.acting import Acting
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, film
+from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.film import film
 
 TASK = TaskConfig("lift")
 CONFIG = EvaluateConfig(episodes=2, horizon=16, workers=2, videos=1)
 
 
-class Still:
-    """Does nothing."""
+class Wandering:
+    """Does something else at each decision."""
 
     def act(self, observation, seeds):
-        return np.zeros((len(seeds), 10, 7), np.float32)
+        return np.stack([np.random.default_rng(seed).uniform(-1, 1, (10, 7)) for seed in seeds]).astype(
+            np.float32
+        )
 
 
 def refuse():
@@ -41,18 +45,29 @@ def recipe(config):
     return digest(trial(config).recipe(config.episodes))
 
 
+def check_replay(context, folder, seed):
+    """The film is large, and of what was done: in small it is what the policy saw."""
+    pool = trial(CONFIG).acting.pool(context.simulators)
+    (rollout,) = pool.rollout(Wandering(), [int(seed)], record=True, film=1)
+    seen = rollout.recording.film.side_by_side()
+    with av.open(str(next(folder.iterdir()))) as container:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert shown.shape == (len(seen), 256, 512, 3)
+    small = shown.reshape(len(seen), 64, 4, 128, 4, 3).mean((2, 4))
+    assert np.abs(small - seen).mean() < 6 < np.abs(small[1:] - seen[:1]).mean()
+
+
 def test_films_and_workers_do_not_repeat_a_finished_evaluation(tmp_path):
     more = replace(CONFIG, videos=5)
     with Simulators() as simulators:
         context = Context(Artifacts(tmp_path), Tracker(None), simulators)
-        first = evaluate(context, trial(CONFIG, Still), "before")
-        folder = film(context, trial(CONFIG, Still))
+        first = evaluate(context, trial(CONFIG, Wandering), "before")
+        folder = film(context, trial(CONFIG, Wandering))
         assert folder is not None and [file.suffix for file in folder.iterdir()] == [".mp4"]
         assert f"seed{first.seed[0]}_" in next(folder.iterdir()).name
+        check_replay(context, folder, first.seed[0])
         again = evaluate(context, trial(more), "before")
         np.testing.assert_array_equal(first.steps, again.steps)
-        both = film(context, trial(more, Still))
-        assert both is not None and len(list(both.iterdir())) == 2
         assert film(context, trial(CONFIG)) == folder
         assert film(context, trial(replace(CONFIG, videos=0))) is None
 

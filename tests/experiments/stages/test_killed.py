@@ -74,7 +74,8 @@ extract(artifacts, BC(), Training(updates=6), batch, 0, {}, Count, data, {"propr
 import numpy as np
 from experiments.choices.environments import RobosuiteChoice
 from experiments.stages.acting import Acting
-from experiments.stages.evaluate import Trial, film
+from experiments.stages.evaluate import Trial
+from experiments.stages.film import film
 
 class Still:
     def act(self, observation, seeds):
