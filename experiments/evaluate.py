@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def _looking(context: Context, imagined: Simulators, config: EvaluateCommandConf
     )
     judge = config.reward.source(workshop)
 
+    @cache
     def imagination(worlds: int) -> RolloutPool:
         return replace(where, env=act.env(worlds)).pool(imagined)
 

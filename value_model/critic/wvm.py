@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -75,15 +76,22 @@ class WVM:
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
         """Values float32 [T] of each episode, in order; only a few episodes are held at a time."""
+        told: deque[tuple[np.ndarray, int]] = deque()
         group: list[tuple[np.ndarray, np.ndarray]] = []
         stride = 0
-        for episode in watch(episodes, self.config.cameras):
-            frames = episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
-            if group and (self.encoder.stride(episode.fps) != stride or len(group) * stride >= SEQUENCES):
+
+        def shown() -> Iterator[np.ndarray]:
+            for episode in watch(episodes, self.config.cameras):
+                told.append((word_ids(episode.instruction), self.encoder.stride(episode.fps)))
+                yield episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
+
+        for latents in self.encoder.stream(shown()):
+            words, now = told.popleft()
+            if group and (now != stride or len(group) * stride >= SEQUENCES):
                 yield from self.values_of_latents(group, stride)
                 group = []
-            stride = self.encoder.stride(episode.fps)
-            group.append((self.encoder.encode(frames), word_ids(episode.instruction)))
+            stride = now
+            group.append((latents, words))
         if group:
             yield from self.values_of_latents(group, stride)
 

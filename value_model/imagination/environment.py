@@ -17,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 from envs.contract import EnvSpec, Start
 from envs.errors import UserError
 from envs.text import word_ids
+from value_model.imagination.first_states import first_states
 from value_model.imagination.starts import StartBank
 from value_model.imagination.world_model import WorldModel
 from value_model.imagination.worlds import Worlds
@@ -90,8 +91,7 @@ class ImaginedEnvs(VectorEnv):
         for name in ("_steps", "_held", "_solved", "_over"):
             setattr(self, name, np.where(mask, 0, getattr(self, name)).astype(getattr(self, name).dtype))
         self._seeds = np.where(mask, [start.seed for start in starts], self._seeds)
-        begun = [self._begin(start) for start in starts]
-        latents, proprio = (np.stack([one[part] for one in begun]) for part in (0, 1))
+        latents, proprio = first_states(self._world, self._bank, starts, mask)
         words = np.stack([word_ids(start.instruction or self.env_spec.instruction) for start in starts])
         for part, worlds in self._blocks:
             worlds.begin(latents[part], proprio[part], words[part], mask[part])
@@ -208,26 +208,6 @@ class ImaginedEnvs(VectorEnv):
             "proprio": np.asarray(proprio),
             "environment_state": np.zeros((self.num_envs, 0), np.float32),
         }
-
-    def _begin(self, start: Start) -> tuple[np.ndarray, np.ndarray]:
-        """Latents float32 [h, w, C] and proprio [P] that a start stands for."""
-        bank = self._bank
-        if not start.images:
-            row = bank.draw(start.seed)
-            return bank.latents[row].astype(np.float32), bank.proprio[row]
-        config = self._world.config
-        missing = [name for name in config.cameras if name not in start.images]
-        if missing:
-            raise UserError(
-                f"a start shows no {missing[0]!r}; the world model begins from {', '.join(config.cameras)}"
-            )
-        proprio = bank.usual_proprio() if start.proprio is None else start.proprio
-        if np.shape(proprio) != (config.proprio_dim,):
-            raise UserError(
-                f"a start has proprioception of shape {np.shape(proprio)}; the world model's is [{config.proprio_dim}]"
-            )
-        frames = np.concatenate([start.images[name] for name in config.cameras], axis=1)[None]
-        return self._world.encoder.encode_videos([frames])[0][0], np.asarray(proprio, np.float32)
 
 
 def _rows(mask: np.ndarray, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from flax import nnx
@@ -42,6 +43,31 @@ class FrameEncoder:
             parts.append(np.asarray(self._encode(tokenizer, placed))[: len(part)])
         return np.concatenate(np.split(np.concatenate(parts), count), axis=2)
 
+    def stream(self, videos: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`encode` of each video, in order; a batch holds frames of several, and only a few videos are held at a time."""
+        batch = max(1, ENCODE_BATCH // len(self.config.cameras))
+        lengths: deque[int] = deque()
+        waiting: list[np.ndarray] = []
+        known: list[np.ndarray] = []  # a latent each, of videos that are not given yet
+        for video in videos:
+            lengths.append(len(video))
+            waiting.append(video)
+            count = sum(map(len, waiting))
+            if count >= batch:
+                frames = np.concatenate(waiting)
+                whole = count - count % batch
+                known += list(self.encode(frames[:whole]))
+                waiting = [frames[whole:]]
+            while lengths and lengths[0] <= len(known):
+                length = lengths.popleft()
+                yield np.stack(known[:length])
+                known = known[length:]
+        if lengths:
+            known += list(self.encode(np.concatenate(waiting)))
+        for length in lengths:
+            yield np.stack(known[:length])
+            known = known[length:]
+
     def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Latents of videos uint8 [T, H, W · cameras, 3], the cameras side by side; resized if need be.
 
@@ -56,7 +82,7 @@ class FrameEncoder:
                     f"the model sees {count} square views side by side ({', '.join(self.config.cameras)}), but a video's "
                     f"frames are {video.shape[1]}×{video.shape[2]}"
                 )
-        return [self.encode(resize(video, size, size * count)) for video in videos]
+        return list(self.stream(resize(video, size, size * count) for video in videos))
 
     def stride(self, fps: float) -> int:
         """How many frames of a video at `fps` the model steps at a time."""

@@ -39,3 +39,36 @@ def test_an_updated_tokenizer_is_seen(tokenizer: Tokenizer, mesh: Mesh | None) -
     nnx.update(tokenizer, nnx.state(Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(1))))
     other = FrameEncoder(MICRO, 5.0, Tokenizer(MICRO.tokenizer, rngs=nnx.Rngs(1))).encode(FRAMES)
     np.testing.assert_allclose(encoder.encode(FRAMES), other, atol=1e-5)
+
+
+def test_a_stream_of_videos_fills_batches_and_holds_few(tokenizer: Tokenizer, monkeypatch) -> None:
+    """Each video's latents are its own, whichever batches its frames fell into; none is read before it is needed."""
+    monkeypatch.setattr("value_model.video.encoder.ENCODE_BATCH", 8)
+    both = dataclasses.replace(MICRO, cameras=("workspace", "wrist"))
+    encoder, read, calls = FrameEncoder(both, 5.0, tokenizer), [], []
+    plain = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda frames: calls.append(len(frames)) or plain(frames))
+    lengths = [1, 2, 6, 1, 1, 3]
+    random = np.random.default_rng(1)
+    videos = [random.integers(0, 256, (length, 64, 128, 3), np.uint8) for length in lengths]
+
+    def reading():
+        for number, video in enumerate(videos):
+            read.append(number)
+            yield video
+
+    given = []
+    for latents in encoder.stream(reading()):
+        given.append((latents, len(read)))
+    assert [count for _, count in given] == [
+        3,
+        3,
+        6,
+        6,
+        6,
+        6,
+    ]  # the first whole batches end within the third video
+    assert calls == [8, 4, 2]
+    for video, (latents, _) in zip(videos, given, strict=True):
+        np.testing.assert_allclose(latents, plain(video), atol=1e-5)
+    assert list(encoder.stream([])) == []

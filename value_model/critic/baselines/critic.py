@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -80,11 +81,16 @@ class Baseline:
         return [self._values(video, ids, stride) for video, ids in zip(latents, words, strict=True)]
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
-        """Values float32 [T] of each episode, in order; one episode is held at a time."""
-        for episode in watch(episodes, self.cameras):
-            frames = episode_frames(episode, self.cameras, self.config.tokenizer.image_size)
-            stride, ids = self.encoder.stride(episode.fps), word_ids(episode.instruction)
-            yield self._values(self.encoder.encode(frames), ids, stride)
+        """Values float32 [T] of each episode, in order; only a few episodes are held at a time."""
+        told: deque[tuple[np.ndarray, int]] = deque()
+
+        def shown() -> Iterator[np.ndarray]:
+            for episode in watch(episodes, self.cameras):
+                told.append((word_ids(episode.instruction), self.encoder.stride(episode.fps)))
+                yield episode_frames(episode, self.cameras, self.config.tokenizer.image_size)
+
+        for latents in self.encoder.stream(shown()):
+            yield self._values(latents, *told.popleft())
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and config.json into `folder`."""
