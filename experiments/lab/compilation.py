@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 import jax
 
 _SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"  # what is compiled faster than this is not kept
+_CHECKED = "checked"  # a file as old as the last look at all the others
+_SLACK = 2 * 10**9  # nanoseconds by which clocks of files and of the machine may differ
 _ZSTANDARD = bytes.fromhex("28b52ffd")  # begins what JAX compresses with this library, where it is installed
 
 
@@ -70,13 +73,19 @@ def keep_compiled(folder: Path) -> None:
 
 
 def remove_damaged(folder: Path) -> None:
-    """Remove the compiled programs in `folder` that are not whole."""
+    """Remove the compiled programs in `folder` that are not whole; what was looked at before is not read again."""
+    checked = folder / _CHECKED
+    before = checked.stat().st_mtime_ns if checked.exists() else 0
+    now = time.time_ns()
     for file in folder.glob("*-cache"):
         try:
-            if not _whole(file.read_bytes()):
+            if file.stat().st_mtime_ns >= before and not _whole(file.read_bytes()):
                 file.unlink(missing_ok=True)
         except FileNotFoundError:  # another process was faster
             continue
+    if folder.is_dir():
+        checked.touch()
+        os.utime(checked, ns=(now - _SLACK, now - _SLACK))
 
 
 def _whole(entry: bytes) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from hydra import compose, initialize
+from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -114,11 +114,17 @@ def composition(command: str, overrides: Sequence[str], keep_hydra: bool = False
     groups = [item for item in parsed if _is_group(item.key_or_group)]
     for override in groups:
         _check_choice(override)
-    known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
     for override in parsed:
-        if override not in groups:
-            _check_key(command, override, known)
-    return _compose(command, overrides, keep_hydra)
+        if override.key_or_group.split(".")[0] == "hydra":
+            _check_key(command, override, set())  # Hydra's own settings are none of the command's
+    try:
+        return _compose(command, overrides, keep_hydra)
+    except UserError:
+        known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
+        for override in parsed:
+            if override not in groups:
+                _check_key(command, override, known)
+        raise
 
 
 def chosen_names(choices: Mapping[str, str]) -> dict[str, str]:
@@ -227,7 +233,7 @@ def _flat_keys(config: DictConfig, prefix: str = "") -> Iterable[str]:
 
 def _compose(command: str, overrides: Sequence[str], keep_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize(version_base=None, config_path=None):
+    with initialize_config_module("experiments.settings", version_base=None):
         try:
             return compose(command, overrides=list(overrides), return_hydra_config=keep_hydra)
         except ConfigCompositionException as error:

@@ -64,8 +64,21 @@ def test_only_what_is_damaged_is_removed(tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     remove_damaged(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"a-cache", "note.txt", "d-cache"}
+    kept = {"a-cache", "note.txt", "d-cache", "checked"}
+    assert {file.name for file in tmp_path.iterdir()} == kept
     remove_damaged(tmp_path / "not there yet")
+    assert not (tmp_path / "not there yet").exists()
+
+
+def test_what_was_looked_at_is_not_read_again_and_what_came_since_is(tmp_path):
+    for name in ("old-cache", "new-cache"):
+        (tmp_path / name).write_bytes(zlib.compress(b"program"))
+    remove_damaged(tmp_path)
+    for name in ("old-cache", "new-cache"):
+        (tmp_path / name).write_bytes(b"cut")
+    os.utime(tmp_path / "old-cache", (1, 1))
+    remove_damaged(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"old-cache", "checked"}
 
 
 def test_reading_does_not_count_as_compiling():
