@@ -69,6 +69,8 @@ class Trajectory(Protocol):
     def success(self) -> bool | None: ...
     @property
     def instruction(self) -> str: ...
+    @property
+    def told(self) -> Sequence[str]: ...
 
 
 def action_chunks(actions: np.ndarray, horizon: int) -> np.ndarray:
@@ -109,7 +111,7 @@ def build_dataset(
     Raises:
         UserError: there is no episode, an episode and its values differ in length, or no advantage is known.
     """
-    actions, instructions, rewards, success = [], [], [], []
+    actions, instructions, told, rewards, success = [], [], [], [], []
     for number, (episode, curve) in enumerate(zip(episodes, values, strict=True)):
         if len(curve) != len(episode.actions):
             raise UserError(
@@ -119,6 +121,7 @@ def build_dataset(
         success.append(episode.success)
         actions.append(action_chunks(episode.actions.astype(np.float32), horizon))
         instructions.append(episode.instruction)
+        told.append(np.array(episode.told))
     if not actions:
         raise UserError("there is no episode to learn from; collect some first")
     group_of = {text: number for number, text in enumerate(dict.fromkeys(instructions))}
@@ -136,7 +139,7 @@ def build_dataset(
         episode=np.repeat(np.arange(len(tracks)), lengths),
         frame=np.concatenate([np.arange(length) for length in lengths]),
         action=np.concatenate(actions),
-        instruction=np.repeat(np.array(instructions), lengths),
+        instruction=np.concatenate(told),
         value=np.concatenate([track.values for track in tracks]),
         advantage=advantages,
         weight=np.ones(sum(lengths), np.float32),

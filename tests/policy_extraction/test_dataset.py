@@ -22,6 +22,10 @@ class Attempt:
     instruction: str
     rewards: np.ndarray
 
+    @property
+    def told(self):
+        return (self.instruction,) * (len(self.actions) - 1) + ("let go",)
+
 
 def rewards(*numbers):
     return np.array(numbers, np.float32)
@@ -48,7 +52,7 @@ def test_build_dataset():
     assert dataset.action[1].tolist() == [[2, 3], [4, 5]]
     assert dataset.advantage == pytest.approx([0.5, 0.5, 0, -0.1, 0])
     assert dataset.outcome.tolist() == [1, 1, 1, 0, 0]
-    assert set(dataset.instruction) == {"stack the cubes"}
+    assert dataset.instruction.tolist() == [*["stack the cubes"] * 2, "let go", "stack the cubes", "let go"]
     kept = dataset.rows(dataset.advantage > 0)
     assert kept.frame.tolist() == [0, 1]
     assert kept.behavior_log_prob is None

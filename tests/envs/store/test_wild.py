@@ -158,7 +158,9 @@ def test_names_of_ones_own(folder):
     np.testing.assert_array_equal(store.frames(1, "hand"), RECORDED[1].images["wrist"])
     with pytest.raises(UserError, match=r"unknown feature for data\.action: 'action'; did you mean actions"):
         open_store(folder, Reading(action="action"))
-    with pytest.raises(UserError, match=r"unknown camera for data\.cameras\.hand: 'wirst'; did you mean wrist"):
+    with pytest.raises(
+        UserError, match=r"unknown camera for data\.cameras\.hand: 'wirst'; did you mean wrist"
+    ):
         open_store(folder, Reading(cameras={"hand": "wirst"}))
 
 
