@@ -61,7 +61,8 @@ class Episode:
     step that ends in a solved state, else 0); success: whether the task was solved, None where that was not recorded;
     environment_state: float32 [T, S], privileged (positions of the task's objects, metres), empty S when unknown;
     fps: frames a second; style and segments say what kind of demonstration it was, when that is known; later: (frame,
-    what the robot was told from there on), where that is not `instruction` to the end.
+    what the robot was told from there on), where that is not `instruction` to the end; masks: names of the subsets of
+    its data set that it belongs to.
     """
 
     images: Mapping[str, np.ndarray]
@@ -78,6 +79,7 @@ class Episode:
     style: str = "unknown"
     segments: tuple[Segment, ...] = ()
     later: tuple[tuple[int, str], ...] = ()
+    masks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.actions)

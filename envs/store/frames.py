@@ -84,6 +84,7 @@ def own_columns(episode: Episode) -> dict[str, Any]:
         "seed": episode.seed,
         "robot": episode.robot,
         "task_name": episode.task,
+        "masks": list(episode.masks),
     }
 
 

@@ -62,7 +62,9 @@ def load_metadata(folder: Path, reading: Reading) -> Metadata:
             f"meta/episodes of {folder} describes {len(known)} episodes, "
             f"meta/info.json says {info['total_episodes']}; {AGAIN}"
         )
-    chosen = chosen_episodes(known, reading, folder)
+    columns = layout_of.episodes
+    masks = columns.column("masks").to_pylist() if "masks" in columns.column_names else None
+    chosen = chosen_episodes(known, masks, reading, folder)
     rows = RowMap(layout_of, chosen, int(info["total_frames"]), folder)
     _check_columns(folder, info, rows.rows(int(chosen[0])).path)
     seen = named_cameras(_cameras(info, layout_of, rows, chosen), reading)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from envs.errors import UserError
 from envs.films import frames_at
-from envs.outcomes import paid_outcome, tell_only_success
+from envs.outcomes import outcome_rewards, paid_outcome, tell_only_success
 from envs.store import layout
 from envs.store.depth import picture_size
 from envs.store.open import Metadata, load_metadata
@@ -109,6 +109,7 @@ class Store:
             style=verdict.style or row.get("style") or "unknown",
             success=self._success(index, row) if verdict.success is None else verdict.success,
             segments=verdict.segments or tuple(Segment(**part) for part in row.get("segments") or ()),
+            masks=tuple(row.get("masks") or ()),
         )
 
     def episode(self, index: int, cameras: Sequence[str] | None = None) -> Episode:
@@ -132,7 +133,11 @@ class Store:
             },
             proprio=numbers.get(known.state or "", nothing),
             actions=numbers.get(known.action or "", nothing),
-            rewards=numbers[layout.REWARD][:, 0] if layout.REWARD in numbers else _unrecorded_rewards(info),
+            rewards=(
+                numbers[layout.REWARD][:, 0]
+                if layout.REWARD in numbers
+                else outcome_rewards(info.length, info.success)
+            ),
             environment_state=numbers.get(layout.ENVIRONMENT_STATE, nothing),
             success=info.success,
             task=info.task,
@@ -143,6 +148,7 @@ class Store:
             style=info.style,
             segments=info.segments,
             later=info.instructions[1:],
+            masks=info.masks,
         )
 
     def frames(self, index: int, camera: str) -> np.ndarray:
@@ -261,10 +267,3 @@ def open_store(folder: Path, reading: Reading = EVERYTHING) -> Store:
             what `reading` names.
     """
     return Store(folder, load_metadata(folder, reading))
-
-
-def _unrecorded_rewards(info: EpisodeInfo) -> np.ndarray:
-    """The rewards [T] of an episode of which nothing but its outcome may be known."""
-    if info.success is None:
-        return np.full(info.length, np.nan, np.float32)
-    return np.float32(info.success) * (np.arange(info.length) == info.length - 1)

@@ -20,7 +20,8 @@ class Reading:
     """What to read of a data set, and under which names; empty: all, as it is.
 
     cameras: {name here: camera or feature there}, beside the cameras that keep their names; action, state, success:
-    features there; episodes, exclude: numbers of the data set's episodes; outcomes: a CSV or parquet file of the
+    features there; masks: subsets (columns `masks` of meta/episodes) of which an episode has to be in one; episodes,
+    exclude: numbers of the data set's episodes; outcomes: a CSV or parquet file of the
     user's (`envs.store.outcomes`); instruction: what the robot was told, instead of what is recorded.
     """
 
@@ -28,6 +29,7 @@ class Reading:
     action: str = ""
     state: str = ""
     success: str = ""
+    masks: tuple[str, ...] = ()
     episodes: tuple[int, ...] = ()
     exclude: tuple[int, ...] = ()
     outcomes: str = ""
@@ -37,11 +39,16 @@ class Reading:
 EVERYTHING = Reading()
 
 
-def chosen_episodes(numbers: np.ndarray, reading: Reading, folder: object) -> np.ndarray:
+def chosen_episodes(
+    numbers: np.ndarray, masks: Sequence[Sequence[str] | None] | None, reading: Reading, folder: object
+) -> np.ndarray:
     """Positions, rising, of the episodes to read among those with these numbers [E].
 
+    Args:
+        masks: the subsets that each episode belongs to, where the data set names them.
+
     Raises:
-        UserError: a number is not among them, or nothing is left.
+        UserError: a number or subset is not among them, or nothing is left.
     """
     for setting, wanted in (("episodes", reading.episodes), ("exclude", reading.exclude)):
         unknown = sorted(set(wanted) - set(numbers.tolist()))
@@ -53,9 +60,14 @@ def chosen_episodes(numbers: np.ndarray, reading: Reading, folder: object) -> np
     keep = ~np.isin(numbers, reading.exclude)
     if reading.episodes:
         keep &= np.isin(numbers, reading.episodes)
+    if reading.masks:
+        known = sorted({mask for part in masks or () for mask in part or ()})
+        for mask in reading.masks:
+            check_choice("subset for data.masks:", mask, known or ["none"])
+        keep &= np.array([bool(set(reading.masks) & set(part or ())) for part in masks or ()])
     if not keep.any():
         raise UserError(
-            f"data.episodes and data.exclude leave no episode of {folder}; name some that are kept"
+            f"data.episodes, data.exclude and data.masks leave no episode of {folder}; name some that are kept"
         )
     return np.flatnonzero(keep)
 

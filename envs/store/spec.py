@@ -16,7 +16,7 @@ class EpisodeInfo:
     index: its place among those that are read; number: its number in the data set; start: index of its first frame in
     the whole data set; instructions: (frame, what the robot was told from there on), the first at frame 0; success:
     whether it solved the task, None where that was not recorded (see `Store.episode_info`); seed: -1 where it is not
-    known; style, task and robot: "unknown".
+    known; style, task and robot: "unknown"; masks: names of the subsets of the data set that it belongs to.
     """
 
     index: int
@@ -30,6 +30,7 @@ class EpisodeInfo:
     style: str
     success: bool | None
     segments: tuple[Segment, ...]
+    masks: tuple[str, ...]
 
     @property
     def instruction(self) -> str:

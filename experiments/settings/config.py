@@ -71,6 +71,7 @@ class StoreData:
     success: str = ""  # its feature that marks solved frames; empty: next.success
     outcomes: str = ""  # a CSV or parquet of one's own: episode, success, style, start, end
     instruction: str = ""  # what the robot was told; empty: as recorded
+    masks: tuple[str, ...] = ()  # of its subsets, the only ones that are read, such as [better]; empty: all
     episodes: tuple[int, ...] = ()  # the only ones that are read; empty: all
     exclude: tuple[int, ...] = ()  # episodes that are left out
 
@@ -85,6 +86,7 @@ class StoreData:
             action=self.action,
             state=self.state,
             success=self.success,
+            masks=self.masks,
             episodes=self.episodes,
             exclude=self.exclude,
             outcomes=self.outcomes,

@@ -167,10 +167,10 @@ def _outcomes(store: Store, advantage: Advantage) -> Iterator[str]:
         for earned, one in zip(rewards, episodes, strict=True)
     ]
     try:
-        known = advantage.estimate(tracks, 2)
+        unknown = all(np.isnan(part).all() for part in advantage.estimate(tracks, 2))
     except UserError:
-        return  # said where it is computed, with the values
-    if all(np.isnan(part).all() for part in known):
+        unknown = True
+    if unknown:
         yield (
             "no outcome is known, and this advantage needs them (say how the episodes ended: data.outcomes=table.csv "
             "with episode,success; or use advantage=chunk_difference)"
