@@ -37,6 +37,7 @@ from experiments.stages.fit import check_watched
 from experiments.value_benchmark.critic import bench_critic
 from value_model.critic.metrics.episodes import known_progress
 from value_model.critic.progress import read_progress
+from value_model.critic.stretches import stretches
 from value_model.video.frames import beside
 
 FORMATS = ("video", "strip")
@@ -123,8 +124,7 @@ def _labeller(
     critic = source.load()
 
     def labelled(number: int, episode: Episode) -> np.ndarray:
-        (values,) = critic.label(iter([episode]))
-        return values
+        return np.concatenate(list(critic.label(stretches(episode))))
 
     return labelled
 
