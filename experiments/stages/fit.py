@@ -56,7 +56,7 @@ def check_watched(store: Store, critic: CriticChoice) -> None:
     """
     spec, views = store.spec, critic.views()
     mapping = f"critic.cameras=[{','.join(_proposed(spec, views).values())}]"
-    faults = [*_cameras(spec, dict.fromkeys(views), mapping), *_instructions(store)]
+    faults = [*_cameras(spec, dict.fromkeys(views), mapping), *(_instructions(store) if views else ())]
     _refuse(faults, spec, "critic")
 
 

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from envs.store import Store
+from envs.store.lazy import lazy_episodes
 from envs.types import Episode
 from value_model.critic.metrics.controls import LazyImages
 from value_model.critic.types import Critic
 
 
-def label_stretches(critic: Critic, store: Store) -> Iterator[np.ndarray]:
-    """Values float32 [T] of every episode of a store, in order; those of each stretch are under its own instruction.
+def label_stretches(critic: Critic, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
+    """Values float32 [T] of every episode, in order; those of each stretch are under its own instruction.
 
-    Where every episode has one instruction, this is `critic.label(store)`.
+    Of a store in which every episode has one instruction, this is `critic.label(store)`.
     """
-    parts = [len(store.episode_info(index).instructions) for index in range(len(store))]
-    if max(parts) == 1:
-        yield from critic.label(store)
-        return
-    values = critic.label(part for index in range(len(store)) for part in stretches(_unread(store, index)))
-    for count in parts:
-        yield np.concatenate([next(values) for _ in range(count)])
+    if isinstance(episodes, Store):
+        infos = (episodes.episode_info(index) for index in range(len(episodes)))
+        if all(len(info.instructions) == 1 for info in infos):
+            yield from critic.label(episodes)
+            return
+        episodes = lazy_episodes(episodes, range(len(episodes)))
+    counts: deque[int] = deque()
+    found: list[np.ndarray] = []
+    for values in critic.label(_counted(episodes, counts)):
+        found.append(values)
+        if len(found) == counts[0]:
+            counts.popleft()
+            yield np.concatenate(found)
+            found = []
+
+
+def _counted(episodes: Iterable[Episode], counts: deque[int]) -> Iterator[Episode]:
+    """The stretches of all episodes; how many each has is put into `counts` before its first is given."""
+    for episode in episodes:
+        counts.append(1 + len(episode.later))
+        yield from stretches(episode)
 
 
 def stretches(episode: Episode) -> Iterator[Episode]:
@@ -33,12 +49,6 @@ def stretches(episode: Episode) -> Iterator[Episode]:
     starts = [0, *(frame for frame, _ in episode.later), len(episode)]
     for start, end in pairwise(starts):
         yield _cut(episode, slice(start, end))
-
-
-def _unread(store: Store, index: int) -> Episode:
-    """An episode whose pictures are decoded when they are looked at."""
-    images = LazyImages(store.cameras, lambda camera: store.frames(index, camera))
-    return dataclasses.replace(store.episode(index, cameras=()), images=images)
 
 
 def _cut(episode: Episode, frames: slice) -> Episode:
