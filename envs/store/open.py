@@ -63,7 +63,8 @@ def load_metadata(folder: Path, reading: Reading) -> Metadata:
             f"meta/info.json says {info['total_episodes']}; {AGAIN}"
         )
     columns = layout_of.episodes
-    masks = columns.column("masks").to_pylist() if "masks" in columns.column_names else None
+    named = reading.masks and "masks" in columns.column_names
+    masks = columns.column("masks").to_pylist() if named else None
     chosen = chosen_episodes(known, masks, reading, folder)
     rows = RowMap(layout_of, chosen, int(info["total_frames"]), folder)
     _check_columns(folder, info, rows.rows(int(chosen[0])).path)

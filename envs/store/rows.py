@@ -46,8 +46,8 @@ class RowMap:
         """
         self.folder, self._layout = folder, layout
         self._numbers = numbers(layout.episodes, "episode_index")
-        self._files: dict[Path, dict[int, Rows]] = {}
-        self._scan: dict[int, Rows] | None = None
+        self._files: dict[Path, _File] = {}
+        self._scan: list[_File] | None = None
         self.lengths = numbers(layout.episodes, "length").astype(np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         self._paths, self._which = layout.data_paths()
@@ -62,13 +62,14 @@ class RowMap:
         """
         number = int(self._numbers[position])
         if self._scan is None:
-            rows = self._file(self._paths[self._which[position]]).get(number)
+            rows = self._file(self._paths[self._which[position]]).rows(number)
             if rows is not None and rows.count == self.lengths[position]:
                 return rows
-        rows = self._scanned().get(number)
-        if rows is None or rows.count != self.lengths[position]:
-            raise self._missing(np.array([position]))
-        return rows
+        for file in self._scanned():
+            rows = file.rows(number)
+            if rows is not None and rows.count == self.lengths[position]:
+                return rows
+        raise self._missing(np.array([position]))
 
     def _as_said(self, chosen: np.ndarray) -> bool:
         """Whether the files are there and hold as many rows as the metadata say, in that order."""
@@ -83,8 +84,9 @@ class RowMap:
 
     def _believe_rows(self, chosen: np.ndarray, total: int) -> None:
         """Take lengths and places from the rows; where some are missing, none of a chosen episode may be."""
-        found = self._scanned()
-        counts = np.array([found[n].count if n in found else 0 for n in self._numbers.tolist()])
+        counts = np.zeros(len(self._numbers), np.int64)
+        for file in self._scanned():
+            counts[np.isin(self._numbers, file.numbers)] = file.counts[np.isin(file.numbers, self._numbers)]
         if counts.sum() == total and counts.min() > 0:
             self.lengths = counts
         self.starts = np.cumsum(self.lengths) - self.lengths
@@ -92,23 +94,22 @@ class RowMap:
         if len(lacking):
             raise self._missing(lacking)
 
-    def _scanned(self) -> dict[int, Rows]:
-        """The rows of every episode, of all data files."""
+    def _scanned(self) -> list[_File]:
+        """All data files."""
         if self._scan is None:
-            self._scan = {}
-            for path in self._layout.all_data_paths():
-                twice = self._scan.keys() & self._file(path).keys()
-                if twice:
-                    raise UserError(
-                        f"{self.folder} has rows of episode {min(twice)} in more than one file; {AGAIN}"
-                    )
-                self._scan |= self._file(path)
+            self._scan = [self._file(path) for path in self._layout.all_data_paths()]
+            every = np.concatenate([np.zeros(0, np.int64), *(file.numbers for file in self._scan)])
+            known, often = np.unique(every, return_counts=True)
+            if (often > 1).any():
+                raise UserError(
+                    f"{self.folder} has rows of episode {known[often > 1][0]} in more than one file; {AGAIN}"
+                )
         return self._scan
 
-    def _file(self, path: Path) -> dict[int, Rows]:
-        """The rows of every episode of one data file."""
+    def _file(self, path: Path) -> _File:
+        """What one data file holds."""
         if path not in self._files:
-            self._files[path] = _file_rows(path)
+            self._files[path] = _File(path)
         return self._files[path]
 
     def _missing(self, positions: np.ndarray) -> UserError:
@@ -125,8 +126,46 @@ class RowMap:
         )
 
 
-def _file_rows(path: Path) -> dict[int, Rows]:
-    """{episode number: its rows} of a data file; an episode in several pieces is left out."""
+class _File:
+    """Which rows of a data file belong to which episode; an episode in several pieces is left out.
+
+    numbers, counts: of its episodes, int64 [n], numbers rising.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        columns = _read_columns(path)
+        episode = columns["episode_index"]
+        begins = np.flatnonzero(np.diff(episode, prepend=episode[:1] - 1))
+        ends = np.append(begins[1:], len(episode)).astype(np.int64)
+        known, first, often = np.unique(episode[begins], return_index=True, return_counts=True)
+        first, self.numbers = first[often == 1], known[often == 1].astype(np.int64)
+        self._first, self.counts = begins[first], ends[first] - begins[first]
+        frames = columns.get("frame_index", np.arange(len(episode)))
+        self._backward = np.flatnonzero((np.diff(frames) <= 0) & (np.diff(episode) == 0))
+        self._tasks, self._changes = columns.get("task_index"), np.zeros(0, np.int64)
+        if self._tasks is not None:
+            order = np.lexsort((frames, np.cumsum(np.diff(episode, prepend=episode[:1]) != 0)))
+            self._tasks = self._tasks[order]
+            self._changes = np.flatnonzero(np.diff(self._tasks, prepend=self._tasks[:1] - 1))
+
+    def rows(self, number: int) -> Rows | None:
+        """The rows of an episode; None if it is not here in one piece."""
+        at = int(np.searchsorted(self.numbers, number))
+        if at == len(self.numbers) or self.numbers[at] != number:
+            return None
+        low, count = int(self._first[at]), int(self.counts[at])
+        back, change = (
+            np.searchsorted(places, [low, low + count]) for places in (self._backward, self._changes)
+        )
+        tasks: tuple[tuple[int, int], ...] = ()
+        if self._tasks is not None:
+            frames = np.unique([low, *self._changes[slice(*change)]])
+            tasks = tuple((int(frame) - low, int(self._tasks[frame])) for frame in frames)
+        return Rows(self.path, low, count, tasks, ordered=bool(back[0] == back[1]))
+
+
+def _read_columns(path: Path) -> dict[str, np.ndarray]:
     file = open_parquet(path)
     names = [name for name in COLUMNS if name in file.schema_arrow.names]
     if "episode_index" not in names:
@@ -135,26 +174,4 @@ def _file_rows(path: Path) -> dict[int, Rows]:
         table = file.read(names)
     except (pa.ArrowInvalid, OSError) as error:
         raise broken_parquet(path, error) from error
-    columns = {name: table.column(name).to_numpy() for name in names}
-    episode = columns["episode_index"]
-    bounds = np.flatnonzero(np.diff(episode)) + 1 if len(episode) else np.zeros(0, np.int64)
-    first = np.concatenate([[0], bounds])[: len(episode)]
-    last = np.concatenate([bounds, [len(episode)]])[: len(first)]
-    pieces = np.unique(episode[first], return_counts=True) if len(first) else ([], [])
-    broken = {int(number) for number, count in zip(*pieces, strict=True) if count > 1}
-    return {
-        int(episode[low]): _rows(path, columns, int(low), int(high))
-        for low, high in zip(first, last, strict=True)
-        if int(episode[low]) not in broken
-    }
-
-
-def _rows(path: Path, columns: dict[str, np.ndarray], low: int, high: int) -> Rows:
-    frames, tasks = columns.get("frame_index"), columns.get("task_index")
-    ordered = frames is None or bool((np.diff(frames[low:high]) > 0).all())
-    changes: tuple[tuple[int, int], ...] = ()
-    if tasks is not None:
-        part = tasks[low:high] if ordered or frames is None else tasks[low:high][np.argsort(frames[low:high])]
-        at = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1])
-        changes = tuple((int(frame), int(part[frame])) for frame in at)
-    return Rows(path, low, high - low, changes, ordered)
+    return {name: table.column(name).to_numpy().astype(np.int64) for name in names}
