@@ -26,3 +26,10 @@ def paid_outcome(rewards: np.ndarray) -> bool | None:
     if rewards[-1] > 0:
         return True
     return None if np.isnan(rewards).any() or (rewards > 0).any() else False
+
+
+def outcome_rewards(length: int, success: bool | None) -> np.ndarray:
+    """The rewards float32 [T] of an episode of which nothing but its outcome may be known: NaN where it is unknown."""
+    if success is None:
+        return np.full(length, np.nan, np.float32)
+    return np.float32(success) * (np.arange(length) == length - 1)

@@ -11,6 +11,9 @@ from envs.errors import UserError
 
 MAX_WORDS = 16
 BUCKETS = 4096
+# A word: letters and digits in a row; in scripts that put no spaces between words (Chinese, Japanese, Thai), a sign.
+SIGNS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(f"[{SIGNS}]|[^\\W_{SIGNS}]+")
 
 
 def word_ids(instruction: str, max_words: int = MAX_WORDS, buckets: int = BUCKETS) -> np.ndarray:
@@ -19,7 +22,7 @@ def word_ids(instruction: str, max_words: int = MAX_WORDS, buckets: int = BUCKET
     Raises:
         UserError: the instruction has no word in it.
     """
-    words = re.findall(r"[a-z0-9]+", instruction.lower())[:max_words]
+    words = WORD.findall(instruction.lower())[:max_words]
     if not words:
         raise UserError(
             f"the instruction {instruction!r} has no words; say in a sentence what the robot should do"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -59,7 +60,9 @@ class Episode:
     rewards: float32 [T], what `actions[t]` earned, NaN where that was not recorded (of our environments: 1 at every
     step that ends in a solved state, else 0); success: whether the task was solved, None where that was not recorded;
     environment_state: float32 [T, S], privileged (positions of the task's objects, metres), empty S when unknown;
-    fps: frames a second; style and segments say what kind of demonstration it was, when that is known.
+    fps: frames a second; style and segments say what kind of demonstration it was, when that is known; later: (frame,
+    what the robot was told from there on), where that is not `instruction` to the end; masks: names of the subsets of
+    its data set that it belongs to.
     """
 
     images: Mapping[str, np.ndarray]
@@ -75,11 +78,24 @@ class Episode:
     fps: float
     style: str = "unknown"
     segments: tuple[Segment, ...] = ()
+    later: tuple[tuple[int, str], ...] = ()
+    masks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.actions)
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """What the robot was told, at each of the T frames."""
+        starts = [0, *(frame for frame, _ in self.later), len(self)]
+        texts = (self.instruction, *(text for _, text in self.later))
+        return tuple(
+            text
+            for text, (start, end) in zip(texts, pairwise(starts), strict=True)
+            for _ in range(start, end)
+        )
+
+    @property
     def observations(self) -> Observation:
         """All T observations."""
-        return Observation(self.images, self.proprio, (self.instruction,) * len(self))
+        return Observation(self.images, self.proprio, self.told)

@@ -39,6 +39,7 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
+from experiments.stages.fit import check_watched
 from value_model.critic.progress import SIDECAR
 
 MEGABYTE = 1_000_000
@@ -128,6 +129,7 @@ class _Curves:
     def __init__(self, store: Store, infos: Sequence[EpisodeInfo], config: InspectConfig) -> None:
         self._infos, self._curves = infos, None
         if config.values:
+            check_watched(store, config.critic)
             outputs = Path(config.outputs)
             source = critic_source(config.critic, store, outputs)
             self._curves = value_curves(store, source, outputs / "labels")

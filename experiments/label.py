@@ -35,6 +35,7 @@ from experiments.settings.cli import answer, prepare_one, words
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
+from experiments.stages.fit import check_watched
 from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.batch import NOTHING_LEFT, make_batch
 from policy_extraction.dataset import build_dataset
@@ -81,6 +82,7 @@ def label(arguments: Sequence[str]) -> None:
     chosen = prepare_one("label", settings)
     config: LabelConfig = chosen.config
     store = open_store(folder)
+    check_watched(store, config.critic)
     source = critic_source(config.critic, store, Path(config.outputs))
     out = None if source.file is not None and not config.out else Path(config.out or folder / SIDECAR)
     if out is None and not config.weights:

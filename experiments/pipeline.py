@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import UserError
+from envs.store import open_store
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.judges import JudgeSource
@@ -28,7 +29,7 @@ from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
-from experiments.settings.config import RolloutData, RunConfig
+from experiments.settings.config import RolloutData, RunConfig, StoreData
 from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.critic import examples, get_critic
@@ -36,6 +37,7 @@ from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
+from experiments.stages.fit import check_data
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
@@ -128,6 +130,9 @@ class Experiment:
         if not self.config.policy.trainable:
             raise UserError(NOT_TRAINED)
         check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
+        if isinstance(self.config.data, StoreData):
+            store = open_store(Path(self.config.data.path), self.config.data.reading)
+            check_data(store, self.spec, self.config.critic, self.evaluating.spec, self.config.advantage)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()

@@ -33,9 +33,12 @@ from experiments.settings.cli import answer, prepare_one, words
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
+from experiments.stages.fit import check_watched
 from experiments.value_benchmark.critic import bench_critic
 from value_model.critic.metrics.episodes import known_progress
 from value_model.critic.progress import read_progress
+from value_model.critic.stretches import stretches
+from value_model.video.frames import beside
 
 FORMATS = ("video", "strip")
 
@@ -98,12 +101,13 @@ def _episodes(folder: Path, config: ValueVideoConfig) -> Iterator[Shown]:
         if not 0 <= number < len(store):
             raise UserError(f"{folder} has no episode {number}; its episodes go from 0 to {len(store) - 1}")
     infos = [store.episode_info(number) for number in config.episodes]
+    check_watched(store, config.critic)
     values_of = _labeller(config, store, {f"{info.task}-{info.robot}" for info in infos})
     for info in infos:
         episode = store.episode(info.index)
         require(bool(episode.images), f"{folder} has no pictures")
         values = values_of(info.index, episode)
-        frames = np.concatenate(list(episode.images.values()), axis=2)
+        frames = beside(list(episode.images.values()))
         title = f"{episode.instruction} ({episode.robot}, {episode.style})"
         curve = ValueCurve(title, frames, values, known_progress(episode), episode.segments)
         yield Shown(f"{folder.resolve().parent.name}_episode{info.index:04d}", curve, episode.fps)
@@ -120,8 +124,7 @@ def _labeller(
     critic = source.load()
 
     def labelled(number: int, episode: Episode) -> np.ndarray:
-        (values,) = critic.label(iter([episode]))
-        return values
+        return np.concatenate(list(critic.label(stretches(episode))))
 
     return labelled
 

@@ -68,7 +68,7 @@ class Trajectory(Protocol):
     @property
     def success(self) -> bool | None: ...
     @property
-    def instruction(self) -> str: ...
+    def told(self) -> Sequence[str]: ...
 
 
 def action_chunks(actions: np.ndarray, horizon: int) -> np.ndarray:
@@ -103,46 +103,74 @@ def build_dataset(
     Args:
         episodes: read once, in order; images are not looked at.
         values: the critic's, float32 [T] an episode.
-        advantage: an estimator of `policy_extraction.advantages`; episodes of one instruction form a group.
+        advantage: an estimator of `policy_extraction.advantages`; attempts at one instruction form a group. Where the
+            robot was told one thing after another in an episode, each stretch is an attempt of its own, and only how
+            the last one ended is known.
         horizon: length H of the action chunks.
 
     Raises:
         UserError: there is no episode, an episode and its values differ in length, or no advantage is known.
     """
-    actions, instructions, rewards, success = [], [], [], []
+    actions, told, pieces = [], [], []
     for number, (episode, curve) in enumerate(zip(episodes, values, strict=True)):
         if len(curve) != len(episode.actions):
             raise UserError(
                 f"episode {number} has {len(episode.actions)} frames but {len(curve)} values; label it again"
             )
-        rewards.append(episode.rewards)
-        success.append(episode.success)
         actions.append(action_chunks(episode.actions.astype(np.float32), horizon))
-        instructions.append(episode.instruction)
+        told.append(np.array(episode.told))
+        pieces += _pieces(episode, np.asarray(curve, np.float32))
     if not actions:
         raise UserError("there is no episode to learn from; collect some first")
-    group_of = {text: number for number, text in enumerate(dict.fromkeys(instructions))}
+    group_of = {text: number for number, text in enumerate(dict.fromkeys(piece.told for piece in pieces))}
+    earned = earnings([piece.rewards for piece in pieces], [piece.success for piece in pieces])
     tracks = [
-        Track(np.asarray(curve, np.float32), earned, group=group_of[text])
-        for curve, earned, text in zip(values, earnings(rewards, success), instructions, strict=True)
+        Track(piece.values, rewards, group=group_of[piece.told])
+        for piece, rewards in zip(pieces, earned, strict=True)
     ]
-    lengths = [len(track.values) for track in tracks]
     advantages = np.concatenate(advantage.estimate(tracks, horizon))
     if np.isnan(advantages).all():
         raise UserError(
             "no advantage is known: each one needs a value that is not; label more frames, or use another advantage="
         )
+    lengths, parts = [len(chunks) for chunks in actions], [len(track.values) for track in tracks]
     return Dataset(
-        episode=np.repeat(np.arange(len(tracks)), lengths),
+        episode=np.repeat(np.arange(len(actions)), lengths),
         frame=np.concatenate([np.arange(length) for length in lengths]),
         action=np.concatenate(actions),
-        instruction=np.repeat(np.array(instructions), lengths),
+        instruction=np.concatenate(told),
         value=np.concatenate([track.values for track in tracks]),
         advantage=advantages,
         weight=np.ones(sum(lengths), np.float32),
-        outcome=np.repeat(np.array([track.rewards.sum() for track in tracks], np.float32), lengths),
-        group=np.repeat(np.array([track.group for track in tracks]), lengths),
+        outcome=np.repeat(np.array([track.rewards.sum() for track in tracks], np.float32), parts),
+        group=np.repeat(np.array([track.group for track in tracks]), parts),
     )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A stretch of an episode under one instruction; rewards, values: [T]."""
+
+    told: str
+    values: np.ndarray
+    rewards: np.ndarray
+    success: bool | None
+
+
+def _pieces(episode: Trajectory, values: np.ndarray) -> list[_Piece]:
+    """The stretches of an episode; how one ended after which the robot was told something else is not known."""
+    told = episode.told
+    starts = [frame for frame in range(len(told)) if not frame or told[frame] != told[frame - 1]]
+    ends = [*starts[1:], len(told)]
+    return [
+        _Piece(
+            told[start],
+            values[start:end],
+            episode.rewards[start:end],
+            episode.success if end == len(told) else None,
+        )
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def batch_rows(size: int, batch: int, update: int, seed: int) -> np.ndarray:

@@ -11,9 +11,8 @@ import av
 import pyarrow as pa
 from av.error import FFmpegError
 
-from envs.store.open import video_path
+from envs.films import broken_video
 from envs.store.reader import Store
-from envs.store.video import broken_video
 
 PLACES = ("index", "episode_index", "task_index")  # where a frame stands, not what it shows
 
@@ -27,7 +26,7 @@ def fingerprint(store: Store, index: int, cameras: Sequence[str]) -> str:
         UserError: its files are damaged.
     """
     info = store.episode_info(index)
-    told = (info.instruction, store.fps, info.length, info.task, info.robot, info.success, info.segments)
+    told = (info.instructions, store.fps, info.length, info.task, info.robot, info.success, info.segments)
     found = hashlib.sha256(repr(told).encode())
     features = store.info["features"]
     keys = {key: feature["dtype"] for key, feature in features.items()}
@@ -56,16 +55,11 @@ def _bytes(table: pa.Table) -> bytes:
 
 def _packets(store: Store, index: int, key: str) -> Iterator[bytes]:
     """The encoded frames of an episode, in the order of the file."""
-    row = store.row(index)
-    path = video_path(
-        store.folder, store.info, key, row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"]
-    )
-    half = 0.5 / store.fps
-    start, end = row[f"videos/{key}/from_timestamp"] - half, row[f"videos/{key}/to_timestamp"] - half
+    footage, half = store.layout.footage(store.position(index), key), 0.5 / store.fps
     try:
-        yield from _between(path, start, end)
+        yield from _between(footage.path, footage.start - half, footage.end - half)
     except (FFmpegError, OSError) as error:
-        raise broken_video(path, error) from error
+        raise broken_video(footage.path, error) from error
 
 
 def _between(path: Path, start: float, end: float) -> Iterator[bytes]:

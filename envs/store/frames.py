@@ -45,8 +45,10 @@ class DataWriter:
             self._writer = None
 
 
-def frame_columns(episode: Episode, index: int, first_frame: int, task_index: int) -> dict[str, np.ndarray]:
-    """The columns of the data file, [T] or [T, D], of the `index`-th episode of a store."""
+def frame_columns(
+    episode: Episode, index: int, first_frame: int, task_index: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The columns of the data file, [T] or [T, D], of the `index`-th episode of a store, of which each frame has a task."""
     length, last = len(episode), np.arange(len(episode)) == len(episode) - 1
     columns = {
         layout.PROPRIO: episode.proprio,
@@ -59,7 +61,7 @@ def frame_columns(episode: Episode, index: int, first_frame: int, task_index: in
         "frame_index": np.arange(length),
         "episode_index": np.full(length, index),
         "index": first_frame + np.arange(length),
-        "task_index": np.full(length, task_index),
+        "task_index": task_index,
     }
     return {name: columns[name] for name in layout.number_features(episode)}
 
@@ -82,6 +84,7 @@ def own_columns(episode: Episode) -> dict[str, Any]:
         "seed": episode.seed,
         "robot": episode.robot,
         "task_name": episode.task,
+        "masks": list(episode.masks),
     }
 
 

@@ -52,6 +52,7 @@ OWN_COLUMNS: dict[str, pa.DataType] = {
     "seed": pa.int64(),
     "robot": pa.string(),
     "task_name": pa.string(),
+    "masks": pa.list_(pa.string()),
 }
 
 
@@ -69,9 +70,8 @@ def file_path(folder: Path, template: str, number: int, **names: str) -> Path:
 
 def number_features(episode: Episode) -> dict[str, tuple[str, int]]:
     """{feature: (dtype, length)} of what an episode keeps in the data files, the index columns last."""
-    features = {PROPRIO: ("float32", episode.proprio.shape[1]), ACTION: ("float32", episode.actions.shape[1])}
-    if episode.environment_state.shape[1]:
-        features[ENVIRONMENT_STATE] = ("float32", episode.environment_state.shape[1])
+    arrays = {PROPRIO: episode.proprio, ACTION: episode.actions, ENVIRONMENT_STATE: episode.environment_state}
+    features = {name: ("float32", array.shape[1]) for name, array in arrays.items() if array.shape[1]}
     features |= {REWARD: ("float32", 1), DONE: ("bool", 1), SUCCESS: ("bool", 1)}
     return features | {name: (dtype, 1) for name, dtype in INDEX_FEATURES.items()}
 

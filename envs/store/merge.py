@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,7 @@ from envs.files import atomic_folder
 from envs.store import layout
 from envs.store.frames import DataWriter
 from envs.store.metadata import MetadataWriter, sync_folder
-from envs.store.open import load_statistics, load_tasks, video_path
 from envs.store.reader import Store, open_store
-from envs.store.stats import Statistics
 from envs.store.writer import refuse_existing
 
 SIZES = (100, 200)  # MB of the largest data and video files, LeRobot's defaults
@@ -84,8 +81,7 @@ class _Source:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._instructions = load_tasks(store.folder)
-        self._statistics = load_statistics(store.folder)
+        self._instructions = store.tasks
         self._columns = [name for name, of in store.info["features"].items() if of["dtype"] != "video"]
 
     def copy(self, episode: int, metadata: MetadataWriter, data: DataWriter, videos: _Videos) -> None:
@@ -95,10 +91,13 @@ class _Source:
         places: dict[str, int | float] = dict(data.add(table))
         for key, feature in self.store.info["features"].items():
             if feature["dtype"] == "video":
-                places |= self._place(row, key, videos)
+                places |= self._place(episode, key, videos)
         own = {name: row.get(name) for name in layout.OWN_COLUMNS}
-        own["success"] = self.store.episode_info(episode).success
-        metadata.add(len(table), row["tasks"], places, own, self._episode_statistics(episode))
+        info = self.store.episode_info(episode)
+        own["success"] = info.success
+        told = list(dict.fromkeys(text for _, text in info.instructions))
+        statistics = self.store.layout.statistics(self.store.position(episode))
+        metadata.add(len(table), told, places, own, statistics)
 
     def _renumbered(self, table: pa.Table, metadata: MetadataWriter) -> pa.Table:
         """The rows as they stand in the new store."""
@@ -112,18 +111,11 @@ class _Source:
             table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.int64()))
         return table.replace_schema_metadata(None)
 
-    def _place(self, row: dict[str, Any], key: str, videos: _Videos) -> dict[str, int | float]:
-        old = (row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"])
-        new = videos.place(key, video_path(self.store.folder, self.store.info, key, *old))
-        times = {name: row[f"videos/{key}/{name}"] for name in ("from_timestamp", "to_timestamp")}
-        return {f"videos/{key}/{name}": value for name, value in (new | times).items()}
-
-    def _episode_statistics(self, episode: int) -> Statistics:
-        statistics: Statistics = {}
-        for column, value in self._statistics.slice(episode, 1).to_pylist()[0].items():
-            feature, name = column.removeprefix("stats/").rsplit("/", 1)
-            statistics.setdefault(feature, {})[name] = np.array(value)
-        return statistics
+    def _place(self, episode: int, key: str, videos: _Videos) -> dict[str, int | float]:
+        footage = self.store.layout.footage(self.store.position(episode), key)
+        times = {"from_timestamp": footage.start, "to_timestamp": footage.end}
+        new = videos.place(key, footage.path) | times
+        return {f"videos/{key}/{name}": value for name, value in new.items()}
 
 
 def _check_alike(first: Store, other: Store) -> None:

@@ -1,4 +1,4 @@
-"""Opening a LeRobotDataset v3.0 folder: what is wrong with it is found, and said, before it is used."""
+"""Opening a LeRobot data set: what is wrong with it is found, and said, before it is used."""
 
 from __future__ import annotations
 
@@ -9,111 +9,83 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from envs.errors import UserError
-from envs.files import inside
+from envs.films import film_info
 from envs.store import layout
-from envs.store.video import check_video
+from envs.store.depth import deep_pictures, flagged_depth
+from envs.store.outcomes import Verdict, read_outcomes
+from envs.store.parquet import AGAIN, open_parquet
+from envs.store.reading import Reading, chosen_episodes, named_cameras, named_feature
+from envs.store.rows import RowMap
+from envs.store.versions import Layout, Version2, Version3, numbers
 
 REQUIRED_INFO = ("codebase_version", "fps", "features", "total_episodes", "total_frames", "data_path")
-AGAIN = "download or record it again"
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What `meta` says.
+    """What a data set says, as it is to be read.
 
-    info: `meta/info.json`; episodes: a row an episode, in order, no statistics; cameras: {name: feature}.
+    info: `meta/info.json`; chosen: positions [N] of the episodes to read among all in `layout`; numbers: of all
+    episodes [E]; cameras: {name: feature}; action, state, success: features, None where there is none;
+    verdicts: {episode number: what the user's table says}, None where there is no table; tasks: {index: instruction}.
     """
 
     info: Mapping[str, Any]
-    episodes: pa.Table
+    layout: Layout
+    rows: RowMap
+    chosen: np.ndarray
+    numbers: np.ndarray
     cameras: Mapping[str, str]
+    action: str | None
+    state: str | None
+    success: str | None
+    verdicts: Mapping[int, Verdict] | None
+    tasks: Mapping[int, str]
+    instruction: str
 
-    def numbers(self, column: str) -> np.ndarray:
-        """A column of `episodes` as an array [episodes]."""
-        return self.episodes.column(column).to_numpy()
 
-
-def load_metadata(folder: Path) -> Metadata:
+def load_metadata(folder: Path, reading: Reading) -> Metadata:
     """Read and check everything but the frames themselves.
 
     Raises:
-        UserError: the folder is missing, empty, damaged or of another version, or files that it names are.
+        UserError: the folder is missing, empty, damaged or of another version, files that it names are, or it has not
+            what `reading` names.
     """
     info = _load_info(folder)
-    cameras = {
-        key.removeprefix(layout.IMAGE_PREFIX).removeprefix("observation."): key
-        for key, feature in info["features"].items()
-        if feature["dtype"] in ("video", "image") and not _is_depth(feature)
-    }
-    metadata = Metadata(info, _load_episodes(folder, info), cameras)
-    _check_data_files(folder, metadata)
-    _check_video_files(folder, metadata)
-    return metadata
-
-
-def data_path(folder: Path, info: Mapping[str, Any], chunk: int, file: int) -> Path:
-    """A data file. Raises a UserError if it is outside of the folder."""
-    return _place(folder, info.get("data_path"), chunk_index=chunk, file_index=file)
-
-
-def video_path(folder: Path, info: Mapping[str, Any], key: str, chunk: int, file: int) -> Path:
-    """A video file. Raises a UserError if it is outside of the folder."""
-    return _place(folder, info.get("video_path"), video_key=key, chunk_index=chunk, file_index=file)
-
-
-def _place(folder: Path, template: Any, **names: object) -> Path:
-    try:
-        name = template.format(**names)
-    except (LookupError, AttributeError, ValueError, TypeError) as error:
+    of = Version3 if str(info["codebase_version"]).startswith("v3.") else Version2
+    layout_of: Layout = of(folder, info)
+    known = numbers(layout_of.episodes, "episode_index")
+    if len(known) != info["total_episodes"]:
         raise UserError(
-            f"{folder / layout.INFO} has a path, {template!r}, that cannot be filled in ({error!r}); {AGAIN}"
-        ) from error
-    return inside(folder, name)
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """A parquet file.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    if not path.is_file():
-        raise UserError(f"missing file {path}; {AGAIN}")
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise broken_parquet(path, error) from error
-
-
-def broken_parquet(path: Path, error: Exception) -> UserError:
-    """What to say of a parquet file that cannot be read."""
-    return UserError(f"{path} is not a whole parquet file ({str(error).splitlines()[0]}); {AGAIN}")
-
-
-def load_tasks(folder: Path) -> dict[int, str]:
-    """{task index: instruction} of `meta/tasks.parquet`."""
-    path = folder / layout.TASKS
-    table = open_parquet(path).read()
-    texts = [of.name for of in table.schema if of.type in (pa.string(), pa.large_string())]
-    if "task_index" not in table.column_names or not texts:
-        raise UserError(f"{path} lacks the column task_index or the instructions; {AGAIN}")
-    return dict(zip(table.column("task_index").to_pylist(), table.column(texts[0]).to_pylist(), strict=True))
-
-
-def load_statistics(folder: Path) -> pa.Table:
-    """The columns `stats/<feature>/<name>` of all episodes, in their order.
-
-    Raises:
-        UserError: there are none.
-    """
-    table = _read_episodes(folder, ("stats/",))
-    if len(table.column_names) == 1:
-        raise UserError(f"meta/episodes of {folder} has no statistics; record it again with LeRobot 0.4")
-    return table.drop_columns("episode_index")
+            f"meta/episodes of {folder} describes {len(known)} episodes, "
+            f"meta/info.json says {info['total_episodes']}; {AGAIN}"
+        )
+    columns = layout_of.episodes
+    named = reading.masks and "masks" in columns.column_names
+    masks = columns.column("masks").to_pylist() if named else None
+    chosen = chosen_episodes(known, masks, reading, folder)
+    rows = RowMap(layout_of, chosen, int(info["total_frames"]), folder)
+    _check_columns(folder, info, rows.rows(int(chosen[0])).path)
+    seen = named_cameras(_cameras(info, layout_of, rows, chosen), reading)
+    _check_videos(info, layout_of, seen, chosen, known)
+    lengths = dict(zip(known.tolist(), rows.lengths.tolist(), strict=True))
+    features = info["features"]
+    return Metadata(
+        info=info,
+        layout=layout_of,
+        rows=rows,
+        chosen=chosen,
+        numbers=known,
+        cameras=seen,
+        action=named_feature(features, "action", reading.action, layout.ACTION),
+        state=named_feature(features, "state", reading.state, layout.PROPRIO),
+        success=_success_feature(features, reading.success),
+        verdicts=read_outcomes(Path(reading.outcomes), lengths) if reading.outcomes else None,
+        tasks=layout_of.tasks() if "task_index" in features and not reading.instruction else {},
+        instruction=reading.instruction,
+    )
 
 
 def _load_info(folder: Path) -> dict[str, Any]:
@@ -122,119 +94,90 @@ def _load_info(folder: Path) -> dict[str, Any]:
     path = folder / layout.INFO
     if not path.is_file():
         raise UserError(
-            f"{folder} is not a LeRobot data set: it has no {layout.INFO}; give the folder that holds `meta`"
+            f"{folder} is not a LeRobot data set: it has no {layout.INFO}; give the folder that holds `meta`, "
+            "or make one of other recordings: python -m experiments.import_data"
         )
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); {AGAIN}") from error
     missing = [name for name in REQUIRED_INFO if name not in info]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; {AGAIN}")
-    _check_version(folder, str(info["codebase_version"]))
+    version = str(info["codebase_version"])
+    if not version.startswith(("v2.", "v3.")):
+        raise UserError(
+            f"{folder} is of version {version}, not v2.0, v2.1 or v3.0; write it again with LeRobot 0.4"
+        )
     if not info["total_episodes"]:
         raise UserError(f"the data set {folder} is empty; record or collect some episodes first")
-    if layout.ACTION not in info["features"]:
-        raise UserError(
-            f"the data set {folder} has no feature {layout.ACTION!r}; a policy cannot be extracted from it"
-        )
     return info
 
 
-def _check_version(folder: Path, version: str) -> None:
-    if version.startswith("v3."):
-        return
-    if version.startswith("v2."):
+def _success_feature(features: Mapping[str, Any], wanted: str) -> str | None:
+    name = wanted or layout.SUCCESS
+    if wanted and wanted not in features:
         raise UserError(
-            f"{folder} is of version {version}, not {layout.VERSION}; convert it with LeRobot 0.4: "
-            "`python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 "
-            f"--repo-id={folder.name} --root={folder} --push-to-hub=false`"
+            f"data.success={wanted} is no feature of the data set; it has {', '.join(sorted(features))}"
         )
-    raise UserError(
-        f"{folder} is of version {version}, not {layout.VERSION}; write it again with LeRobot 0.4"
-    )
+    return name if name in features else None
 
 
-def _is_depth(feature: Mapping[str, Any]) -> bool:
-    return bool((feature.get("info") or {}).get("video.is_depth_map", False))
-
-
-def _read_episodes(folder: Path, prefixes: tuple[str, ...], others: bool = False) -> pa.Table:
-    """Columns of meta/episodes with, or without, one of the prefixes, sorted by episode_index."""
-    paths = sorted((folder / "meta/episodes").glob("*/*.parquet"))
-    if not paths:
-        raise UserError(f"{folder} has no parquet file in meta/episodes; {AGAIN}")
-    tables = []
-    for path in paths:
-        file = open_parquet(path)
-        names = file.schema_arrow.names
-        if "episode_index" not in names:
-            raise UserError(f"{path} has no column episode_index; {AGAIN}")
-        wanted = [name for name in names if name.startswith(prefixes) != others or name == "episode_index"]
-        try:
-            tables.append(file.read(wanted).replace_schema_metadata(None))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise broken_parquet(path, error) from error
-    return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
-
-
-def _load_episodes(folder: Path, info: Mapping[str, Any]) -> pa.Table:
-    table = _read_episodes(folder, ("stats/", "meta/"), others=True)
-    _check_columns(folder, table, info)
-    start, end = (table.column(f"dataset_{side}_index").to_numpy() for side in ("from", "to"))
-    length = table.column("length").to_numpy()
-    whole = len(table) == info["total_episodes"] and length.sum() == info["total_frames"] and length.min() > 0
-    if not whole or start[0] != 0 or (end - start != length).any() or (start[1:] != end[:-1]).any():
-        raise UserError(
-            f"meta/episodes of {folder} describes {len(table)} episodes with {int(length.sum())} frames, "
-            f"meta/info.json says {info['total_episodes']} with {info['total_frames']}; {AGAIN}"
-        )
-    return table
-
-
-def _check_columns(folder: Path, table: pa.Table, info: Mapping[str, Any]) -> None:
-    needed = ["episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"]
-    needed += ["data/chunk_index", "data/file_index"]
+def _cameras(info: Mapping[str, Any], of: Layout, rows: RowMap, chosen: np.ndarray) -> dict[str, str]:
+    """{name: feature} of the colour cameras, by their names without LeRobot's prefixes where these stay apart."""
+    first = int(chosen[0])
+    seen: dict[str, str] = {}
     for key, feature in info["features"].items():
+        if feature["dtype"] not in ("video", "image") or flagged_depth(feature):
+            continue
+        if feature["dtype"] == "image" and deep_pictures(open_parquet(rows.rows(first).path), key):
+            continue
         if feature["dtype"] == "video":
-            needed += [
-                f"videos/{key}/{name}"
-                for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-            ]
-    missing = [name for name in needed if name not in table.column_names]
+            path = of.footage(first, key).path
+            if path.is_file() and film_info(path).depth:
+                continue
+        short = key.removeprefix(layout.IMAGE_PREFIX).removeprefix("observation.")
+        seen[key if short in seen else short] = key
+    return seen
+
+
+def _check_columns(folder: Path, info: Mapping[str, Any], path: Path) -> None:
+    columns = open_parquet(path).schema_arrow.names
+    missing = [
+        key for key, feature in info["features"].items() if feature["dtype"] != "video" and key not in columns
+    ]
     if missing:
-        raise UserError(f"meta/episodes of {folder} lacks the columns {', '.join(missing)}; {AGAIN}")
+        raise UserError(f"{path} lacks the columns {', '.join(missing)} that meta/info.json names; {AGAIN}")
 
 
-def _check_data_files(folder: Path, metadata: Metadata) -> None:
-    chunk, file = (metadata.numbers(f"data/{name}_index") for name in ("chunk", "file"))
-    length = metadata.numbers("length")
-    for place in sorted(set(zip(chunk.tolist(), file.tolist(), strict=True))):
-        path = data_path(folder, metadata.info, *place)
-        parquet = open_parquet(path)
-        expected = int(length[(chunk == place[0]) & (file == place[1])].sum())
-        if parquet.metadata.num_rows != expected:
-            raise UserError(
-                f"{path} has {parquet.metadata.num_rows} frames, its episodes have {expected}; {AGAIN}"
-            )
-        missing = [
-            key
-            for key, feature in metadata.info["features"].items()
-            if feature["dtype"] != "video" and key not in parquet.schema_arrow.names
-        ]
+def _check_videos(
+    info: Mapping[str, Any], of: Layout, cameras: Mapping[str, str], chosen: np.ndarray, known: np.ndarray
+) -> None:
+    """Refuse videos of chosen episodes that are missing; where a file holds many episodes, also damaged or short ones."""
+    for key in dict.fromkeys(cameras.values()):
+        if info["features"][key]["dtype"] != "video":
+            continue
+        paths, which, ends = of.video_paths(key)
+        needed = np.unique(which[chosen]).tolist()
+        missing = [file for file in needed if not paths[file].is_file()]
         if missing:
             raise UserError(
-                f"{path} lacks the columns {', '.join(missing)} that meta/info.json names; {AGAIN}"
+                f"missing video {paths[missing[0]]}{f' and {len(missing) - 1} more' * (len(missing) > 1)}; download it "
+                f"again, or leave out its episodes: {_exclude(chosen, which, missing, known)}"
             )
-
-
-def _check_video_files(folder: Path, metadata: Metadata) -> None:
-    for key in metadata.cameras.values():
-        if metadata.info["features"][key]["dtype"] != "video":
+        if isinstance(of, Version2):  # a file an episode: too many to open them all; said when they are read
             continue
-        chunk, file = (metadata.numbers(f"videos/{key}/{name}_index") for name in ("chunk", "file"))
-        end = metadata.numbers(f"videos/{key}/to_timestamp")
-        for place in sorted(set(zip(chunk.tolist(), file.tolist(), strict=True))):
-            path = video_path(folder, metadata.info, key, *place)
-            needed = end[(chunk == place[0]) & (file == place[1])].max()
-            check_video(path, float(needed), float(metadata.info["fps"]))
+        for file in needed:
+            end = float(ends[chosen[which[chosen] == file]].max())
+            seconds = film_info(paths[file]).seconds
+            if seconds < end - 1.5 / float(info["fps"]):
+                raise UserError(
+                    f"{paths[file]} lasts {seconds:.2f} s but its episodes need {end:.2f} s; {AGAIN}, "
+                    f"or leave them out: {_exclude(chosen, which, [file], known)}"
+                )
+
+
+def _exclude(chosen: np.ndarray, which: np.ndarray, files: list[int], known: np.ndarray) -> str:
+    """The setting that leaves out the episodes of some files."""
+    lost = known[chosen[np.isin(which[chosen], files)]]
+    return f"data.exclude=[{','.join(str(int(number)) for number in lost)}]"

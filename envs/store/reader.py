@@ -1,55 +1,38 @@
-"""Reading a LeRobotDataset v3.0 folder, ours or anyone's, one episode at a time."""
+"""Reading a LeRobot data set, ours or anyone's, one episode at a time."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from envs.errors import UserError
-from envs.files import inside
-from envs.outcomes import paid_outcome, tell_only_success
+from envs.films import frames_at
+from envs.outcomes import outcome_rewards, paid_outcome, tell_only_success
 from envs.store import layout
-from envs.store.open import Metadata, broken_parquet, data_path, load_metadata, open_parquet, video_path
-from envs.store.video import decode
+from envs.store.depth import picture_size
+from envs.store.open import Metadata, load_metadata
+from envs.store.outcomes import Verdict, outcome
+from envs.store.parquet import RowReader, flat_numbers
+from envs.store.pictures import read_pictures
+from envs.store.reading import EVERYTHING, Reading, column_names, number_features, width
+from envs.store.spec import DatasetSpec, EpisodeInfo
+from envs.store.versions import Layout
 from envs.types import Episode, Segment
 
 
-@dataclass(frozen=True)
-class EpisodeInfo:
-    """What is known of an episode without reading its frames.
-
-    start: index of its first frame in the whole store; success: whether it solved the task, None where that was
-    not recorded (see `Store.episode_info`); seed: -1 where it is not known; style, task and robot: "unknown".
-    """
-
-    index: int
-    start: int
-    length: int
-    instruction: str
-    task: str
-    robot: str
-    seed: int
-    style: str
-    success: bool | None
-    segments: tuple[Segment, ...]
-
-
 class Store:
-    """A LeRobotDataset v3.0 folder that `open_store` has checked. `len(store)` is its number of episodes."""
+    """A LeRobot data set that `open_store` has checked. `len(store)` is the number of episodes to be read."""
 
     def __init__(self, folder: Path, metadata: Metadata) -> None:
         self.folder = folder
         self.info = metadata.info
         self._metadata = metadata
-        self._data = _DataReader()
+        self._data = RowReader()
 
     @property
     def fps(self) -> float:
@@ -58,16 +41,44 @@ class Store:
 
     @property
     def total_frames(self) -> int:
-        """Frames of all episodes together."""
-        return int(self.info["total_frames"])
+        """Frames of all episodes that are read."""
+        return int(self._metadata.rows.lengths[self._metadata.chosen].sum())
+
+    @property
+    def recorded_frames(self) -> int:
+        """Frames of the whole data set, episodes that are left out included."""
+        return int(self._metadata.rows.lengths.sum())
 
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras, sorted."""
         return tuple(sorted(self._metadata.cameras))
 
+    @property
+    def layout(self) -> Layout:
+        """Where its files lie."""
+        return self._metadata.layout
+
+    @property
+    def tasks(self) -> dict[int, str]:
+        """{task index: instruction}, as recorded."""
+        return dict(self._metadata.tasks)
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What it holds."""
+        features, known = self.info["features"], self._metadata
+        return DatasetSpec(
+            folder=self.folder,
+            cameras={name: picture_size(features[key]) for name, key in sorted(known.cameras.items())},
+            state=column_names(features[known.state]) if known.state else (),
+            action=column_names(features[known.action]) if known.action else (),
+            rate=self.fps,
+            numbers={name: width(features[name]) for name in number_features(features)},
+        )
+
     def __len__(self) -> int:
-        return len(self._metadata.episodes)
+        return len(self._metadata.chosen)
 
     def __iter__(self) -> Iterator[Episode]:
         return (self.episode(index) for index in range(len(self)))
@@ -75,51 +86,58 @@ class Store:
     def episode_info(self, index: int) -> EpisodeInfo:
         """What is known of episode `index` without reading its pictures.
 
-        Its outcome is taken from the first of these that the data set has: a column `success` in meta/episodes (null
-        is unknown); frames marked `next.success`; and `next.reward`, where all rewards of the data set are 0 or one
-        positive number and some episode is paid at its end (see `envs.outcomes.paid_outcome`). Rewards that say more
-        (distances, progress) or are 0 throughout do not tell an outcome.
+        Its outcome is taken from the first of these that says it: the user's table (`Reading.outcomes`); the feature
+        that the user named; a column `success` in meta/episodes (null is unknown); frames marked `next.success`; and
+        `next.reward`, where all rewards of the data set are 0 or one positive number and some episode is paid at its
+        end (see `envs.outcomes.paid_outcome`). Rewards that say more (distances, progress) or are 0 throughout do not
+        tell an outcome.
 
         Raises:
             UserError: the column `success` holds something else than true, false and null; see `table`.
         """
-        row = self.row(index)
+        row, position = self.row(index), self.position(index)
+        verdict = self._verdict(position)
         return EpisodeInfo(
             index=index,
-            start=row["dataset_from_index"],
-            length=row["length"],
-            instruction=row["tasks"][0] if row["tasks"] else "",
+            number=int(self._metadata.numbers[position]),
+            start=int(self._metadata.rows.starts[position]),
+            length=int(self._metadata.rows.lengths[position]),
+            instructions=self._instructions(position, row),
             task=row.get("task_name") or "unknown",
             robot=row.get("robot") or self.info.get("robot_type") or "unknown",
             seed=-1 if row.get("seed") is None else row["seed"],
-            style=row.get("style") or "unknown",
-            success=self._success(index, row),
-            segments=tuple(Segment(**segment) for segment in row.get("segments") or ()),
+            style=verdict.style or row.get("style") or "unknown",
+            success=self._success(index, row) if verdict.success is None else verdict.success,
+            segments=verdict.segments or tuple(Segment(**part) for part in row.get("segments") or ()),
+            masks=tuple(row.get("masks") or ()),
         )
 
     def episode(self, index: int, cameras: Sequence[str] | None = None) -> Episode:
         """Episode `index`, with the frames of `cameras` (default: all; none is much faster).
 
         Rewards are those that were recorded. Where none were, a known outcome pays 1 or 0 at the last frame and 0
-        before, and an unknown one NaN throughout.
+        before, and an unknown one NaN throughout. Where there is no action or no state, they have no columns.
 
         Raises:
             UserError: its files are damaged, or it holds infinite values, or NaN elsewhere than in its rewards.
         """
-        info = self.episode_info(index)
-        features = self.info["features"]
-        names = [layout.PROPRIO, layout.ACTION, layout.ENVIRONMENT_STATE, layout.REWARD]
-        table = self.table(index, [name for name in names if name in features])
-        numbers = {name: self._finite(table, name, index) for name in table.column_names}
+        info, known = self.episode_info(index), self._metadata
+        own = {name for name in (layout.ENVIRONMENT_STATE, layout.REWARD) if name in self.info["features"]}
+        wanted = sorted(own | {name for name in (known.action, known.state) if name})
+        table = self.table(index, wanted)
+        numbers = {name: self._finite(table, name, info.number) for name in wanted}
         nothing = np.zeros((info.length, 0), np.float32)
         return Episode(
             images={
-                camera: self.frames(index, camera)
-                for camera in (self.cameras if cameras is None else cameras)
+                name: self.frames(index, name) for name in (self.cameras if cameras is None else cameras)
             },
-            proprio=numbers.get(layout.PROPRIO, nothing),
-            actions=numbers[layout.ACTION],
-            rewards=numbers[layout.REWARD][:, 0] if layout.REWARD in numbers else _unrecorded_rewards(info),
+            proprio=numbers.get(known.state or "", nothing),
+            actions=numbers.get(known.action or "", nothing),
+            rewards=(
+                numbers[layout.REWARD][:, 0]
+                if layout.REWARD in numbers
+                else outcome_rewards(info.length, info.success)
+            ),
             environment_state=numbers.get(layout.ENVIRONMENT_STATE, nothing),
             success=info.success,
             task=info.task,
@@ -129,21 +147,22 @@ class Store:
             fps=self.fps,
             style=info.style,
             segments=info.segments,
+            later=info.instructions[1:],
+            masks=info.masks,
         )
 
     def frames(self, index: int, camera: str) -> np.ndarray:
-        """The frames of one camera in episode `index`: uint8 [T, H, W, 3].
+        """The frames of one camera in episode `index`, each the nearest to its time stamp: uint8 [T, H, W, 3].
 
         Raises:
             UserError: there is no such camera, or its files are damaged.
         """
         key = self.camera_key(camera)
         if self.info["features"][key]["dtype"] == "image":
-            return self._images(index, key)
-        row = self.row(index)
-        place = (row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"])
-        path = video_path(self.folder, self.info, key, *place)
-        return decode(path, row[f"videos/{key}/from_timestamp"], row["length"], self.fps)
+            return read_pictures(self.table(index, [key]).column(key), self.folder, key)
+        footage = self.layout.footage(self.position(index), key)
+        times = footage.start + self._times(index)
+        return np.stack(list(frames_at(footage.path, times, 0.5 / self.fps)))
 
     def camera_key(self, camera: str) -> str:
         """The feature of `meta/info.json` that a camera's frames are.
@@ -157,43 +176,72 @@ class Store:
             )
         return self._metadata.cameras[camera]
 
-    def row(self, index: int) -> dict[str, Any]:
-        """The row of episode `index` in meta/episodes, without statistics."""
+    def position(self, index: int) -> int:
+        """The place of episode `index` among all episodes of the data set."""
         if not 0 <= index < len(self):
             raise IndexError(f"episode {index} of {len(self)}")
-        return self._metadata.episodes.slice(index, 1).to_pylist()[0]
+        return int(self._metadata.chosen[index])
+
+    def row(self, index: int) -> dict[str, Any]:
+        """What the metadata say of episode `index`, without statistics."""
+        return self.layout.episodes.slice(self.position(index), 1).to_pylist()[0]
 
     def table(self, index: int, columns: Sequence[str]) -> pa.Table:
-        """Columns of the data files: the rows of episode `index`."""
-        row = self.row(index)
-        chunk, file = row["data/chunk_index"], row["data/file_index"]
-        numbers = self._metadata.numbers
-        inside = (numbers("data/chunk_index") == chunk) & (numbers("data/file_index") == file)
-        first = row["dataset_from_index"] - int(numbers("dataset_from_index")[inside].min())
-        path = data_path(self.folder, self.info, chunk, file)
-        table = self._data.read(path, first, row["length"], sorted({"episode_index", *columns}))
-        if (table.column("episode_index").to_numpy() != index).any():
-            raise UserError(
-                f"{path} does not hold the frames of episode {index} where meta/episodes says; write it again"
-            )
+        """Columns of the data files: the rows of episode `index`, in the order of its frames."""
+        rows = self._metadata.rows.rows(self.position(index))
+        wanted = set(columns) if rows.ordered else {*columns, "frame_index"}
+        if not wanted:
+            return pa.table({})
+        table = self._data.read(rows.path, rows.first, rows.count, sorted(wanted))
+        if not rows.ordered:
+            table = table.sort_by("frame_index")
         return table.select(list(columns))
 
-    def _finite(self, table: pa.Table, name: str, index: int) -> np.ndarray:
-        values = _numbers(table, name)
+    def _times(self, index: int) -> np.ndarray:
+        """The time of every frame in its episode, seconds [T]."""
+        features = self.info["features"]
+        if "timestamp" in features:
+            return self.table(index, ["timestamp"]).column("timestamp").to_numpy().astype(np.float64)
+        return np.arange(self._metadata.rows.lengths[self.position(index)]) / self.fps
+
+    def _instructions(self, position: int, row: dict[str, Any]) -> tuple[tuple[int, str], ...]:
+        """See `EpisodeInfo`: by the frames' task index, else by the tasks that meta/episodes names."""
+        known = self._metadata
+        if known.instruction:
+            return ((0, known.instruction),)
+        changes = known.rows.rows(position).tasks
+        unknown = [task for _, task in changes if task not in known.tasks]
+        if unknown:
+            raise UserError(
+                f"episode {known.numbers[position]} of {self.folder} has the task {unknown[0]}, which its tasks do not "
+                'name; record it again, or say what the robot was told: data.instruction="…"'
+            )
+        if changes:
+            return tuple((frame, known.tasks[task]) for frame, task in changes)
+        return ((0, row["tasks"][0] if row.get("tasks") else ""),)
+
+    def _finite(self, table: pa.Table, name: str, number: int) -> np.ndarray:
+        values = flat_numbers(table, name)
         wrong = np.isinf(values) if name == layout.REWARD else ~np.isfinite(values)
         if wrong.any():
             frame = int(np.argwhere(wrong)[0, 0])
             raise UserError(
-                f"{name} of episode {index} in {self.folder} is not finite at frame {frame}; leave it out"
+                f"{name} of episode {number} in {self.folder} is not finite at frame {frame}; "
+                f"leave it out: data.exclude=[{number}]"
             )
         return values
 
+    def _verdict(self, position: int) -> Verdict:
+        verdicts = self._metadata.verdicts or {}
+        return verdicts.get(int(self._metadata.numbers[position]), Verdict())
+
     def _success(self, index: int, row: dict[str, Any]) -> bool | None:
         """See `episode_info`."""
-        if "success" in row:
-            return _outcome(row["success"], index, self.folder)
-        if layout.SUCCESS in self.info["features"]:
-            marks = _numbers(self.table(index, [layout.SUCCESS]), layout.SUCCESS)
+        name = self._metadata.success
+        if "success" in row and (name is None or name == layout.SUCCESS):
+            return outcome(row["success"], f"meta/episodes of {self.folder}, episode {row['episode_index']}")
+        if name:
+            marks = flat_numbers(self.table(index, [name]), name)
             return True if (marks == 1).any() else None if np.isnan(marks).any() else False
         return paid_outcome(self._rewards(index)) if self._success_is_paid else None
 
@@ -207,98 +255,15 @@ class Store:
 
     def _rewards(self, index: int) -> np.ndarray:
         """The recorded rewards of episode `index`: float32 [T]."""
-        return self._finite(self.table(index, [layout.REWARD]), layout.REWARD, index)[:, 0]
-
-    def _images(self, index: int, key: str) -> np.ndarray:
-        from PIL import Image, UnidentifiedImageError
-
-        frames = []
-        for cell in self.table(index, [key]).column(key).to_pylist():
-            source = (
-                io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else inside(self.folder, cell["path"])
-            )
-            try:
-                frames.append(np.asarray(Image.open(source).convert("RGB")))
-            except (UnidentifiedImageError, OSError) as error:
-                raise UserError(
-                    f"an image of {key} in episode {index} of {self.folder} is damaged ({error})"
-                ) from error
-        return np.stack(frames)
+        number = int(self._metadata.numbers[self.position(index)])
+        return self._finite(self.table(index, [layout.REWARD]), layout.REWARD, number)[:, 0]
 
 
-def open_store(folder: Path) -> Store:
-    """Check a LeRobotDataset v3.0 folder and open it.
+def open_store(folder: Path, reading: Reading = EVERYTHING) -> Store:
+    """Check a LeRobot data set of version 2.0, 2.1 or 3.0 and open it.
 
     Raises:
-        UserError: it is missing, empty, damaged, of another version, or a file that it names is missing.
+        UserError: it is missing, empty, damaged, of another version, a file that it names is missing, or it has not
+            what `reading` names.
     """
-    return Store(folder, load_metadata(folder))
-
-
-class _DataReader:
-    """Reads rows of parquet files; the file and the row groups read last stay open, for the next episode."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._file: pq.ParquetFile | None = None
-        self._starts = np.zeros(1, np.int64)
-        self._read: tuple[tuple[int, int, tuple[str, ...]], pa.Table] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()
-
-    def _open(self, path: Path) -> pq.ParquetFile:
-        if self._file is not None and path == self._path:
-            return self._file
-        file = open_parquet(path)
-        groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(groups)])
-        self._file, self._path, self._read = file, path, None
-        return file
-
-    def read(self, path: Path, first: int, count: int, columns: Sequence[str]) -> pa.Table:
-        """Rows first .. first + count - 1."""
-        file = self._open(path)
-        low = int(np.searchsorted(self._starts, first, side="right")) - 1
-        high = int(np.searchsorted(self._starts, first + count, side="left"))
-        key = (low, high, tuple(columns))
-        if self._read is None or self._read[0] != key:
-            try:
-                self._read = key, file.read_row_groups(list(range(low, high)), list(columns))
-            except (pa.ArrowInvalid, OSError) as error:
-                raise broken_parquet(path, error) from error
-        return self._read[1].slice(first - int(self._starts[low]), count)
-
-
-def _outcome(value: object, index: int, folder: Path) -> bool | None:
-    """The entry `success` of episode `index` in meta/episodes."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    if isinstance(value, bool | int | float) and value in (0, 1):
-        return bool(value)
-    raise UserError(
-        f"meta/episodes of {folder} says success={value!r} of episode {index}; write true, false or null"
-    )
-
-
-def _unrecorded_rewards(info: EpisodeInfo) -> np.ndarray:
-    """The rewards [T] of an episode of which nothing but its outcome may be known."""
-    if info.success is None:
-        return np.full(info.length, np.nan, np.float32)
-    return np.float32(info.success) * (np.arange(info.length) == info.length - 1)
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """A column as float32 [T, D]."""
-    column = table.column(name).combine_chunks()
-    while isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
-        column = column.flatten()
-    values = (
-        column.cast(pa.float32(), safe=False)
-        if not pa.types.is_boolean(column.type)
-        else column.cast(pa.int8())
-    )
-    return np.array(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(table), -1)
+    return Store(folder, load_metadata(folder, reading))

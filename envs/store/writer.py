@@ -72,7 +72,7 @@ class StoreWriter:
         check_alike(self._first, episode)
         index = self._metadata.episodes
         with _disk_errors(self.folder):
-            task_index = self._metadata.task_index(episode.instruction)
+            task_index = np.array([self._metadata.task_index(text) for text in episode.told])
             columns = frame_columns(episode, index, self._metadata.frames, task_index)
             places: dict[str, int | float] = dict(self._data.add(frame_table(columns, episode)))
             statistics: Statistics = {name: number_statistics(values) for name, values in columns.items()}
@@ -80,7 +80,8 @@ class StoreWriter:
                 key = layout.IMAGE_PREFIX + camera
                 places |= self._add_video(key, frames, episode.fps)
                 statistics[key] = image_statistics(frames)
-            self._metadata.add(len(episode), [episode.instruction], places, own_columns(episode), statistics)
+            told = list(dict.fromkeys(episode.told))
+            self._metadata.add(len(episode), told, places, own_columns(episode), statistics)
         return index
 
     def close(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ class CriticChoice(Protocol):
         Raises:
             UserError: what is wrong.
         """
+        ...
+
+    def views(self) -> tuple[str, ...]:
+        """The cameras that it looks through; empty: none, or all that there are."""
         ...
 
     def source(self, workshop: Workshop) -> CriticSource:
@@ -178,6 +183,21 @@ def require_training(choice: CriticChoice, name: str) -> TrainableChoice:
     if choice.at_hand:
         raise UserError(f"{name} is trained already; leave critic.path out to train another")
     return choice
+
+
+def saved_cameras(folder: Path, part: str = "") -> tuple[str, ...]:
+    """The cameras in the config.json of a critic that was saved, or in its part of that name.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        return tuple((config[part] if part else config)["cameras"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{folder} holds no whole config.json of a critic ({error}); check critic.path"
+        ) from error
 
 
 def saved_digests(folder: Path, what: str) -> list[str]:

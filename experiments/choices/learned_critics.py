@@ -11,7 +11,15 @@ from typing import Any
 
 from envs.errors import UserError
 from envs.types import Episode
-from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop, saved_digests
+from experiments.choices.critics import (
+    VERSION,
+    CriticData,
+    CriticSource,
+    Progress,
+    Workshop,
+    saved_cameras,
+    saved_digests,
+)
 from experiments.choices.wvm_critics import learns_from
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
@@ -51,6 +59,12 @@ class BaselineChoice:
         """See `CriticChoice`: the files are there."""
         if self.at_hand:
             self._origin()
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        if self.at_hand:
+            return saved_cameras(Path(self.path), "beside")
+        return saved_cameras(Path(self.tokenizer)) if self.tokenizer else self.model.cameras
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""
@@ -138,6 +152,10 @@ class GVLChoice:
 
     def check(self, episodes: Sequence[Episode]) -> None:
         """See `CriticChoice`: its settings have been checked."""
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return (self.vlm.camera,)
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`; misses are reported on stderr."""

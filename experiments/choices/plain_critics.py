@@ -55,6 +55,10 @@ class OracleChoice:
         for episode in episodes:
             features(episode)
 
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return ()
+
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`: it knows undisturbed demonstrations of every combination of task and robot."""
         known = workshop.demonstrations(self.data)
@@ -76,6 +80,10 @@ class TimeIndexChoice:
 
     def check(self, episodes: Sequence[Episode]) -> None:
         """See `CriticChoice`: nothing can be wrong."""
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return ()
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""
@@ -100,6 +108,10 @@ class SidecarChoice:
         """See `CriticChoice`: the file is there."""
         if not Path(self.path).is_file():
             raise UserError(f"no progress file {self.path}; check critic.path")
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return ()
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`: the file, and nothing to load."""

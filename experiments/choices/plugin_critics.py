@@ -64,6 +64,11 @@ class PluginChoice:
             )
         return thing
 
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        thing = self.thing()
+        return own_cameras(thing, self.module) or (() if reads_episodes_alone(thing) else (self.camera,))
+
     def described(self) -> list[Any]:
         """All that it is, for a digest: its name and settings, and its source file."""
         chosen = {"kind": self.kind, "module": self.module, "camera": self.camera, **self._settings()}

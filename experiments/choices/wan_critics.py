@@ -10,7 +10,14 @@ from typing import Any
 from envs.errors import UserError
 from envs.store import Store
 from envs.types import Episode
-from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop
+from experiments.choices.critics import (
+    VERSION,
+    CriticData,
+    CriticSource,
+    Progress,
+    Workshop,
+    saved_cameras,
+)
 from experiments.choices.wvm_critics import learns_from
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
@@ -58,6 +65,10 @@ class WanChoice:
         for name, folder in (("weights", self.weights), ("path", self.path or self.weights)):
             if not Path(folder).is_dir():
                 raise UserError(f"no folder {folder}; check critic.{name}")
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return saved_cameras(Path(self.path)) if self.at_hand else self.model.cameras
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""

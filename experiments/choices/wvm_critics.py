@@ -9,9 +9,19 @@ from typing import Any
 
 import value_model
 from envs.types import Episode
-from experiments.choices.critics import VERSION, CriticData, CriticSource, Progress, Workshop, saved_digests
+from experiments.choices.critics import (
+    VERSION,
+    CriticData,
+    CriticSource,
+    Progress,
+    Workshop,
+    saved_cameras,
+    saved_digests,
+)
 from experiments.lab.artifacts import digest
+from experiments.settings.config import require
 from value_model.critic.config import WVMConfig
+from value_model.critic.looking import LookingThrough
 from value_model.critic.types import Critic, TrainedCritic
 from value_model.video.frames import Episodes
 
@@ -23,16 +33,29 @@ class WVMChoice:
     """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`."""
 
     path: str = ""  # of the folder; empty: the critic that ships
+    cameras: tuple[str, ...] = ()  # of the data, in the order of its own views; empty: of the same names
 
     blind = ""
 
     def check(self, episodes: Sequence[Episode]) -> None:
-        """See `CriticChoice`: the files are there."""
+        """See `CriticChoice`: the files are there, and as many cameras as it has views."""
         self._origin()
+        own = saved_cameras(self._folder())
+        require(
+            len(self.cameras) in (0, len(own)),
+            f"critic.cameras names {len(self.cameras)} cameras, the critic has {len(own)} views ({', '.join(own)}); "
+            "name one for each, the same again if need be",
+        )
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return self.cameras or saved_cameras(self._folder())
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""
-        return CriticSource(self._origin(), self._load)
+        self.check(())
+        origin = self._origin()
+        return CriticSource(digest([origin, self.cameras]) if self.cameras else origin, self._load)
 
     def _origin(self) -> str:
         return digest(["wvm", VERSION, *saved_digests(self._folder(), "world value model")])
@@ -40,7 +63,8 @@ class WVMChoice:
     def _load(self) -> Critic:
         from value_model.critic.wvm import load_wvm
 
-        return load_wvm(self._folder())
+        critic = load_wvm(self._folder())
+        return LookingThrough(critic, self.cameras) if self.cameras else critic
 
     def _folder(self) -> Path:
         return Path(self.path) if self.path else TINY_CRITIC
@@ -66,6 +90,10 @@ flow matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.2
 
     def check(self, episodes: Sequence[Episode]) -> None:
         """See `CriticChoice`: its settings have been checked."""
+
+    def views(self) -> tuple[str, ...]:
+        """See `CriticChoice`."""
+        return self.model.cameras
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""

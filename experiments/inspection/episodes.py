@@ -36,7 +36,7 @@ class Quality:
         info = self.info
         every = -(-len(values) // POINTS)
         return {
-            "number": info.index,
+            "number": info.number,
             "frames": info.length,
             "fps": self.fps,
             "instruction": info.instruction,

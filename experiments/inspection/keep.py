@@ -39,7 +39,7 @@ class Keep:
 
     def segments(self, quality: Quality) -> list[dict[str, int]]:
         """The stretches of an episode to keep: inclusive frames."""
-        number, first = quality.info.index, 0
+        number, first = quality.info.number, 0
         found = []
         for lapse in quality.lapses if self.cut else ():
             found.append({"episode": number, "start": first, "end": lapse.start - 1})
@@ -80,10 +80,10 @@ def commands(folder: Path) -> Commands:
 def kept_json(folder: Path, qualities: Sequence[Quality], keep: Keep) -> dict[str, Any]:
     """What is kept of a data set: the numbers of episodes, those to leave out, the segments, and the words for tools."""
     kept = [quality for quality in qualities if keep.takes(quality)]
-    exclude = [quality.info.index for quality in qualities if not keep.takes(quality)]
+    exclude = [quality.info.number for quality in qualities if not keep.takes(quality)]
     return {
         "data_set": str(folder.resolve()),
-        "keep": [quality.info.index for quality in kept],
+        "keep": [quality.info.number for quality in kept],
         "exclude": exclude,
         "segments": [part for quality in kept for part in keep.segments(quality)],
         **commands(folder).lines(exclude),

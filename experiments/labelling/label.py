@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.errors import UserError
 from envs.store import Store
 from envs.store.fingerprint import fingerprint
 from envs.store.lazy import lazy_episodes
@@ -17,6 +16,7 @@ from experiments.choices.critics import CriticSource
 from experiments.lab.progress import bar
 from experiments.labelling.cache import ValueCache
 from value_model.critic.progress import check_values, read_progress
+from value_model.critic.stretches import label_stretches
 from value_model.critic.types import Critic, SeeingCritic
 
 KEEP_SECONDS = 10.0  # of labelling that a kill may cost
@@ -52,12 +52,6 @@ def value_curves(store: Store, source: CriticSource, folder: Path) -> Curves:
     if source.file is not None:
         return Curves(None, (), read_progress(source.file, store))
     critic = source.load()
-    if isinstance(critic, SeeingCritic) and (lacking := set(critic.cameras) - set(store.cameras)):
-        raise UserError(
-            f"{store.folder} has no camera {min(lacking)!r}, which this critic sees; it has "
-            f"{', '.join(store.cameras) or 'none'}: choose a critic that sees these (critic.path=…, or critic.camera=… "
-            "for a function of your own)"
-        )
     cameras = critic.cameras if isinstance(critic, SeeingCritic) else store.cameras
     cache = ValueCache(folder / source.digest[:16])
     with bar("look for new episodes", len(store), "episodes") as shown:
@@ -77,7 +71,7 @@ def _label(critic: Critic, store: Store, new: Sequence[int], prints: Sequence[st
     waiting: dict[str, np.ndarray] = {}
     lengths = [store.episode_info(index).length for index in new]
     kept = time.monotonic()
-    answers = critic.label(lazy_episodes(store, new))
+    answers = label_stretches(critic, lazy_episodes(store, new))
     try:
         with bar("label", sum(lengths), "frames") as shown:
             for index, length, values in zip(new, lengths, answers, strict=True):

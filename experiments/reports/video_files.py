@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 
 from envs.errors import UserError
+from envs.films import film_rate, film_times, frames_at
 from value_model.video.frames import resize
 
 HEIGHT = 128  # pixels that a decoded frame is shrunk to; critics shrink it further
 MOST_FPS = 20.0  # of what is kept
 
 
-def read_video(path: Path) -> tuple[np.ndarray, float]:
-    """A video file's frames uint8 [T, HEIGHT, W, 3] at no more than `MOST_FPS` frames a second, and their rate.
+def side_by_side(paths: list[Path]) -> tuple[np.ndarray, float]:
+    """Several views of one event as one video uint8 [T, HEIGHT, W, 3], and its frames a second, at most `MOST_FPS`.
+
+    Each view is cut to its central square; one file is taken as it is. What is shown together is what was seen at the
+    same time: pictures are chosen by their time stamps, whatever the files' rates, at that of the slowest, as long as
+    all of them last.
 
     Raises:
         UserError: there is no such file, it cannot be decoded, or it has fewer than two frames.
     """
+    times = [_known_times(path) for path in paths]
+    rate = min(film_rate(one) for one in times)
+    rate /= max(1, round(rate / MOST_FPS))
+    seconds = min(float(one[-1] - one[0]) for one in times)
+    chosen = np.arange(1 + int(seconds * rate + 1e-3)) / rate
+    views = [
+        np.stack(list(_shrunk(path, one[0] + chosen, square=len(paths) > 1)))
+        for path, one in zip(paths, times, strict=True)
+    ]
+    return (np.concatenate(views, axis=2) if len(views) > 1 else views[0]), rate
+
+
+def _known_times(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"no such video: {path}")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} has no video track")
-            rate = float(container.streams.video[0].average_rate or MOST_FPS)
-            every = max(1, round(rate / MOST_FPS))
-            frames = [
-                _shrunk(frame.to_ndarray(format="rgb24"))
-                for number, frame in enumerate(container.decode(video=0))
-                if number % every == 0
-            ]
-    except av.FFmpegError as error:
-        raise UserError(f"{path} cannot be decoded ({error}); is it a whole video file?") from error
-    if len(frames) < 2:
-        raise UserError(f"{path} has {len(frames)} frame(s); a value curve needs at least two")
-    return np.stack(frames), rate / every
+    times = film_times(path)
+    if len(times) < 2 or times[-1] <= times[0]:
+        raise UserError(f"{path} has {len(times)} frame(s); a value curve needs at least two")
+    return times
 
 
-def _shrunk(frame: np.ndarray) -> np.ndarray:
-    height, width = frame.shape[:2]
-    return resize(frame[None], HEIGHT, 2 * max(1, round(HEIGHT * width / height / 2)))[0]
-
-
-def side_by_side(paths: list[Path]) -> tuple[np.ndarray, float]:
-    """Several views of one event as one video, each cut to its central square; one file is taken as it is.
-
-    Raises:
-        UserError: see `read_video`; or the files differ in frame rate.
-    """
-    if len(paths) == 1:
-        return read_video(paths[0])
-    videos = [read_video(path) for path in paths]
-    if len({round(fps, 3) for _, fps in videos}) > 1:
-        raise UserError("the views of one event must have the same frame rate")
-    length = min(len(frames) for frames, _ in videos)
-    return np.concatenate([_square(frames[:length]) for frames, _ in videos], axis=2), videos[0][1]
-
-
-def _square(frames: np.ndarray) -> np.ndarray:
-    height, width = frames.shape[1:3]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(frames[:, top : top + side, left : left + side], HEIGHT, HEIGHT)
+def _shrunk(path: Path, times: np.ndarray, square: bool) -> Iterator[np.ndarray]:
+    """The pictures nearest to these times, uint8 [HEIGHT, W, 3]; however far away: a film may stand still."""
+    for frame in frames_at(path, times, tolerance=np.inf):
+        height, width = frame.shape[:2]
+        if square:
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            frame, height, width = frame[top : top + side, left : left + side], side, side
+        yield resize(frame[None], HEIGHT, 2 * max(1, round(HEIGHT * width / height / 2)))[0]

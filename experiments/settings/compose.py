@@ -120,11 +120,17 @@ def composition(command: str, overrides: Sequence[str], keep_hydra: bool = False
     try:
         return _compose(command, overrides, keep_hydra)
     except UserError:
-        known = set(_flat_keys(_compose(command, [item.input_line or "" for item in groups])))
-        for override in parsed:
-            if override not in groups:
-                _check_key(command, override, known)
-        raise
+        base = _compose(command, [item.input_line or "" for item in groups])
+    known = set(_flat_keys(base))
+    lines = []
+    for override in parsed:
+        line = override.input_line or ""
+        if override not in groups and _is_entry(override.key_or_group, base):
+            line = f"++{line}"
+        elif override not in groups:
+            _check_key(command, override, known)
+        lines.append(line)
+    return _compose(command, lines, keep_hydra)
 
 
 def chosen_names(choices: Mapping[str, str]) -> dict[str, str]:
@@ -194,6 +200,15 @@ def parse(arguments: Iterable[str]) -> list[Override]:
 
 def _is_group(key: str) -> bool:
     return ConfigStore.instance().get_type(key) == ObjectType.GROUP
+
+
+def _is_entry(key: str, config: DictConfig) -> bool:
+    """Whether a key names an entry of a setting that is a table, whose entries are the user's to name."""
+    table, _, entry = key.rpartition(".")
+    if not table or not entry:
+        return False
+    node = OmegaConf.select(config, table, throw_on_missing=False)
+    return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict
 
 
 def _check_choice(override: Override) -> None:

@@ -12,6 +12,7 @@ from omegaconf import MISSING
 
 from envs.errors import UserError, check_choice
 from envs.robosuite.tasks import ROBOTS
+from envs.store import Reading
 from envs.types import STYLES
 from experiments.lab.seeds import first_seed
 from policy_extraction.types import Training
@@ -61,13 +62,35 @@ class MixtureData:
 
 @dataclass(frozen=True)
 class StoreData:
-    """A LeRobot v3 data set of the user's own."""
+    """A LeRobot data set of the user's own, v3.0 or v2.x; where names differ from ours, which of its are meant."""
 
     path: str = ""
+    cameras: dict[str, str] = field(default_factory=dict)  # data.cameras.workspace=front: what is front there
+    action: str = ""  # its feature of the actions; empty: action
+    state: str = ""  # its feature of the robot's state; empty: observation.state
+    success: str = ""  # its feature that marks solved frames; empty: next.success
+    outcomes: str = ""  # a CSV or parquet of one's own: episode, success, style, start, end
+    instruction: str = ""  # what the robot was told; empty: as recorded
+    masks: tuple[str, ...] = ()  # of its subsets, the only ones that are read, such as [better]; empty: all
+    episodes: tuple[int, ...] = ()  # the only ones that are read; empty: all
+    exclude: tuple[int, ...] = ()  # episodes that are left out
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.path), "data=store needs the folder of a LeRobot v3 data set: data.path=/path/to/it"
+        require(bool(self.path), "data=store needs the folder of a LeRobot data set: data.path=/path/to/it")
+
+    @property
+    def reading(self) -> Reading:
+        """How its folder is read."""
+        return Reading(
+            cameras=self.cameras,
+            action=self.action,
+            state=self.state,
+            success=self.success,
+            masks=self.masks,
+            episodes=self.episodes,
+            exclude=self.exclude,
+            outcomes=self.outcomes,
+            instruction=self.instruction,
         )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from envs.collect import collect
 from envs.files import atomic_file
-from envs.store import Store, open_store
+from envs.store import Reading, Store, open_store
+from envs.store.reading import EVERYTHING
 from envs.types import Episode
 from experiments.lab.artifacts import Artifacts, digest, file_digest
 from experiments.lab.progress import announce, bar
@@ -28,10 +29,11 @@ class Data:
     folder: Path
     digest: str
     report: Mapping[str, Any]
+    reading: Reading = EVERYTHING
 
     def open(self) -> Store:
         """The store."""
-        return open_store(self.folder)
+        return open_store(self.folder, self.reading)
 
     def numbers(self) -> Iterator[Episode]:
         """All episodes without their pictures."""
@@ -42,7 +44,7 @@ class Data:
 def get_data(artifacts: Artifacts, task: TaskConfig, data: MixtureData | StoreData) -> Data:
     """What the policy is extracted from."""
     if isinstance(data, StoreData):
-        return user_data(Path(data.path))
+        return user_data(Path(data.path), data.reading)
     return collect_data(artifacts, task, data.styles, "policy_data", data.seed)
 
 
@@ -72,18 +74,22 @@ def collect_data(
     return Data(made.folder / "data", made.digest, report)
 
 
-def user_data(folder: Path) -> Data:
-    """A LeRobot v3 folder of the user's own, as it is.
+def user_data(folder: Path, reading: Reading = EVERYTHING) -> Data:
+    """A LeRobot folder of the user's own, as it is.
 
-    Its digest covers the content of `meta` and the names, sizes and times of all other files.
+    Its digest covers the content of `meta` and of the user's table of outcomes, the names, sizes and times of all other
+    files, and how it is read.
 
     Raises:
-        UserError: it is no whole LeRobot v3 data set.
+        UserError: it is no whole LeRobot data set, or has not what `reading` names.
     """
-    store = open_store(folder)
+    store = open_store(folder, reading)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     facts = [[str(file), *_facts(folder / file, content=file.parts[0] == "meta")] for file in files]
-    return Data(folder, digest(facts), {"frames": store.total_frames})
+    if reading != EVERYTHING:
+        table = file_digest(Path(reading.outcomes)) if reading.outcomes else ""
+        facts.append([asdict(reading) | {"outcomes": table}])
+    return Data(folder, digest(facts), {"frames": store.total_frames}, reading)
 
 
 def _facts(file: Path, content: bool) -> list[str | int]:

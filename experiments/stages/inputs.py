@@ -12,13 +12,14 @@ import numpy as np
 
 from envs.files import atomic_file
 from envs.store import Store
-from envs.types import Episode, Observation
+from envs.types import Observation
 from experiments.lab.artifacts import Artifact, Artifacts
 from experiments.lab.progress import announce, bar
 from experiments.stages.data import Data
 from policy_extraction.augment import shifted
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Policy
+from value_model.video.frames import resize
 
 VERSION = 1
 RAW = "images."  # inputs of this name are pictures themselves: whoever trains on them shifts them
@@ -72,10 +73,10 @@ def make_inputs(
 
 def _observation(store: Store, index: int, dataset: Dataset, rows: np.ndarray, policy: Policy) -> Observation:
     """What the policy saw at these samples of one episode, told their instructions."""
-    episode: Episode = store.episode(index, cameras=policy.spec.cameras)
-    seen = episode.observations[dataset.frame[rows]]
-    instruction = tuple(str(text) for text in dataset.instruction[rows])
-    return Observation(seen.images, seen.proprio, instruction)
+    size, frames = policy.spec.image_size, dataset.frame[rows]
+    proprio = store.episode(index, cameras=()).proprio[frames]
+    images = {name: resize(store.frames(index, name)[frames], size, size) for name in policy.spec.cameras}
+    return Observation(images, proprio, tuple(str(text) for text in dataset.instruction[rows]))
 
 
 def _write(

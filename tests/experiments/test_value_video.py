@@ -15,7 +15,7 @@ from envs.store import write_store
 from envs.store.video import CODECS, VideoWriter
 from envs.types import Segment
 from experiments.reports.figures import ValueCurve
-from experiments.reports.video_files import MOST_FPS, read_video
+from experiments.reports.video_files import MOST_FPS, side_by_side
 from experiments.value_video import value_video
 from tests.value_model.synthetic import slide
 
@@ -70,8 +70,10 @@ def test_no_true_curve_where_it_is_not_known(tmp_path: Path, monkeypatch: pytest
 
 def test_a_video_file_with_an_instruction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = film(tmp_path / "film.mp4")
-    frames, fps = read_video(path)
-    assert frames.shape == (6, 128, 128, 3) and fps == MOST_FPS  # every other frame of 40 a second
+    frames, fps = side_by_side([path])
+    assert frames.shape == (6, 128, 128, 3) and fps == pytest.approx(
+        MOST_FPS
+    )  # every other frame of 40 a second
     value_video([str(path), "critic=ramp_critic:values", "instruction=slide", "format=strip", "output=out"])
     assert written(capsys) == [Path("out/film.png")]
 
@@ -83,7 +85,7 @@ def test_a_video_file_with_an_instruction(tmp_path: Path, capsys: pytest.Capture
         (["nowhere.mp4", "instruction=slide"], "no such video"),
         (["film.mp4"], "needs an instruction"),
         (["one.mp4", "instruction=slide"], "at least two"),
-        (["broken.mp4", "instruction=slide"], "cannot be decoded"),
+        (["broken.mp4", "instruction=slide"], "is not a whole video"),
         (["film.mp4", "instruction=slide", "critic=time_index"], "counts frames: it cannot judge a film"),
         (["film.mp4", "film.mp4", "instruction=slide"], "sees 1 view"),
         (["film.mp4", "instruction=slide", "format=gif"], "format=gif must be one of"),

@@ -22,6 +22,10 @@ class Attempt:
     instruction: str
     rewards: np.ndarray
 
+    @property
+    def told(self):
+        return (self.instruction,) * len(self.actions)
+
 
 def rewards(*numbers):
     return np.array(numbers, np.float32)
@@ -66,6 +70,25 @@ def test_what_was_earned():
     dense = [rewards(-0.5, 0.25, 1), rewards(-1, nan)]
     for used, recorded in zip(earnings(dense, [True, None]), dense, strict=True):
         np.testing.assert_array_equal(used, recorded)
+
+
+@dataclass(frozen=True)
+class Errands:
+    actions: np.ndarray
+    success: bool | None
+    rewards: np.ndarray
+    told: tuple[str, ...]
+
+
+def test_what_was_told_on_the_way_is_an_attempt_of_its_own():
+    told = ("open the lid",) * 2 + ("pour",) * 3
+    episode = Errands(np.arange(5, dtype=np.float32)[:, None], True, rewards(0, 0, 0, 0, 1), told)
+    values = [np.array([0, 1, 0, 0.5, 1], np.float32)]
+    dataset = build_dataset([episode], values, ChunkDifference(), horizon=3)
+    assert dataset.instruction.tolist() == list(told) and dataset.group.tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_allclose(dataset.advantage, [1, 0, 1, 0.5, 0])
+    np.testing.assert_array_equal(dataset.outcome, [np.nan, np.nan, 1, 1, 1])
+    assert dataset.action[1, :, 0].tolist() == [1, 2, 3] and dataset.frame.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_unknown_outcomes_stay_unknown():

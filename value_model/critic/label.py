@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.store import Store
 from value_model.critic.progress import write_progress
+from value_model.critic.stretches import label_stretches
 from value_model.critic.types import Critic
 
 
@@ -42,7 +43,7 @@ def label_store(
     begin = time.perf_counter()
 
     def counted() -> Iterator[np.ndarray]:
-        for values in critic.label(store):
+        for values in label_stretches(critic, store):
             yield values
             if progress is not None:
                 progress(len(values))

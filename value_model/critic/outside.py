@@ -19,7 +19,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.types import Episode
 from value_model.critic.types import TrainedCritic
-from value_model.video.frames import watch
+from value_model.video.frames import resize, watch
 
 # What a mistake in a user's code raises; what else it raises keeps its traceback.
 FAILURES = (
@@ -127,10 +127,10 @@ def outside_critic(thing: Any, name: str, camera: str = "workspace") -> OutsideR
 
 
 def side_by_side(episode: Episode, cameras: tuple[str, ...], name: str) -> np.ndarray:
-    """The episode's views of these cameras as they are, uint8 [T, H, W · cameras, 3].
+    """The episode's views of these cameras, all at the first one's size, uint8 [T, H, W · cameras, 3].
 
     Raises:
-        UserError: it lacks one, or they are of different heights.
+        UserError: it lacks one.
     """
     for camera in cameras:
         if camera not in episode.images:
@@ -139,9 +139,9 @@ def side_by_side(episode: Episode, cameras: tuple[str, ...], name: str) -> np.nd
                 f"the data has no camera {camera!r} for {name} (it has {known}); set critic.camera"
             )
     views = [episode.images[camera] for camera in cameras]
-    if len({view.shape[1] for view in views}) > 1:
-        raise UserError(f"{name} sees {', '.join(cameras)} side by side, but their heights differ")
-    return np.concatenate(views, axis=2) if len(views) > 1 else views[0]
+    height, width = views[0].shape[1:3]
+    sized = [resize(view, height, width) for view in views]
+    return np.concatenate(sized, axis=2) if len(views) > 1 else views[0]
 
 
 def own_cameras(thing: Any, name: str) -> tuple[str, ...] | None:

@@ -48,7 +48,7 @@ def write_progress(
             frame = np.arange(info.length)
             columns = (
                 info.start + frame,
-                np.full_like(frame, count - 1),
+                np.full_like(frame, info.number),
                 frame,
                 episode_values.astype(np.float32),
             )
@@ -71,13 +71,20 @@ def read_progress(path: Path, store: Store) -> list[np.ndarray]:
     order = np.argsort(index, kind="stable")
     index, episode, frame, values = index[order], episode[order], frame[order], values[order]
     infos = [store.episode_info(number) for number in range(len(store))]
-    total = sum(info.length for info in infos)
+    total = store.recorded_frames
     if len(index) and (index[0] < 0 or index[-1] >= total):
         raise UserError(
             f"{path} is of another data set: it goes to frame {index[-1]}, {store.folder} has {total} frames"
         )
     if (twice := index[:-1][np.diff(index) == 0]).size:
+        if (index == frame).all():
+            raise UserError(
+                f"{path} counts its column index anew in each episode; it must go on through the whole data set "
+                "(episode by episode, as the data's own column index does)"
+            )
         raise UserError(f"{path} has frame {twice[0]} twice; label the data set again")
+    if 10 < (highest := np.nanmax(values, initial=0)) <= 100:
+        raise UserError(f"{path} has values up to {highest:g}, they look like percent; divide them by 100")
     result = []
     for info in infos:
         rows = slice(*np.searchsorted(index, [info.start, info.start + info.length]))
@@ -86,13 +93,13 @@ def read_progress(path: Path, store: Store) -> list[np.ndarray]:
             continue
         if missing := info.length - len(index[rows]):
             raise UserError(
-                f"{path} lacks {missing} of the {info.length} frames of episode {info.index}; label the data set again"
+                f"{path} lacks {missing} of the {info.length} frames of episode {info.number}; label the data set again"
             )
-        if (episode[rows] != info.index).any() or (frame[rows] != np.arange(info.length)).any():
+        if (episode[rows] != info.number).any() or (frame[rows] != np.arange(info.length)).any():
             raise UserError(
-                f"{path} is of another data set: its episode {info.index} does not match {store.folder}"
+                f"{path} is of another data set: its episode {info.number} does not match {store.folder}"
             )
-        check_values(values[rows], info.length, f"{path}, episode {info.index}")
+        check_values(values[rows], info.length, f"{path}, episode {info.number}")
         result.append(values[rows])
     if all(np.isnan(curve).all() for curve in result):
         raise UserError(f"{path} holds no value: all of them are unknown (NaN); label the data set again")

@@ -34,6 +34,15 @@ def resize(frames: np.ndarray, height: int, width: int, smooth: bool = True) -> 
     return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), how)) for frame in frames])
 
 
+def beside(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Views uint8 [T, H, W, 3] of any sizes side by side, at the first one's height and their own proportions."""
+    height = views[0].shape[1]
+    widths = [max(1, round(view.shape[2] * height / view.shape[1])) for view in views]
+    return np.concatenate(
+        [resize(view, height, width) for view, width in zip(views, widths, strict=True)], axis=2
+    )
+
+
 def episode_frames(episode: Episode, cameras: tuple[str, ...], size: int, smooth: bool = True) -> np.ndarray:
     """What a critic sees of an episode: its cameras side by side, uint8 [T, size, size · cameras, 3].
 

@@ -1,0 +1,1 @@
+"""Recordings of other forms, an episode at a time."""
