@@ -191,6 +191,8 @@ def saved_cameras(folder: Path, part: str = "") -> tuple[str, ...]:
     Raises:
         UserError: it is missing or damaged.
     """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"no critic in {folder}: config.json is missing; check critic.path")
     try:
         config = json.loads((folder / "config.json").read_text())
         return tuple((config[part] if part else config)["cameras"])

@@ -242,10 +242,13 @@ def test_the_oracle_judges_no_pictures(lab: Path, capsys) -> None:
     ("words", "message"),
     [
         (["critic=sidecar", "critic.path=nowhere"], "no progress file nowhere"),
-        (["critic=wvm", "critic.path=nowhere"], "no world value model in nowhere"),
-        (["critic=single_frame", "critic.path=nowhere"], "no baseline critic in nowhere"),
+        (["critic=wvm", "critic.path=nowhere"], "no critic in nowhere"),
+        (["critic=single_frame", "critic.path=nowhere"], "no critic in nowhere"),
         (["critic=every_critic:Mean", "critic.path=nowhere"], "no critic in nowhere"),
-        (["critic=every_critic:ramp", "critic.camera=front"], "no camera 'front'"),
+        (
+            ["critic=every_critic:ramp", "critic.camera=front"],
+            "the camera front is looked through, the data set has workspace, wrist",
+        ),
         (["critic=every_critic:bright", "critic.camera=wrist"], "says itself what it sees"),
         (["critic=every_critic:Constant"], "could not be made: TypeError"),
     ],

@@ -188,7 +188,7 @@ def test_some_outcomes_known(lab, foreign):
 
 def test_what_needs_an_outcome_is_refused_in_one_line(lab, foreign):
     err = lab.refused(*foreign, "data.path=none", "advantage=monte_carlo")
-    assert "advantage=monte_carlo needs to know how episodes ended" in err
+    assert "no outcome is known, and this advantage needs them" in err
 
 
 def test_a_policy_that_is_wrong_is_refused_in_one_line(lab):

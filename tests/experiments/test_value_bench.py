@@ -217,7 +217,7 @@ def test_score_of_a_trajectory_by_hand() -> None:
 def open_info(**changes):
     from envs.store import EpisodeInfo
 
-    known = EpisodeInfo(0, 0, 10, "lift it", "lift", "Panda", 0, "clean", True, ())
+    known = EpisodeInfo(0, 0, 0, 10, ((0, "lift it"),), "lift", "Panda", 0, "clean", True, (), ())
     return replace(known, **changes)
 
 
