@@ -131,7 +131,7 @@ class Experiment:
             raise UserError(NOT_TRAINED)
         check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if isinstance(self.config.data, StoreData):
-            store = open_store(Path(self.config.data.path), self.config.data.reading)
+            store = open_store(self.config.data.folder, self.config.data.reading)
             check_data(store, self.spec, self.config.critic, self.evaluating.spec, self.config.advantage)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)

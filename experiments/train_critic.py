@@ -1,11 +1,17 @@
-"""Train a critic on the whole mixture of tasks, robots and styles, and measure it on held-out episodes.
+"""Train a critic on recordings of your own, or on the whole mixture of tasks, robots and styles; measured on held-out ones.
 
+    python -m experiments.train_critic data=store data.path=[A,B] [folder=outputs/critic] [data.assume_success=true]
+    python -m experiments.train_critic data=store data.path=A critic.init=FOLDER        goes on from a trained one
     python -m experiments.train_critic [folder=outputs/critic] [critic.model.optim.updates=…] [critic.seed=…]
     python -m experiments.train_critic critic.model.clip.marked=false       from experts alone, as published
     python -m experiments.train_critic critic=my_lab:Critic                 yours, with train(episodes, folder, progress)
 
-The critic that ships was made so, with folder=value_model/critic/shipped. Collection and training resume; a killed
-command is continued by the same command. The last line is JSON: the metrics.
+data=store reads LeRobot folders. Their successes are the experts, unless a table says otherwise (data.outcomes=). What is
+chosen for them (cameras, rate, length of clips) is said, and holds unless it is set. split.* says which episodes are held
+out. The folder gets a report.html, and is used as critic=wvm critic.path=FOLDER; beside=[single_frame] trains a baseline.
+
+The critic that ships was made of the mixture, with folder=value_model/critic/shipped. Collection and training resume; a
+killed command is continued by the same command. The last line is JSON: the metrics.
 """
 
 from __future__ import annotations
@@ -27,12 +33,14 @@ from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.progress import announce, bar
 from experiments.lab.provenance import made_by
 from experiments.lab.tracking import tracked
+from experiments.own_critic.split import SplitConfig
+from experiments.own_critic.train import setting_keys, train_own
 from experiments.reports.run_report import table
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
-from experiments.settings.config import HeldOutConfig, TaskConfig, WandbConfig
+from experiments.settings.config import HeldOutConfig, StoreData, TaskConfig, WandbConfig, require
 from experiments.stages.critic import examples, train_on
 from experiments.stages.data import Data, collect_data
 from experiments.stages.label import VERSION
@@ -45,9 +53,12 @@ SHOWN = ("expert_voc", "hesitation_rmse", "retry_voc", "static_voc", "static_dri
 
 @dataclass(frozen=True)
 class TrainCriticConfig:
-    """A critic, what it learns from, and where it goes."""
+    """A critic, what it learns from (recordings of one's own, or else the mixture), and where it goes."""
 
     critic: Any = MISSING
+    data: Any = None
+    split: SplitConfig = field(default_factory=SplitConfig)  # of one's own recordings
+    beside: tuple[str, ...] = ()  # baselines, trained and measured on one's own recordings too
     mixture: CriticMixture = field(default_factory=CriticMixture)
     held_out: HeldOutConfig = field(default_factory=lambda: HeldOutConfig(clean=4, hesitation=6, retry=6))
     folder: str = "outputs/critic"
@@ -56,11 +67,15 @@ class TrainCriticConfig:
 
 
 def train_critic(arguments: Sequence[str]) -> None:
-    """Collect, train, measure, and write the folder."""
-    store_command("train_critic", TrainCriticConfig, [{"critic": "train"}])
+    """Collect or read, train, measure, and write the folder."""
+    store_command("train_critic", TrainCriticConfig, [{"critic": "train"}, {"data": None}])
     chosen = prepare_one("train_critic", arguments)
     config: TrainCriticConfig = chosen.config
     choice = require_training(config.critic, f"critic={chosen.names['critic']}")
+    _require_fitting_settings(config, arguments)
+    if config.data is not None:
+        print(json.dumps(train_own(chosen, choice, arguments)))
+        return
     mixture = config.mixture
     choice.check(examples(TaskConfig(mixture.tasks[0], mixture.robots[0], mixture.image_size)))
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
@@ -76,6 +91,24 @@ def train_critic(arguments: Sequence[str]) -> None:
         temporary.write_text(_card(chosen, choice.about, data, held_out, found, arguments))
     print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
     print(json.dumps({"folder": config.folder, **found}))
+
+
+def _require_fitting_settings(config: TrainCriticConfig, arguments: Sequence[str]) -> None:
+    """Refuse settings that would change nothing."""
+    own = config.data is not None
+    require(
+        not own or isinstance(config.data, StoreData),
+        "a critic learns from data=store data.path=/a/dataset, or without data= from the scripted mixture",
+    )
+    for key in setting_keys(arguments):
+        group = key.split(".")[0]
+        require(
+            not own or group not in ("mixture", "held_out"),
+            f"{key} is of the mixture; with data=store use split.*",
+        )
+        require(
+            own or group not in ("split", "beside"), f"{key} is of data=store; the mixture has held_out.*"
+        )
 
 
 def held_out_data(artifacts: Artifacts, mixture: CriticMixture, styles: HeldOutConfig) -> list[Data]:

@@ -28,8 +28,9 @@ class Metadata:
     """What a data set says, as it is to be read.
 
     info: `meta/info.json`; chosen: positions [N] of the episodes to read among all in `layout`; numbers: of all
-    episodes [E]; cameras: {name: feature}; action, state, success: features, None where there is none;
-    verdicts: {episode number: what the user's table says}, None where there is no table; tasks: {index: instruction}.
+    episodes [E]; cameras: {name: feature}; action, state, success: features, None where there is none; assume_success:
+    see `Reading`; verdicts: {episode number: what the user's table says}, None where there is no table; tasks: {index:
+    instruction}.
     """
 
     info: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Metadata:
     action: str | None
     state: str | None
     success: str | None
+    assume_success: bool
     verdicts: Mapping[int, Verdict] | None
     tasks: Mapping[int, str]
     instruction: str
@@ -82,6 +84,7 @@ def load_metadata(folder: Path, reading: Reading) -> Metadata:
         action=named_feature(features, "action", reading.action, layout.ACTION),
         state=named_feature(features, "state", reading.state, layout.PROPRIO),
         success=_success_feature(features, reading.success),
+        assume_success=reading.assume_success,
         verdicts=read_outcomes(Path(reading.outcomes), lengths) if reading.outcomes else None,
         tasks=layout_of.tasks() if "task_index" in features and not reading.instruction else {},
         instruction=reading.instruction,

@@ -7,13 +7,14 @@ A CSV or parquet file with the columns
     style         any word for the quality, such as clean; of a lapse: hesitation or retry
     start, end    first and last frame of a lapse; empty: the row is of the whole episode
 
-of which all but `episode` may be left out. An episode may have several rows, one a lapse.
+of which all but `episode` may be left out. An episode may have several rows, one a lapse. One with a single lapse, of whose
+quality nothing else is said, is of the lapse's style.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,13 @@ def read_outcomes(path: Path, lengths: Mapping[int, int]) -> dict[int, Verdict]:
                 f"its {len(lengths)} episodes go from {min(lengths)} to {max(lengths)}"
             )
         verdicts[number] = _joined(verdicts.get(number, Verdict()), row, lengths[number], where)
-    return verdicts
+    return {number: _with_style(verdict) for number, verdict in verdicts.items()}
+
+
+def _with_style(verdict: Verdict) -> Verdict:
+    if verdict.style or len(verdict.segments) != 1:
+        return verdict
+    return replace(verdict, style=verdict.segments[0].kind)
 
 
 def read_table(path: Path) -> pa.Table:

@@ -90,7 +90,7 @@ class Store:
         that the user named; a column `success` in meta/episodes (null is unknown); frames marked `next.success`; and
         `next.reward`, where all rewards of the data set are 0 or one positive number and some episode is paid at its
         end (see `envs.outcomes.paid_outcome`). Rewards that say more (distances, progress) or are 0 throughout do not
-        tell an outcome.
+        tell an outcome. Where nothing does, it is unknown, or with `Reading.assume_success` a success.
 
         Raises:
             UserError: the column `success` holds something else than true, false and null; see `table`.
@@ -107,7 +107,7 @@ class Store:
             robot=row.get("robot") or self.info.get("robot_type") or "unknown",
             seed=-1 if row.get("seed") is None else row["seed"],
             style=verdict.style or row.get("style") or "unknown",
-            success=self._success(index, row) if verdict.success is None else verdict.success,
+            success=self._outcome(index, row, verdict),
             segments=verdict.segments or tuple(Segment(**part) for part in row.get("segments") or ()),
             masks=tuple(row.get("masks") or ()),
         )
@@ -234,6 +234,11 @@ class Store:
     def _verdict(self, position: int) -> Verdict:
         verdicts = self._metadata.verdicts or {}
         return verdicts.get(int(self._metadata.numbers[position]), Verdict())
+
+    def _outcome(self, index: int, row: dict[str, Any], verdict: Verdict) -> bool | None:
+        """See `episode_info`: the user's table, the recording, or what is assumed."""
+        found = self._success(index, row) if verdict.success is None else verdict.success
+        return True if found is None and self._metadata.assume_success else found
 
     def _success(self, index: int, row: dict[str, Any]) -> bool | None:
         """See `episode_info`."""

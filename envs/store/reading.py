@@ -20,15 +20,17 @@ class Reading:
     """What to read of a data set, and under which names; empty: all, as it is.
 
     cameras: {name here: camera or feature there}, beside the cameras that keep their names; action, state, success:
-    features there; masks: subsets (columns `masks` of meta/episodes) of which an episode has to be in one; episodes,
-    exclude: numbers of the data set's episodes; outcomes: a CSV or parquet file of the
-    user's (`envs.store.outcomes`); instruction: what the robot was told, instead of what is recorded.
+    features there; assume_success: whether episodes solved their task of which nothing says how they ended; masks:
+    subsets (columns `masks` of meta/episodes) of which an episode has to be in one; episodes, exclude: numbers of the
+    data set's episodes; outcomes: a CSV or parquet file of the user's (`envs.store.outcomes`); instruction: what the
+    robot was told, instead of what is recorded.
     """
 
     cameras: Mapping[str, str] = field(default_factory=dict)
     action: str = ""
     state: str = ""
     success: str = ""
+    assume_success: bool = False
     masks: tuple[str, ...] = ()
     episodes: tuple[int, ...] = ()
     exclude: tuple[int, ...] = ()

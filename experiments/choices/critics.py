@@ -202,8 +202,11 @@ def saved_cameras(folder: Path, part: str = "") -> tuple[str, ...]:
         ) from error
 
 
-def saved_digests(folder: Path, what: str) -> list[str]:
+def saved_digests(folder: Path, what: str, setting: str = "critic.path") -> list[str]:
     """Digests of the files of a critic that was saved.
+
+    Args:
+        what: the kind of critic; setting: what named the folder.
 
     Raises:
         UserError: one is missing.
@@ -211,5 +214,5 @@ def saved_digests(folder: Path, what: str) -> list[str]:
     files = [folder / name for name in ("config.json", "model.safetensors")]
     for file in files:
         if not file.is_file():
-            raise UserError(f"no {what} in {folder}: {file.name} is missing; check critic.path")
+            raise UserError(f"no {what} in {folder}: {file.name} is missing; check {setting}")
     return [file_digest(file) for file in files]

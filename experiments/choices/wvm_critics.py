@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from experiments.choices.critics import (
 )
 from experiments.lab.artifacts import digest
 from experiments.settings.config import require
-from value_model.critic.config import WVMConfig
+from value_model.critic.config import PRESETS, WVMConfig, from_json
 from value_model.critic.looking import LookingThrough
 from value_model.critic.types import Critic, TrainedCritic
 from value_model.video.frames import Episodes
 
 TINY_CRITIC = Path(value_model.__path__[0]) / "critic" / "shipped"
+SHIPPED = "shipped"  # critic.init=shipped
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ class WVMChoice:
 
 @dataclass(frozen=True)
 class TrainChoice:
-    """A world value model, trained anew on episodes of the task whose true values are known."""
+    """A world value model, trained on episodes of the task whose true values are known."""
 
+    init: str = ""  # the folder of a trained one to go on from, with its sizes; "shipped": the one that ships; empty: anew
+    cameras: tuple[str, ...] = ()  # that it looks through, side by side; empty: those of model.cameras
     data: CriticData = field(default_factory=CriticData)
     model: WVMConfig = field(default_factory=WVMConfig)
     seed: int = 0
@@ -89,11 +92,12 @@ class TrainChoice:
 flow matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.24742). {learns_from(self.model)}"""
 
     def check(self, episodes: Sequence[Episode]) -> None:
-        """See `CriticChoice`: its settings have been checked."""
+        """See `CriticChoice`: what it goes on from is there, and is of the sizes that are asked for."""
+        self.start()
 
     def views(self) -> tuple[str, ...]:
         """See `CriticChoice`."""
-        return self.model.cameras
+        return self.cameras or self.model.cameras
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""
@@ -101,19 +105,48 @@ flow matching, after "World Value Models for Robotic Manipulation" (arXiv 2606.2
 
     def recipe(self) -> Mapping[str, Any]:
         """See `TrainableChoice`."""
-        return {"model": self.model, "seed": self.seed}
+        start = {"init": saved_digests(self._origin, "world value model")} if self.init else {}
+        return {"model": replace(self.model, cameras=self.views()), "seed": self.seed, **start}
 
     def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
         """See `TrainableChoice`."""
-        from value_model.critic.train import train_wvm
+        from value_model.critic.train import continued, train_wvm
+        from value_model.critic.wvm import load_wvm
 
-        return train_wvm(episodes, self.model, folder, self.seed, progress)
+        model = replace(self.model, cameras=self.views())
+        if not self.init:
+            return train_wvm(episodes, model, folder, self.seed, progress)
+        start = load_wvm(self._origin)
+        return train_wvm(episodes, continued(model, start.config), folder, self.seed, progress, start)
 
     def load(self, folder: Path) -> Critic:
         """See `TrainableChoice`."""
         from value_model.critic.wvm import load_wvm
 
         return load_wvm(folder)
+
+    def start(self) -> WVMConfig | None:
+        """The configuration of the model that it goes on from; None: it is trained anew.
+
+        Raises:
+            UserError: there is no such model, or the settings ask for other sizes than it has.
+        """
+        if not self.init:
+            return None
+        saved_digests(self._origin, "world value model", "critic.init")
+        saved = from_json((self._origin / "config.json").read_text())
+        for name in ("tokenizer", "video", "value"):
+            wanted = getattr(self.model, name)
+            asked = all(wanted != getattr(preset, name) for preset in PRESETS.values())
+            require(
+                not asked or wanted == getattr(saved, name),
+                f"critic.init brings its own sizes: leave out critic.model.{name}, or critic.init to train anew",
+            )
+        return saved
+
+    @property
+    def _origin(self) -> Path:
+        return TINY_CRITIC if self.init == SHIPPED else Path(self.init)
 
 
 def learns_from(model: WVMConfig) -> str:

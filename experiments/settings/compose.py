@@ -43,7 +43,7 @@ def store(group: str | None, name: str, schema: Any) -> None:
     ConfigStore.instance().store(group=group, name=name, node=node)
 
 
-def store_command(name: str, schema: type, defaults: Sequence[dict[str, str]] = ()) -> None:
+def store_command(name: str, schema: type, defaults: Sequence[dict[str, str | None]] = ()) -> None:
     """Store a command's configuration: its schema, and its groups' default choices."""
     store(None, f"{name}_schema", schema)
     ConfigStore.instance().store(name=name, node={"defaults": [f"{name}_schema", *defaults, "_self_"]})

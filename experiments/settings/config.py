@@ -6,6 +6,7 @@ A field of type Any is a Hydra group; its choices are stored in `experiments.cho
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -64,11 +65,12 @@ class MixtureData:
 class StoreData:
     """A LeRobot data set of the user's own, v3.0 or v2.x; where names differ from ours, which of its are meant."""
 
-    path: str = ""
+    path: Any = ""  # its folder; to train a critic, also several: [A,B]
     cameras: dict[str, str] = field(default_factory=dict)  # data.cameras.workspace=front: what is front there
     action: str = ""  # its feature of the actions; empty: action
     state: str = ""  # its feature of the robot's state; empty: observation.state
     success: str = ""  # its feature that marks solved frames; empty: next.success
+    assume_success: bool = False  # episodes solved their task if nothing says how they ended
     outcomes: str = ""  # a CSV or parquet of one's own: episode, success, style, start, end
     instruction: str = ""  # what the robot was told; empty: as recorded
     masks: tuple[str, ...] = ()  # of its subsets, the only ones that are read, such as [better]; empty: all
@@ -76,7 +78,28 @@ class StoreData:
     exclude: tuple[int, ...] = ()  # episodes that are left out
 
     def __post_init__(self) -> None:
-        require(bool(self.path), "data=store needs the folder of a LeRobot data set: data.path=/path/to/it")
+        folders = [self.path] if isinstance(self.path, str) else self.path
+        require(
+            isinstance(folders, tuple | list)
+            and bool(folders)
+            and all(isinstance(one, str) and one for one in folders),
+            "data=store needs the folder of a LeRobot data set: data.path=/path/to/it",
+        )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of `path`."""
+        return tuple(Path(one) for one in ([self.path] if isinstance(self.path, str) else self.path))
+
+    @property
+    def folder(self) -> Path:
+        """The only folder of `path`.
+
+        Raises:
+            UserError: there are several.
+        """
+        require(len(self.folders) == 1, f"data.path names {len(self.folders)} folders; here it takes one")
+        return self.folders[0]
 
     @property
     def reading(self) -> Reading:
@@ -86,6 +109,7 @@ class StoreData:
             action=self.action,
             state=self.state,
             success=self.success,
+            assume_success=self.assume_success,
             masks=self.masks,
             episodes=self.episodes,
             exclude=self.exclude,

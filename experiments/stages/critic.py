@@ -55,7 +55,7 @@ def get_critic(
 def examples(task: TaskConfig, data: object = None) -> list[Episode]:
     """Episodes in the shapes of those that a critic will judge, for `CriticChoice.check`: the user's own, or invented."""
     if isinstance(data, StoreData):
-        store = open_store(Path(data.path), data.reading)
+        store = open_store(data.folder, data.reading)
         return [unlabelled(store, index) for index in range(min(2, len(store)))]
     return example_episodes(task.name, task.robot, task_spec(task.name).instructions[0], task.image_size)
 

@@ -44,7 +44,7 @@ class Data:
 def get_data(artifacts: Artifacts, task: TaskConfig, data: MixtureData | StoreData) -> Data:
     """What the policy is extracted from."""
     if isinstance(data, StoreData):
-        return user_data(Path(data.path), data.reading)
+        return user_data(data.folder, data.reading)
     return collect_data(artifacts, task, data.styles, "policy_data", data.seed)
 
 

@@ -8,6 +8,7 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -24,6 +25,7 @@ from value_model.critic.config import WVMConfig
 from value_model.critic.gradients import loss_gradients, split_network
 from value_model.critic.metrics.episodes import EXPERT_STYLES, progress_is_known, true_progress
 from value_model.critic.network import Clip, WVMNetwork
+from value_model.critic.stretches import stretches
 from value_model.critic.wvm import WVM, load_wvm
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import Episodes, episode_frames, watch
@@ -39,6 +41,7 @@ def train_wvm(
     folder: Path,
     seed: int = 0,
     progress: Progress | None = None,
+    start: WVM | None = None,
 ) -> WVM:
     """Train on episodes of every quality. The value of an expert's is t / (T - 1); where it is unknown, only the video
     stream learns.
@@ -51,21 +54,39 @@ def train_wvm(
         folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
         seed: of the weights, clips and noise.
         progress: called after every dispatch, see `loop.Progress`.
+        start: a trained model to go on from, of a configuration that `config` is `continued` from. Its tokenizer is kept.
 
     Raises:
         UserError: no expert episode; the folder belongs to another run; a loss is not finite.
     """
-    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)})
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)} | ({"start": True} if start else {}))
     if (folder / "model.safetensors").is_file():
         return load_wvm(folder)
-    tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
-    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
+    if start is None:
+        tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+        critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
+    else:
+        tokenizer = start.tokenizer
+        critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
+        nnx.update(critic.network, nnx.state(start.network))
     data, stride = encode_episodes(critic.encoder, episodes)
     mesh = device_mesh()
     network = train_network(critic.network, data, stride, folder / "network", seed, progress, mesh)
     critic = WVM(config, tokenizer, network, mesh)
     critic.save(folder)
     return critic
+
+
+def continued(config: WVMConfig, start: WVMConfig) -> WVMConfig:
+    """The configuration of a training that goes on from a model of configuration `start`.
+
+    What the weights fit is the model's: sizes, clip length and how it is read; its cameras, its rate, how clips are drawn
+    and the optimiser are those of `config`.
+    """
+    clip = dataclasses.replace(config.clip, horizon=start.clip.horizon, future=start.clip.future)
+    return dataclasses.replace(
+        start, cameras=config.cameras, data_fps=config.data_fps, clip=clip, optim=config.optim
+    )
 
 
 def is_known(episode: Episode) -> bool:
@@ -91,7 +112,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     config = encoder.config
     latents, values, lengths, words, strides = [], [], [], [], set()
     lapses = [np.zeros(0, np.int64)]
-    for number, episode in enumerate(watch(episodes, config.cameras)):
+    for number, episode in enumerate(_videos(episodes, config.cameras)):
         if len(episode) < 2:
             continue
         frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
@@ -108,7 +129,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     if not any(np.isfinite(part).all() for part in values):
         raise UserError(
             f"no expert episode to train on: need successes, recorded as such, of style {', '.join(EXPERT_STYLES)} or "
-            "unknown; mark them in next.success"
+            "unknown; mark them in next.success, or in a table of your own: data.outcomes=table.csv"
         )
     data = LatentData(
         latents=jnp.asarray(np.concatenate(latents)),
@@ -119,6 +140,13 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
         lapses=jnp.asarray(np.concatenate(lapses), jnp.int32),
     )
     return data, strides.pop()
+
+
+def _videos(episodes: Episodes, cameras: tuple[str, ...]) -> Iterator[Episode]:
+    """The episodes; each stretch under another instruction is one of its own, of unknown value where a lapse is marked."""
+    for episode in watch(episodes, cameras):
+        marked = bool(episode.later and episode.segments)
+        yield from stretches(dataclasses.replace(episode, success=None) if marked else episode)
 
 
 def train_network(

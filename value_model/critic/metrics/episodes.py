@@ -220,7 +220,7 @@ def measure_critic(
         measured[row] = measured[row][0], replace(measured[row][1], still=values)
     found: dict[str, float] = {}
     for name, (_, scores) in collect_scores(measured).items():
-        found |= _summary(name, scores)
+        found |= summary(name, scores)
     return found
 
 
@@ -237,7 +237,8 @@ def _labelled(critic: Critic, episodes: Iterable[Episode]) -> Iterator[tuple[Epi
         yield waiting.pop(0), values
 
 
-def _summary(name: str, scores: np.ndarray) -> dict[str, float]:
+def summary(name: str, scores: np.ndarray) -> dict[str, float]:
+    """{figure: value} of one metric's scores [n], see `measure_critic`."""
     undefined = np.isnan(scores)
     if name == "missing":
         return {}
@@ -245,9 +246,9 @@ def _summary(name: str, scores: np.ndarray) -> dict[str, float]:
         return {} if undefined.all() else {"static_undefined": float(np.nanmean(scores))}
     if name == "static_voc":
         return {} if undefined.all() else {name: float(scores[~undefined].mean())}
-    summary = {f"{name}_count": float(len(scores))}
+    found = {f"{name}_count": float(len(scores))}
     if not undefined.all():
-        summary[name] = float(scores[~undefined].mean())
+        found[name] = float(scores[~undefined].mean())
     if name.endswith("voc"):
-        summary[f"{name}_undefined"] = float(undefined.mean())
-    return summary
+        found[f"{name}_undefined"] = float(undefined.mean())
+    return found
