@@ -19,7 +19,7 @@ from experiments.choices.critics import (
     saved_cameras,
 )
 from experiments.choices.wvm_critics import learns_from
-from experiments.lab.artifacts import digest
+from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.config import require
 from value_model.critic.config import PRESETS, WVMConfig
 from value_model.critic.types import Critic, TrainedCritic
@@ -36,6 +36,7 @@ class WanChoice:
 
     weights: str = ""
     path: str = ""  # of a trained one (`experiments.train_critic critic=wan`); empty: trained
+    init: str = ""  # of a trained one to go on from; empty: from Wan2.2's weights
     variants: int = 1  # draws of the rewinding of every window
     data: CriticData = field(default_factory=CriticData)
     model: WVMConfig = field(default_factory=lambda: PRESETS["wan2_2_ti2v_5b"])
@@ -62,9 +63,11 @@ class WanChoice:
 
     def check(self, episodes: Sequence[Episode]) -> None:
         """See `CriticChoice`: the folders are there."""
-        for name, folder in (("weights", self.weights), ("path", self.path or self.weights)):
-            if not Path(folder).is_dir():
+        for name in ("weights", "path", "init"):
+            folder = getattr(self, name)
+            if folder and not Path(folder).is_dir():
                 raise UserError(f"no folder {folder}; check critic.{name}")
+        self.start()
 
     def views(self) -> tuple[str, ...]:
         """See `CriticChoice`."""
@@ -81,25 +84,46 @@ class WanChoice:
         from value_model.critic.wan.encode import encoding_settings
 
         encoders = encoding_settings(self.model, Path(self.weights))
-        return {"model": self.model, "seed": self.seed, "variants": self.variants, "encoders": encoders}
+        start = {"init": file_digest(Path(self.init))} if self.init else {}
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "variants": self.variants,
+            "encoders": encoders,
+            **start,
+        }
 
     def train(self, episodes: Episodes, folder: Path, progress: Progress) -> TrainedCritic:
         """See `TrainableChoice`; `folder` keeps the encoded clips and the checkpoints."""
+        from value_model.critic.train import continued
         from value_model.critic.wan.encode import encode_clips
         from value_model.critic.wan.train import train_wan
 
+        saved, weights = self.start(), Path(self.weights)
+        model = self.model if saved is None else continued(self.model, saved)
+        origin = Path(self.init) if self.init else None
         stores = [store for store in episodes if isinstance(store, Store)]
-        clips = encode_clips(
-            stores, Path(self.weights), self.model, folder / "clips", seed=self.seed, variants=self.variants
-        )
+        clips = encode_clips(stores, weights, model, folder / "clips", seed=self.seed, variants=self.variants)
         assert clips is not None, "one worker encodes all"
-        return train_wan(clips, Path(self.weights), self.model, folder / "training", self.seed, progress)
+        return train_wan(clips, weights, model, folder / "training", self.seed, progress, start=origin)
 
     def load(self, folder: Path) -> Critic:
         """See `TrainableChoice`."""
         from value_model.critic.wan.critic import load_wan_critic
 
         return load_wan_critic(folder, Path(self.weights))
+
+    def start(self) -> WVMConfig | None:
+        """The configuration of the model that it goes on from; None: it starts from Wan2.2's weights.
+
+        Raises:
+            UserError: there is no such model, or it was trained with other encoders.
+        """
+        if not self.init:
+            return None
+        from value_model.critic.wan.critic import saved_wan_config
+
+        return saved_wan_config(Path(self.init), Path(self.weights))
 
     def _origin(self) -> str:
         files = sorted(Path(self.path).iterdir()) if Path(self.path).is_dir() else []

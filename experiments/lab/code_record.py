@@ -141,6 +141,9 @@ STAGES = {
     "film": Stage("experiments.stages.film", ("experiments.stages.film:film", *ACTORS)),
     "pretrain": Stage("experiments.pretrain_vla", ("experiments.pretrain_vla:_train",)),
     "check": Stage("experiments.pretrain_vla", ("experiments.pretrain_vla:_check", *ACTORS)),
+    "own_critic_values": Stage(
+        "experiments.own_critic.measure", ("experiments.own_critic.measure:values_of", *READERS)
+    ),
     "value_bench_data": Stage(
         "experiments.value_benchmark.data", ("experiments.value_benchmark.data:generate",)
     ),

@@ -16,6 +16,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.store import EpisodeInfo, Store
 from experiments.choices.critics import TrainableChoice
+from experiments.choices.wan_critics import WanChoice
 from experiments.choices.wvm_critics import TrainChoice
 from experiments.own_critic.split import EXPERT, Part, kind
 from value_model.critic.config import WVMConfig
@@ -61,7 +62,7 @@ def fit(choice: TrainableChoice, parts: Sequence[Part], given: Collection[str]) 
     if "model" not in {item.name for item in fields(choice)}:  # type: ignore[arg-type]
         return Fit(choice, seconds, None)
     written: Any = choice  # its model is a field
-    start = choice.start() if isinstance(choice, TrainChoice) else None
+    start = choice.start() if isinstance(choice, TrainChoice | WanChoice) else None
     rate = parts[0].store.fps
     model: WVMConfig = replace(written.model, data_fps=rate)
     if not _said(given, "critic.cameras") and not _said(given, "critic.model.cameras"):

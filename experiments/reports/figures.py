@@ -22,7 +22,7 @@ from experiments.lab.statistics import Interval
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 BEFORE, AFTER, TRUTH, FAULT = "#9aa5b1", "#1d6fb8", "#d9822b", "#fbe3c4"
-STRIP_FRAMES = 8
+STRIP_FRAMES = 8  # of square pictures
 STYLE = {
     "figure.dpi": 130,
     "font.size": 9,
@@ -104,8 +104,8 @@ def draw_film(curve: ValueCurve, critic: str, path: Path, fps: float) -> None:
 
 
 def _draw_strip(axes: Axes, curve: ValueCurve) -> None:
-    length = len(curve.frames)
-    edges = np.linspace(0, length, STRIP_FRAMES + 1)
+    length, height, width = curve.frames.shape[:3]
+    edges = np.linspace(0, length, max(2, round(STRIP_FRAMES * height / width)) + 1)
     middles = ((edges[:-1] + edges[1:]) / 2).astype(int)
     for left, right, frame in zip(edges[:-1], edges[1:], curve.frames[middles], strict=True):
         gap = 0.03 * (right - left)

@@ -37,6 +37,19 @@ def test_a_table(folder, tmp_path, suffix):
     assert (third.style, len(third.segments)) == ("retry", 2)  # as recorded: the table says nothing of it
 
 
+def test_an_episode_with_one_lapse_is_of_its_style(tmp_path):
+    folder = write_store(tmp_path / "store", [make_episode(0, style="unknown", segments=(), success=None)])
+    (tmp_path / "table.csv").write_text("episode,success,style,start,end\n0,yes,hesitation,2,5\n")
+    [info] = told(folder, tmp_path / "table.csv")
+    assert (info.style, info.success, info.segments) == ("hesitation", True, (Segment("hesitation", 2, 5),))
+
+
+def test_what_nothing_tells_may_be_assumed(folder, tmp_path):
+    (tmp_path / "table.csv").write_text("episode,success\n1,no\n")
+    store = open_store(folder, Reading(outcomes=str(tmp_path / "table.csv"), assume_success=True))
+    assert [store.episode_info(index).success for index in range(3)] == [True, False, True]
+
+
 def test_what_a_table_leaves_open_stays_as_recorded(folder, tmp_path):
     (tmp_path / "table.csv").write_text("episode,success\n2,\n1,unknown\n")
     assert [info.success for info in told(folder, tmp_path / "table.csv")] == [True, None, None]

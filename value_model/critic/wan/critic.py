@@ -151,12 +151,29 @@ def load_wan_critic(
     Raises:
         UserError: a file is missing or damaged, or these are other encoders.
     """
-    folder = Path(folder)
+    config = saved_wan_config(folder, weights)
+    return WanCritic(config, saved_wan_network(folder, config, sharding), weights, device)
+
+
+def saved_wan_config(folder: Path, weights: Path) -> WVMConfig:
+    """The configuration of the critic that `WanCritic.save` wrote.
+
+    Raises:
+        UserError: there is none, or it was trained with other encoders than those in `weights`.
+    """
     if not (folder / "config.json").is_file():
         raise UserError(f"no world value model in {folder}: config.json is missing")
-    config = from_json((folder / "config.json").read_text())
     if read_json(folder / "encoders.json").get("fingerprint") != fingerprint(weights):
         raise UserError(f"{folder} was trained with other encoders than those in {weights}; give its own")
+    return from_json((folder / "config.json").read_text())
+
+
+def saved_wan_network(folder: Path, config: WVMConfig, sharding: ShardingOf | None = None) -> WVMNetwork:
+    """The network that `WanCritic.save` wrote, under a configuration of the same sizes.
+
+    Raises:
+        UserError: a file is missing or damaged, or is of other sizes.
+    """
     tensors = map_tensors(folder, "model")
     graph, state = nnx.split(nnx.eval_shape(lambda: WVMNetwork(config, rngs=nnx.Rngs(0))))
     loaded = []
@@ -166,4 +183,4 @@ def load_wan_critic(
             raise UserError(f"{folder} does not fit its own config.json at {name}; train the model again")
         place = None if sharding is None else sharding(path, leaf.shape)
         loaded.append((path, leaf.replace(place_array(leaf.shape, tensors[name].__getitem__, place))))
-    return WanCritic(config, nnx.merge(graph, nnx.from_flat_state(loaded)), weights, device)
+    return nnx.merge(graph, nnx.from_flat_state(loaded))

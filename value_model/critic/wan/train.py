@@ -17,7 +17,7 @@ from value_model.critic.config import WVMConfig
 from value_model.critic.network import Clip
 from value_model.critic.train import train_network
 from value_model.critic.wan.clip_store import ClipStore
-from value_model.critic.wan.critic import WanCritic, load_wan_critic
+from value_model.critic.wan.critic import WanCritic, load_wan_critic, saved_wan_network
 from value_model.critic.wan.encode import encoding_settings
 from value_model.critic.wan.network import load_wan_network
 from value_model.video.loop import Progress
@@ -33,6 +33,7 @@ def train_wan(
     seed: int = 0,
     progress: Progress | None = None,
     device: str | None = None,
+    start: Path | None = None,
 ) -> WanCritic:
     """Train on encoded clips. A killed run resumes from its last checkpoint, on any number of devices.
 
@@ -43,6 +44,7 @@ def train_wan(
         seed: of the value stream, the batches and the noise.
         progress: called after every update, see `loop.Progress`.
         device: of the encoders of the critic that is returned, for torch.
+        start: the folder of a critic trained with these encoders to go on from; `config` is `continued` from its own.
 
     Raises:
         UserError: the clips are of other encoders or settings; the transformer is of another shape; the folder belongs
@@ -56,12 +58,16 @@ def train_wan(
             f"the clips in {clips.folder} were encoded with {name}={found.get(name)}, not {wanted[name]}; "
             "encode them again or change the configuration"
         )
-    claim(folder, {"seed": seed, "config": dataclasses.asdict(config), "clips": clips.run})
+    run = {"seed": seed, "config": dataclasses.asdict(config), "clips": clips.run}
+    claim(folder, run | ({"start": True} if start else {}))
     mesh = device_mesh()
     sharding = None if mesh is None else parameter_sharding(mesh)
     if (folder / "config.json").is_file():
         return load_wan_critic(folder, weights, sharding, device)
-    network = load_wan_network(weights, config, seed, sharding)
+    if start is None:
+        network = load_wan_network(weights, config, seed, sharding)
+    else:
+        network = saved_wan_network(start, config, sharding)
 
     def batch(number: int) -> Clip:
         return clips.batch(number, config.optim.batch, seed)

@@ -68,6 +68,12 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert not np.array_equal(straight.network.video.stream.blocks.up.kernel[...], before)
     finished = train_wan(clips, weights, CONFIG, tmp_path / "straight")
     np.testing.assert_allclose(next(finished.label(store)), next(straight.label(store)), atol=1e-6)
+    none = dataclasses.replace(CONFIG, optim=dataclasses.replace(CONFIG.optim, updates=0))
+    more = train_wan(clips, weights, none, tmp_path / "more", start=tmp_path / "straight")
+    for one, other in zip(
+        jax.tree.leaves(nnx.state(more.network)), jax.tree.leaves(nnx.state(straight.network)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_clips_of_other_settings(clips: ClipStore, weights: Path, tmp_path: Path) -> None:
