@@ -107,7 +107,8 @@ def test_a_critic_of_several_folders_goes_on_from_a_saved_one_and_labels(
     captured = capsys.readouterr()
     first, critic = last_line(captured.out), place / "critic"
     assert (
-        "a typical episode lasts 3.0 s: the critic looks at 8 frames a second in clips of 4" in captured.err
+        "the critic looks at 8 frames a second in clips of 4 (0.5 s), through belly-cam, Über_kopf"
+        in captured.err
     )
     assert first["cameras"] == sorted(CAMERAS) and (first["rate"], first["clip"]) == (8.0, 4)
     assert first["episodes"]["held out"] == {"experts": 2, "marked lapses": 0, "others": 0}
@@ -125,7 +126,11 @@ def test_a_critic_of_several_folders_goes_on_from_a_saved_one_and_labels(
     values = pq.read_table(recordings[0] / "sarm_progress.parquet")["progress_sparse"].to_numpy()
     assert len(values) == sum(range(20, 25)) and np.isfinite(values).all() and np.ptp(values) > 0
 
-    still = ["critic.model.optim.learning_rate=0", "critic.model.optim.updates=1"]
+    still = [
+        "critic.model.optim.learning_rate=0",
+        "critic.model.optim.updates=1",
+        "critic.model.optim.updates_per_dispatch=1",
+    ]
     capsys.readouterr()
     again = [*own(recordings), *still, f"critic.init={critic}", "critic.model.optim.batch=4", *common(place)]
     train_critic([*again, f"folder={place}/continued"])
@@ -146,7 +151,9 @@ def test_held_out_episodes_are_never_learned_from(
     monkeypatch.syspath_prepend(str(tmp_path))
     train_critic([*own(recordings), "critic=my_seen:Seen", "split.seed=4", *common(tmp_path)])
     found = last_line(capsys.readouterr().out)
-    assert found["expert_voc"] == 1.0 and found["vroc"] == 1.0  # it counts frames, and the report says so
+    assert (
+        found["expert_voc"] == pytest.approx(1) == found["vroc"]
+    )  # it counts frames, and the report says so
     seen = {int(word) for word in (tmp_path / "critic/seen.txt").read_text().split()}
     parts = json.loads((tmp_path / "critic/split.json").read_text())
     held_out = {5 * number + episode for number, part in enumerate(parts) for episode in part["held_out"]}
@@ -225,8 +232,8 @@ def test_figures_by_hand(recordings: list[Path]) -> None:
         )
     found = figures(videos, views)
     right = {"expert_voc": 1, "vroc": -1, "static_drift": 0, "expert_rmse": 0, "instruction_top1": 1}
-    assert {name: found[name] for name in right} == right
-    assert found["instruction_margin"] == 0.5 and found["failure_value"] == pytest.approx(0.2)
+    assert {name: found[name] for name in right} == pytest.approx(right, abs=1e-6)
+    assert found["instruction_margin"] == pytest.approx(0.5) and found["failure_value"] == pytest.approx(0.2)
     assert "length_correlation" not in found  # all scores are equal
     told = confusion(videos, views)
     assert told["push the red square"] == {"push the red square": 1.0, "let the square be": 0.5}
