@@ -69,7 +69,8 @@ def open_recordings(data: StoreData) -> list[Store]:
     if len(rates) > 1:
         told = ", ".join(f"{store.folder} {store.fps:g}" for store in stores)
         raise UserError(
-            f"the data sets have different frame rates ({told}); train on those of one rate, then go on with the others: critic.init=FOLDER"
+            f"the data sets have different frame rates ({told}); train on those of one rate, "
+            "then go on with the others: critic.init=FOLDER"
         )
     return stores
 
