@@ -22,6 +22,8 @@ class PolicyChoice(Protocol):
 
     pretrained: bool
     trainable: bool
+    normalises: bool  # whether it has statistics of its own for the numbers that it reads and gives
+    bounded: bool  # whether the actions that it learns have to be in [-1, 1]
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """What the policy reads and gives, without building it; `env` is where it will act."""
@@ -72,6 +74,8 @@ class VLAChoice:
 
     pretrained = True
     trainable = True
+    normalises = True
+    bounded = True
 
     def __post_init__(self) -> None:
         if self.head not in ("flow", "token"):
@@ -113,6 +117,8 @@ class ScratchVLA:
 
     pretrained = False
     trainable = True
+    normalises = False
+    bounded = True
 
     def __post_init__(self) -> None:
         if self.config.spec != PolicySpec():
@@ -145,6 +151,8 @@ class PluginPolicy:
 
     pretrained = False
     trainable = True
+    normalises = False
+    bounded = True
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """See `PolicyChoice`."""
