@@ -129,9 +129,11 @@ def _numbers(spec: DatasetSpec, actions: int, taker: str, states: int) -> Iterat
         if len(names) == wanted and (names or what == "state"):
             continue
         fitting = [name for name, width in spec.numbers.items() if width == wanted]
+        if not wanted:
+            fitting = list(spec.numbers)  # any will do
         mend = f"name it: data.{setting}={fitting[0]}" if fitting else _elsewhere(setting, by)
         shown = f"{len(names)}{_named(names)}" if names else "no feature for them"
-        asked = f"takes {wanted} numbers" if wanted else "learns them"
+        asked = f"takes {wanted} numbers" if wanted else "is to learn some"
         yield f"{what}: the {by} {asked}, the data set has {shown} ({mend})"
 
 
@@ -142,7 +144,7 @@ def _elsewhere(setting: str, by: str) -> str:
             "this one takes"
         )
     if setting == "action":
-        return f"name the feature that holds them: data.{setting}=…; or choose policy=vla_scratch, or one of your own"
+        return "choose a policy that gives them: policy=vla_scratch, or one of your own"
     return "choose a policy that reads them: policy=vla_scratch, or one of your own"
 
 

@@ -1,5 +1,7 @@
 """`env=none`: a policy of a data set of odd shapes, without a simulator, measured on held-out episodes and served."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,8 @@ def test_the_policy_follows_the_data_and_no_held_out_episode_is_read(lab):
     assert sorted([*found.held_out, *found.training]) == list(range(EPISODES)) and len(found.held_out) == 2
     (chosen,) = configurations("run", ["policy=vla_scratch"])
     assert chosen.config.policy.shape(found.spec) == PolicySpec(("front_left", "hand"), 24, 5, 3, 10)
+    wide = replace(found.spec, action_low=(-1.0,) * 34, action_high=(1.0,) * 34)
+    assert [chosen.config.policy._config(env).width for env in (found.spec, wide)] == [256, 704]
     assert found.spec.control_rate == 13 and found.spec.horizon == LENGTH
     training = np.concatenate([store.episode(int(index), ()).actions for index in found.training])
     scaled = found.scaling.action(training)
@@ -139,10 +143,17 @@ def test_what_does_not_fit_is_one_line(lab):
         (["env.held_out=1"], "must be a share of the episodes below 1, or their number"),
         (["env.scale=minmax"], "env.scale"),
         (["critic=time_index", "policy=vla"], "actions: the policy takes 7 numbers, the data set has 3"),
+        (["critic=time_index", "policy=vla"], "(choose a policy that gives them: policy=vla_scratch"),
     ):
         assert said in lab.refused(*own, *words)
     assert "env=none collects nothing" in lab.refused("env=none")
     assert "env=none policy=vla_scratch" in lab.refused(*own[1:], "critic=time_index", "policy=vla_scratch")
+    write_store(
+        lab.folder / "films", [make_episode(seed, actions=np.zeros((12, 0), np.float32)) for seed in range(3)]
+    )
+    watched = ["env=none", "data=store", "data.path=films", "critic=time_index", "policy=vla_scratch"]
+    said = lab.refused(*watched)
+    assert "the policy is to learn some, the data set has no feature for them (name it: data.action=" in said
     configs = [one.config for one in configurations("run", own)]
     with pytest.raises(UserError, match="compared by success, which env=none does not measure"):
         _check_alike(configs)
