@@ -218,7 +218,7 @@ def draw_foretold(panels: Mapping[str, Mapping[str, np.ndarray]], names: Sequenc
             shown = place[:: max(1, len(names) // 8)]
             axes.set_xticks(shown, [names[at] for at in shown])
         drawn[0, 0].set_ylabel("% of the range")
-        drawn[0, -1].legend(fontsize=7.5)
+        drawn[0, -1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
         save(figure, path)
 
 
