@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from envs.errors import UserError
+from experiments.choices.no_env import NoEnv
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
@@ -42,7 +43,8 @@ def compare(chosen: Sequence[Chosen], arguments: Sequence[str]) -> None:
                 outcomes.append(_run(one, f"[{done}/{total}]", simulators))
             before = tuple(outcome.before for outcome in outcomes if outcome.before)
             seeds = tuple(one.config.seed for one in group)
-            rows.append(Row(group[0], differ, seeds, tuple(outcome.after for outcome in outcomes), before))
+            after = tuple(outcome.after for outcome in outcomes if outcome.after)
+            rows.append(Row(group[0], differ, seeds, after, before))
     publish(rows, arguments)
 
 
@@ -62,7 +64,7 @@ def _run(chosen: Chosen, position: str, simulators: Simulators) -> Outcome:
     print(f"{position} {name}", file=sys.stderr)
     with tracked(config.wandb, name, Path(config.outputs), canonical(config)) as tracker:
         outcome = run_experiment(config, tracker, simulators)
-        rate = outcome.after.rate()
+        rate = outcome.after.rate() if outcome.after else None
         if rate is None:
             raise UserError(
                 "this environment does not say whether its task is solved, which is what is compared; "
@@ -73,7 +75,12 @@ def _run(chosen: Chosen, position: str, simulators: Simulators) -> Outcome:
 
 
 def _check_alike(configs: Sequence[RunConfig]) -> None:
-    """Refuse a comparison that would not be fair."""
+    """Refuse a comparison that would not be fair, or of success where there is none to measure."""
+    if any(isinstance(config.env, NoEnv) for config in configs):
+        raise UserError(
+            "methods are compared by success, which env=none does not measure; compare the held-out errors in the reports "
+            "of several runs: python -m experiments.run -m method=bc,awr env=none …"
+        )
     for setting in ("train.updates", "evaluate"):
         part, _, name = setting.partition(".")
         values = {digest(getattr(getattr(c, part), name) if name else getattr(c, part)) for c in configs}

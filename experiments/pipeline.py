@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.store import open_store
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.judges import JudgeSource
+from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
@@ -37,11 +39,13 @@ from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
-from experiments.stages.fit import check_data
+from experiments.stages.fit import check_data, check_recorded
+from experiments.stages.held_out import Foretold, HeldOut, measure_held_out
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.label import Labels, critic_metrics, label
+from experiments.stages.recorded import Recorded, check_offline, read_recorded, samples_of, saved_policy
 from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.batch import make_batch
@@ -74,6 +78,7 @@ class Labelled:
 class Outcome:
     """All that an experiment found; `labelled` is None for methods that learn from rollouts alone.
 
+    before, after: success; `after` is None where there is no environment, but held-out episodes (`held_out`).
     policy: the folder of the trained policy; videos: of its films, None where none were asked for.
     """
 
@@ -81,7 +86,8 @@ class Outcome:
     critic_metrics: Mapping[str, Any] | None
     judge: Mapping[str, float]
     before: Evaluation | None
-    after: Evaluation
+    after: Evaluation | None
+    held_out: Foretold | None
     policy: Path
     videos: Path | None
     history: list[dict[str, Any]]
@@ -97,18 +103,17 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
     experiment.check()
     labelled = None if experiment.online else experiment.label(experiment.collect())
     trained = experiment.extract(labelled) if labelled else experiment.improve()
-    metrics = experiment.measure_critic() if labelled or config.reward.asks_critic else None
-    before = experiment.evaluate()
-    after = experiment.evaluate(trained)
-    assert after is not None
+    acts = experiment.recorded is None
+    asked = labelled or config.reward.asks_critic
     return Outcome(
         labelled=labelled,
-        critic_metrics=metrics,
+        critic_metrics=experiment.measure_critic() if acts and asked else None,
         judge={} if labelled else experiment.judge.calibration,
-        before=before,
-        after=after,
+        before=experiment.evaluate() if acts else None,
+        after=experiment.evaluate(trained) if acts else None,
+        held_out=experiment.foretell(labelled, trained) if labelled else None,
         policy=trained.folder / "policy",
-        videos=experiment.film(trained),
+        videos=experiment.film(trained) if acts else None,
         history=read_history(trained.folder),
         seconds=time.monotonic() - began,
     )
@@ -129,10 +134,12 @@ class Experiment:
         """
         if not self.config.policy.trainable:
             raise UserError(NOT_TRAINED)
-        check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
+        if isinstance(self.config.env, NoEnv):
+            check_offline(self.config)
+        else:
+            check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if isinstance(self.config.data, StoreData):
-            store = open_store(self.config.data.folder, self.config.data.reading)
-            check_data(store, self.spec, self.config.critic, self.evaluating.spec, self.config.advantage)
+            self._check_data(self.config.data)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
@@ -143,10 +150,32 @@ class Experiment:
         method_outside = source_digest(type(self.config.method))
         policy_outside = isinstance(self.config.policy, PluginPolicy)
         if method_outside or policy_outside:
-            policy = self.policy()
+            policy = self._make(self.world)
             if policy_outside:
                 check_policy(policy)
             check_method(self.config.method, policy)
+
+    def _check_data(self, data: StoreData) -> None:
+        config, store = self.config, open_store(data.folder, data.reading)
+        if self.recorded is None:
+            check_data(store, self.spec, config.critic, self.evaluating.spec, config.advantage)
+        else:
+            bounded = config.policy.bounded and config.policy.normalises
+            check_recorded(store, self.spec, config.critic, config.advantage, bounded)
+
+    @cached_property
+    def recorded(self) -> Recorded | None:
+        """The recordings that take the place of an environment; None where there is one."""
+        config = self.config
+        if not isinstance(config.env, NoEnv):
+            return None
+        store = open_store(Path(config.data.path), config.data.reading)
+        return read_recorded(config.env, store, config.policy.normalises)
+
+    @cached_property
+    def world(self) -> EnvSpec:
+        """What the policy is made for: the environment where it acts, or recordings."""
+        return self.recorded.spec if self.recorded else self.acting.spec
 
     @cached_property
     def acting(self) -> Acting:
@@ -170,7 +199,7 @@ class Experiment:
     @cached_property
     def spec(self) -> PolicySpec:
         """What the policy reads and gives."""
-        return self.config.policy.shape(self.acting.spec)
+        return self.config.policy.shape(self.world)
 
     @cached_property
     def critic(self) -> CriticSource:
@@ -195,10 +224,13 @@ class Experiment:
 
     def policy(self, trained: Path | None = None) -> Policy:
         """The policy before training, or as it was saved in a folder."""
-        policy = self.config.policy.make(self.acting.spec, self.config.train, self.config.seed)
         if trained is not None:
-            policy.restore(trained)
-        return policy
+            return saved_policy(self._make, self.world, trained)
+        policy = self._make(self.world)
+        return self.recorded.policy(policy) if self.recorded else policy
+
+    def _make(self, world: EnvSpec) -> Policy:
+        return self.config.policy.make(world, self.config.train, self.config.seed)
 
     def collect(self, trained: Artifact | None = None) -> Data:
         """The data of `data=`; with a trained policy, its own rollouts."""
@@ -221,7 +253,11 @@ class Experiment:
         """The critic's values of the data, and the samples that the method makes of them."""
         config = self.config
         labels = label(self.artifacts, data, self.critic)
-        samples = build_dataset(data.numbers(), labels.values, config.advantage, self.spec.action_horizon)
+        horizon = self.spec.action_horizon
+        if self.recorded is None:
+            samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
+        else:
+            samples = samples_of(data, labels.values, config.advantage, horizon, self.recorded.training)
         selected = config.method.select(samples)
         _, inputs = make_inputs(
             self.artifacts, data, selected, self.policy, self._reader, config.batch.variants
@@ -235,8 +271,7 @@ class Experiment:
         config = self.config
         samples = {"data": labelled.data.digest}
         if type(config.method) is not BC:  # cloning looks at no value: it is trained once for all critics
-            advantage = digest([config.advantage, source_digest(type(config.advantage))])
-            samples |= {"labels": labelled.labels.digest, "advantage": advantage}
+            samples |= self._valued(labelled)
         return extract(
             self.artifacts,
             config.method,
@@ -274,6 +309,29 @@ class Experiment:
         """A folder of films of the trained policy; None where none are wanted."""
         return film(self.context, self._trial(trained)) if self.evaluating.spec.cameras else None
 
+    def foretell(self, labelled: Labelled, trained: Artifact) -> Foretold | None:
+        """How well held-out episodes are foretold, before and after training; None where there is an environment."""
+        config, recorded, data = self.config, self.recorded, labelled.data
+        if recorded is None:
+            return None
+        every = np.arange(len(recorded.training) + len(recorded.held_out))
+        horizon = self.spec.action_horizon
+        samples = samples_of(data, labelled.labels.values, config.advantage, horizon, every)
+
+        def found(folder: Path | None, policy: str, method: Method, when: str) -> HeldOut:
+            temperature = config.evaluate.temperature
+            prompt: dict[str, object] = {"temperature": temperature}
+            prompt |= {"method": method} if isinstance(method, PromptedMethod) else {}
+            inputs = {"policy": policy, **self._valued(labelled)}
+            actor = lambda: ActingPolicy(self.policy(folder), method, temperature)  # noqa: E731
+            return measure_held_out(self.artifacts, data, recorded, samples, inputs, prompt, actor, when)
+
+        before = found(None, self._reader, BC(), "before")
+        after = found(trained.folder / "policy", trained.digest, config.method, "after")
+        store = data.open()
+        numbers = tuple(store.episode_info(index).number for index in recorded.held_out.tolist())
+        return Foretold(before, after, numbers, store.spec.action)
+
     def _trial(self, trained: Artifact | None) -> Trial:
         config = self.config
         folder = trained.folder / "policy" if trained else None
@@ -298,7 +356,14 @@ class Experiment:
     @property
     def _origin(self) -> str:
         """Digest of the policy before training."""
-        return self.config.policy.origin(self.acting.spec)
+        origin = self.config.policy.origin(self.world)
+        return digest([origin, self.recorded.digest]) if self.recorded else origin
+
+    def _valued(self, labelled: Labelled) -> dict[str, str]:
+        """Digests of what advantages are made from."""
+        advantage = self.config.advantage
+        source = digest([advantage, source_digest(type(advantage))])
+        return {"labels": labelled.labels.digest, "advantage": source}
 
     @property
     def _start(self) -> dict[str, str]:

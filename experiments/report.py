@@ -46,7 +46,7 @@ def print_overview(arguments: Sequence[str]) -> None:
             *(run["choices"][group] for group in ("task", "method", "policy", "critic")),
             run["settings"]["seed"],
             percent(run["before"]["success"]) if run["before"] else "–",
-            percent(run["after"]["success"]),
+            percent(run["after"]["success"]) if run["after"] else "not measured",
             file.parent / "report.md",
         ]
         for run, file in zip(found, files, strict=True)

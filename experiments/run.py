@@ -36,7 +36,7 @@ def run(chosen: Chosen) -> None:
     with tracked(config.wandb, name, outputs, canonical(config)) as tracker, Simulators() as simulators:
         outcome = run_experiment(config, tracker, simulators)
         results = summarize(chosen, outcome)
-        tracker.summary({"before": results["before"], "after": results["after"]})
+        tracker.summary({name: results[name] for name in ("before", "after", "held_out") if results[name]})
     folder = outputs / "runs" / name
     write_report(folder, config, outcome, results)
     print_summary(folder, results)

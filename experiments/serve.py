@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from omegaconf import MISSING
 
-from envs.contract import EnvSpec
 from envs.types import Observation
 from experiments.choices.critics import pictures_critic, require_sight
 from experiments.lab.artifacts import Artifacts
@@ -32,7 +31,7 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
-from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
+from experiments.stages.saved import SavedPolicy, check_as_trained, made_for, with_choices
 from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.remote.form import Form
 
@@ -115,7 +114,7 @@ def served_policy(arguments: Sequence[str]) -> tuple[Served, Binding]:
     store_command("serve_policy", ServePolicyConfig, POLICY)
     config: ServePolicyConfig = prepare_one("serve_policy", with_choices(arguments)).config
     check_as_trained(config.run, config)
-    env: EnvSpec = config.env.spec(config.task)
+    env = made_for(config.env, config.task, config.run)
     saved = SavedPolicy(config.policy, config.method, config.run, config.temperature, config.seed)
     actor = saved.actor(env)
     spec = actor.policy.spec

@@ -17,6 +17,7 @@ from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.choices.lerobot import LeRobotChoice
 from experiments.choices.mixed_judges import MixtureReward
+from experiments.choices.no_env import NoEnv
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
 from experiments.choices.plugin_critics import plugin_choice
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
@@ -41,7 +42,7 @@ ADVANTAGES = {
 }
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
-    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice, "imagination": ImaginationChoice},
+    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice, "imagination": ImaginationChoice, "none": NoEnv},
     "evaluate_env": {
         "same": SameEnv,
         "robosuite": RobosuiteChoice,

@@ -36,6 +36,8 @@ class LeRobotChoice:
     spec: PolicyShape = field(default_factory=PolicyShape)  # from scratch: what it reads and gives
 
     trainable = True
+    normalises = True
+    bounded = False
 
     def __post_init__(self) -> None:
         require(

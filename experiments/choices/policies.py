@@ -22,6 +22,8 @@ class PolicyChoice(Protocol):
 
     pretrained: bool
     trainable: bool
+    normalises: bool  # whether it has statistics of its own for the numbers that it reads and gives
+    bounded: bool  # whether the actions that it learns have to be in [-1, 1]
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """What the policy reads and gives, without building it; `env` is where it will act."""
@@ -72,6 +74,8 @@ class VLAChoice:
 
     pretrained = True
     trainable = True
+    normalises = True
+    bounded = True
 
     def __post_init__(self) -> None:
         if self.head not in ("flow", "token"):
@@ -105,7 +109,11 @@ class VLAChoice:
 
 @dataclass(frozen=True)
 class ScratchVLA:
-    """The built-in VLA with random weights, trained from pictures, encoder included."""
+    """The built-in VLA with random weights, trained from pictures, encoder included.
+
+    The noise of a whole chunk passes through its head's width: left as it is, that grows to twice a chunk's numbers (two
+    arms with hands, 34 numbers an action: at a width of 256 the error of an action is twice that at 768).
+    """
 
     head: str = "flow"
     spec: PolicyShape = field(default_factory=PolicyShape)
@@ -113,6 +121,8 @@ class ScratchVLA:
 
     pretrained = False
     trainable = True
+    normalises = False
+    bounded = True
 
     def __post_init__(self) -> None:
         if self.config.spec != PolicySpec():
@@ -133,7 +143,10 @@ class ScratchVLA:
         return digest(["scratch", self.head, self._config(env)])
 
     def _config(self, env: EnvSpec) -> VLAConfig:
-        return replace(self.config, spec=self.shape(env))
+        spec, width = self.shape(env), self.config.width
+        if width == VLAConfig.width:
+            width = max(width, -(-2 * spec.action_horizon * spec.action_dim // 64) * 64)
+        return replace(self.config, spec=spec, width=width)
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,8 @@ class PluginPolicy:
 
     pretrained = False
     trainable = True
+    normalises = False
+    bounded = True
 
     def shape(self, env: EnvSpec) -> PolicySpec:
         """See `PolicyChoice`."""

@@ -35,6 +35,8 @@ class RemoteChoice:
 
     pretrained = True
     trainable = False
+    normalises = True
+    bounded = True
 
     def __post_init__(self) -> None:
         require(bool(self.url), "policy=remote needs a server's address: policy.url=ws://host:port")

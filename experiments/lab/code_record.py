@@ -52,12 +52,14 @@ ACTORS = (
     *SEEING,
     *WORLDS,
     "policy_extraction.acting:ActingPolicy",
+    "policy_extraction.scaling:ScaledPolicy.act",
     "policy_extraction.adapters.jax_policy:JaxPolicy.act",
     "policy_extraction.adapters.torch_policy:TorchPolicy.act",
     "policy_extraction.vla.model:vla_policy",
 )
 LEARNERS = (
     *SEEING,
+    "policy_extraction.scaling:ScaledPolicy",
     "policy_extraction.adapters.make:make_policy",
     "policy_extraction.adapters.jax_policy:JaxPolicy",
     "policy_extraction.adapters.torch_policy:TorchPolicy",
@@ -98,6 +100,18 @@ STAGES = {
             "experiments.choices.groups:ADVANTAGES",
             "policy_extraction.dataset:build_dataset",
             *LEARNERS,
+        ),
+    ),
+    "held_out": Stage(
+        "experiments.stages.held_out",
+        (
+            "experiments.stages.held_out:measure_held_out",
+            "experiments.stages.recorded:samples_of",
+            "experiments.choices.groups:ADVANTAGES",
+            "policy_extraction.scaling:ScaledPolicy",
+            "policy_extraction.adapters.jax_policy:JaxPolicy.log_prob",
+            "policy_extraction.adapters.torch_policy:TorchPolicy.log_prob",
+            *ACTORS,
         ),
     ),
     "improve": Stage(

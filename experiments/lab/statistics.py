@@ -73,6 +73,15 @@ def tango(won: int, lost: int, pairs: int) -> Interval:
     return Interval((won - lost) / pairs, -_score_end(lost, won, pairs), _score_end(won, lost, pairs))
 
 
+def mean_interval(values: np.ndarray) -> Interval | None:
+    """The mean of independent values, float [N], with Student's 95 % interval; None for fewer than two of them."""
+    if len(values) < 2:
+        return None
+    half = student(len(values) - 1) * float(np.sqrt(values.var(ddof=1) / len(values)))
+    mean = float(values.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
 def student(degrees: int) -> float:
     """Student's .975 quantile."""
     return float(stdtrit(degrees, 0.975))

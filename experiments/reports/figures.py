@@ -198,6 +198,30 @@ def draw_success(
         save(figure, path)
 
 
+def draw_foretold(panels: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str], path: Path) -> None:
+    """The action error on held-out episodes.
+
+    Args:
+        panels: {which chunks: {"before", "after", "usual": shares of the actions' range, float [E], NaN for none}}.
+        names: of the E episodes.
+    """
+    with plt.rc_context(STYLE):
+        figure, drawn = plt.subplots(1, len(panels), figsize=(8.4, 2.8), squeeze=False, sharey=True)
+        place = np.arange(len(names))
+        for axes, (title, errors) in zip(drawn[0], panels.items(), strict=True):
+            ends = 100 * np.stack([errors["before"], errors["after"]])
+            axes.vlines(place, ends.min(axis=0), ends.max(axis=0), color=GRID, lw=3, zorder=1)
+            axes.plot(place, 100 * errors["usual"], "_", color=TRUTH, ms=12, label="median action")
+            axes.plot(place, ends[0], "o", color=BEFORE, ms=5, label="before")
+            axes.plot(place, ends[1], "o", color=AFTER, ms=5, label="after")
+            axes.set(title=f"Action error, {title} chunks", xlabel="held-out episode", ylim=(0, None))
+            shown = place[:: max(1, len(names) // 8)]
+            axes.set_xticks(shown, [names[at] for at in shown])
+        drawn[0, 0].set_ylabel("% of the range")
+        drawn[0, -1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
+        save(figure, path)
+
+
 def draw_training(updates: np.ndarray, curves: Mapping[str, np.ndarray], path: Path) -> None:
     """The learning curve: {metric: float [n]} at the numbers of updates [n]; one panel a metric."""
     with plt.rc_context(STYLE):

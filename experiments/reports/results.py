@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.choices.environments import measured_in
+from experiments.choices.no_env import NoEnv
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
 from experiments.pipeline import Labelled, Outcome
+from experiments.reports.held_out import held_out_results
 from experiments.settings.chosen import Chosen
+from experiments.settings.config import StoreData
 from experiments.stages.evaluate import Evaluation
 from policy_extraction.dataset import Dataset
 from policy_extraction.types import Batch, Method
@@ -28,8 +32,10 @@ def run_name(chosen: Chosen) -> str:
 
 
 def place(chosen: Chosen) -> str:
-    """Where success is measured: the task in robosuite, or another environment's name."""
+    """Where success is measured: the task in robosuite, or another environment's name; of recordings alone, theirs."""
     config = chosen.config
+    if isinstance(config.env, NoEnv) and isinstance(config.data, StoreData):
+        return Path(config.data.path).resolve().name
     return measured_in(config.env, config.evaluate_env).place(config.task)
 
 
@@ -87,6 +93,7 @@ def summarize(chosen: Chosen, outcome: Outcome) -> dict[str, Any]:
         "step": step_cost(outcome.history),
         "before": _evaluation(outcome.before, config.evaluate.stretch),
         "after": _evaluation(outcome.after, config.evaluate.stretch),
+        "held_out": held_out_results(outcome.held_out) if outcome.held_out else None,
         "judge": dict(outcome.judge),
         "policy": str(outcome.policy),
         "seconds": round(outcome.seconds, 1),

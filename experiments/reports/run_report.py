@@ -13,6 +13,8 @@ import numpy as np
 from envs.files import atomic_file
 from experiments.pipeline import Labelled, Outcome
 from experiments.reports.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
+from experiments.reports.held_out import draw_held_out, held_out_headline, held_out_text
+from experiments.reports.hypertext import table
 from experiments.reports.results import sample_weights, styles_of
 from experiments.reports.run_page import write_run_page
 from experiments.settings.config import RunConfig
@@ -48,9 +50,12 @@ def _draw(folder: Path, config: RunConfig, outcome: Outcome, results: Mapping[st
     sides = {"before": outcome.before, "after": outcome.after}
     rates = {label: rate for label, side in sides.items() if side and (rate := side.rate())}
     steps = {label: side.steps for label, side in sides.items() if side and label in rates}
-    if rates:
+    if rates and outcome.after:
         draw_success(rates, steps, outcome.after.horizon, folder / "success.png")
         pictures += ["success.png"]
+    if outcome.held_out:
+        draw_held_out(outcome.held_out, folder / "held_out.png")
+        pictures += ["held_out.png"]
     updates = np.array([entry["updates"] for entry in outcome.history])
     names = [n for n in ("loss", "log_prob", "reward", "success") if n in outcome.history[-1]]
     curves = {n: np.array([entry.get(n, np.nan) for entry in outcome.history]) for n in names}
@@ -91,7 +96,11 @@ def markdown(results: Mapping[str, Any], pictures: Sequence[str]) -> str:
     choices = results["choices"]
     parts = [f"# {results['name']}", _headline(results)]
     picture = "![Success before and after](success.png)" if "success.png" in pictures else ""
-    parts += ["## Success", picture, _success_table(results)]
+    if results["held_out"]:
+        parts += ["## Held-out episodes", "![Errors before and after](held_out.png)"]
+        parts += held_out_text(results["held_out"])
+    else:
+        parts += ["## Success", picture, _success_table(results)]
     if results["data"]:
         parts += ["## Data", _data_table(results["data"])]
         parts += [f"## Critic: {choices['critic']}", _critic_text(results["critic"])]
@@ -127,6 +136,12 @@ def percent(rate: Mapping[str, float] | None) -> str:
 
 def _headline(results: Mapping[str, Any]) -> str:
     choices, after, before = results["choices"], results["after"], results["before"]
+    if results["held_out"]:
+        return (
+            f"{choices['method']} on {results['place']}, policy {choices['policy']}, critic {choices['critic']}, without "
+            f"an environment: **success was not measured**. {held_out_headline(results['held_out'])} "
+            f"It took {results['seconds']:.0f} s."
+        )
     start = f" (before: {percent(before['success'])})" if before else ""
     if after["success"] is None:
         return (
@@ -144,11 +159,6 @@ def _headline(results: Mapping[str, Any]) -> str:
 
 def _return_before(before: Mapping[str, Any] | None) -> str:
     return f" (before: {before['mean_return']:.4g})" if before else ""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
 
 
 def _success_table(results: Mapping[str, Any]) -> str:
@@ -277,4 +287,6 @@ def print_summary(folder: Path, results: Mapping[str, Any]) -> None:
     for name, found in (("before", before), ("after", after)):
         if found:
             print(f"{name:8} {_summary(found)}")
+    if results["held_out"]:
+        print(f"held out {held_out_headline(results['held_out'])} Success was not measured.")
     print(f"report   {folder / 'report.html'}")

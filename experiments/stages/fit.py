@@ -37,12 +37,36 @@ def check_data(
     spec, needed = store.spec, dict.fromkeys([*critic.views(), *policy.cameras])
     faults = [
         *_cameras(spec, needed, setting="data.cameras.{ours}={theirs}"),
-        *_numbers(spec, policy, env),
+        *_numbers(spec, env.action_dim, "environment", policy.proprio_dim),
         *_rate(spec, env),
         *_instructions(store),
     ]
     if not faults:
-        faults = [*_actions(store, env), *_outcomes(store, advantage)]
+        faults = [*_actions(store), *_outcomes(store, advantage)]
+    _refuse(faults, spec, "run")
+    if isinstance(critic, SidecarChoice):
+        read_progress(Path(critic.path), store)
+
+
+def check_recorded(
+    store: Store, policy: PolicySpec, critic: CriticChoice, advantage: Advantage, bounded: bool
+) -> None:
+    """The same where there is no environment, but the policy alone to fit.
+
+    Args:
+        bounded: the policy learns actions in [-1, 1] as they were recorded.
+
+    Raises:
+        UserError: all that does not fit.
+    """
+    spec, needed = store.spec, dict.fromkeys([*critic.views(), *policy.cameras])
+    faults = [
+        *_cameras(spec, needed, setting="data.cameras.{ours}={theirs}"),
+        *_numbers(spec, policy.action_dim, "policy", policy.proprio_dim),
+        *_instructions(store),
+    ]
+    if not faults:
+        faults = [*(_actions(store) if bounded else ()), *_outcomes(store, advantage)]
     _refuse(faults, spec, "run")
     if isinstance(critic, SidecarChoice):
         read_progress(Path(critic.path), store)
@@ -97,22 +121,30 @@ def _at_hand(camera: str) -> bool:
     return any(word in camera.lower() for word in NEAR_HAND)
 
 
-def _numbers(spec: DatasetSpec, policy: PolicySpec, env: EnvSpec) -> Iterator[str]:
-    for what, setting, names, wanted, taker in (
-        ("actions", "action", spec.action, env.action_dim, "environment"),
-        ("state", "state", spec.state, policy.proprio_dim, "policy"),
+def _numbers(spec: DatasetSpec, actions: int, taker: str, states: int) -> Iterator[str]:
+    for what, setting, names, wanted, by in (
+        ("actions", "action", spec.action, actions, taker),
+        ("state", "state", spec.state, states, "policy"),
     ):
-        if len(names) == wanted:
+        if len(names) == wanted and (names or what == "state"):
             continue
         fitting = [name for name, width in spec.numbers.items() if width == wanted]
-        mend = f"name it: data.{setting}={fitting[0]}" if fitting else _elsewhere(setting)
+        if not wanted:
+            fitting = list(spec.numbers)  # any will do
+        mend = f"name it: data.{setting}={fitting[0]}" if fitting else _elsewhere(setting, by)
         shown = f"{len(names)}{_named(names)}" if names else "no feature for them"
-        yield f"{what}: the {taker} takes {wanted} numbers, the data set has {shown} ({mend})"
+        asked = f"takes {wanted} numbers" if wanted else "is to learn some"
+        yield f"{what}: the {by} {asked}, the data set has {shown} ({mend})"
 
 
-def _elsewhere(setting: str) -> str:
+def _elsewhere(setting: str, by: str) -> str:
+    if setting == "action" and by == "environment":
+        return (
+            "train without an environment: env=none policy=vla_scratch; or choose env= of that robot, or record what "
+            "this one takes"
+        )
     if setting == "action":
-        return "choose env= of that robot, or record what this one takes"
+        return "choose a policy that gives them: policy=vla_scratch, or one of your own"
     return "choose a policy that reads them: policy=vla_scratch, or one of your own"
 
 
@@ -120,7 +152,7 @@ def _rate(spec: DatasetSpec, env: EnvSpec) -> Iterator[str]:
     if abs(spec.rate - env.control_rate) > RATE_TOLERANCE * env.control_rate:
         yield (
             f"rate: the data set has {spec.rate:g} actions a second, the environment takes {env.control_rate:g} "
-            "(choose env= of that rate, or record at this one)"
+            "(train without an environment: env=none; or choose env= of that rate, or record at this one)"
         )
 
 
@@ -133,7 +165,7 @@ def _instructions(store: Store) -> Iterator[str]:
             yield f'the instruction {text!r} has no words (say what the robot was told: data.instruction="…")'
 
 
-def _actions(store: Store, env: EnvSpec) -> Iterator[str]:
+def _actions(store: Store) -> Iterator[str]:
     """Actions must be in [-1, 1], which stands for the environment's range; a column of 0 and 1 is another's gripper."""
     names = store.spec.action
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
@@ -147,7 +179,7 @@ def _actions(store: Store, env: EnvSpec) -> Iterator[str]:
     if wrong:
         yield (
             f"actions go beyond -1…1, which stands for the environment's range: {_listed(wrong)} "
-            "(scale them, or name another feature: data.action=…)"
+            "(scale them, or name another feature: data.action=…; env=none policy=vla_scratch learns any)"
         )
     grippers = [names[at] for at in np.flatnonzero(binary & (high == 1) & (low == 0))]
     if grippers:

@@ -18,7 +18,7 @@ from experiments.lab.progress import announce, bar
 from experiments.stages.data import Data
 from policy_extraction.augment import shifted
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Policy
+from policy_extraction.types import Policy, PolicySpec
 from value_model.video.frames import resize
 
 VERSION = 1
@@ -48,7 +48,7 @@ def make_inputs(
             store = data.open()
             for index in np.unique(dataset.episode):
                 rows = np.flatnonzero(dataset.episode == index)
-                observation = _observation(store, int(index), dataset, rows, policy)
+                observation = observed(store, int(index), dataset, rows, policy.spec)
                 for variant in range(variants):
                     seen = shifted(observation, (variant, int(index))) if variant else observation
                     read = policy.preprocess(seen)
@@ -71,11 +71,11 @@ def make_inputs(
     return made, {name: np.load(made.folder / file, mmap_mode="r") for name, file in names.items()}
 
 
-def _observation(store: Store, index: int, dataset: Dataset, rows: np.ndarray, policy: Policy) -> Observation:
+def observed(store: Store, index: int, dataset: Dataset, rows: np.ndarray, spec: PolicySpec) -> Observation:
     """What the policy saw at these samples of one episode, told their instructions."""
-    size, frames = policy.spec.image_size, dataset.frame[rows]
+    size, frames = spec.image_size, dataset.frame[rows]
     proprio = store.episode(index, cameras=()).proprio[frames]
-    images = {name: resize(store.frames(index, name)[frames], size, size) for name in policy.spec.cameras}
+    images = {name: resize(store.frames(index, name)[frames], size, size) for name in spec.cameras}
     return Observation(images, proprio, tuple(str(text) for text in dataset.instruction[rows]))
 
 

@@ -10,11 +10,15 @@ from typing import Any
 
 from envs.contract import EnvSpec
 from envs.errors import UserError
+from experiments.choices.environments import EnvChoice
+from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PolicyChoice
 from experiments.lab.artifacts import canonical
+from experiments.settings.config import TaskConfig, require
+from experiments.stages.recorded import recorded_spec, saved_policy
 from experiments.stages.rollouts import RESULTS, policy_digest, trained_policy
 from policy_extraction.acting import ActingPolicy
-from policy_extraction.types import Method, Training
+from policy_extraction.types import Method, Policy, Training
 
 GROUPS = ("task", "env", "policy", "method")  # that decide what a policy is and how it is asked
 BEFORE = "run="
@@ -42,10 +46,26 @@ class SavedPolicy:
         Raises:
             UserError: the run holds no such policy.
         """
-        policy = self.policy.make(env, Training(), self.seed)
-        if self.run:
-            policy.restore(trained_policy(Path(self.run)))
+
+        def make(world: EnvSpec) -> Policy:
+            return self.policy.make(world, Training(), self.seed)
+
+        policy = saved_policy(make, env, trained_policy(Path(self.run))) if self.run else make(env)
         return ActingPolicy(policy, self.method, self.temperature)
+
+
+def made_for(env: EnvChoice, task: TaskConfig, run: str) -> EnvSpec:
+    """What a policy was made for: an environment, or, with `env=none`, the recordings of its run.
+
+    Raises:
+        UserError: the environment cannot be made, or there is no such run.
+    """
+    if not isinstance(env, NoEnv):
+        return env.spec(task)
+    require(
+        bool(run), "env=none says nothing of a policy that no run trained; name the run: run=outputs/runs/…"
+    )
+    return recorded_spec(trained_policy(Path(run)))
 
 
 def with_choices(arguments: Sequence[str]) -> list[str]:

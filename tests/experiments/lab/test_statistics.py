@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.lab.statistics import paired_difference, student, success_rate, tango, wilson
+from experiments.lab.statistics import mean_interval, paired_difference, student, success_rate, tango, wilson
 
 T_2 = 4.302653  # Student's .975 quantile with two degrees of freedom
 
@@ -96,3 +96,10 @@ def test_three_seeds_of_100_pairs_cover_the_difference(spread):
         interval = paired_difference(won | (both & ~lost), lost | (both & ~won))
         covered += interval.low <= 0.1 <= interval.high
     assert covered / 2000 >= 0.93
+
+
+def test_the_mean_of_independent_values():
+    found = mean_interval(np.array([1.0, 2.0, 3.0]))  # s = 1, t(2) = 4.3027
+    assert found is not None
+    np.testing.assert_allclose([found.mean, found.low, found.high], [2, 2 - 2.4842, 2 + 2.4842], atol=1e-4)
+    assert mean_interval(np.array([1.0])) is None
