@@ -7,11 +7,13 @@ settled here, for every reader of videos.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -41,17 +43,11 @@ def film_info(path: Path) -> Film:
     Raises:
         UserError: it is missing, damaged, or holds no video.
     """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} holds no video; download or record it again")
-            stream = container.streams.video[0]
-            components = stream.codec_context.format.components if stream.codec_context.format else ()
-            depth = len(components) == 1 and components[0].bits > DEPTH_BITS
-            length = float(container.duration or 0) / av.time_base
-            return Film((stream.height, stream.width), length, depth)
-    except (FFmpegError, OSError) as error:
-        raise broken_video(path, error) from error
+    with _opened(path) as (container, stream):
+        components = stream.codec_context.format.components if stream.codec_context.format else ()
+        depth = len(components) == 1 and components[0].bits > DEPTH_BITS
+        length = float(container.duration or 0) / av.time_base
+        return Film((stream.height, stream.width), length, depth)
 
 
 def film_times(path: Path) -> np.ndarray:
@@ -60,16 +56,10 @@ def film_times(path: Path) -> np.ndarray:
     Raises:
         UserError: it is missing, damaged, or holds no video.
     """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} has no video track; give a video file")
-            stream = container.streams.video[0]
-            packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
-            assert stream.time_base is not None
-            return np.sort(np.array(packets, np.float64)) * float(stream.time_base)
-    except (FFmpegError, OSError) as error:
-        raise broken_video(path, error) from error
+    with _opened(path) as (container, stream):
+        packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        assert stream.time_base is not None
+        return np.sort(np.array(packets, np.float64)) * float(stream.time_base)
 
 
 def film_rate(times: np.ndarray) -> float:
@@ -100,7 +90,7 @@ def frames_at(path: Path, times: np.ndarray, tolerance: float) -> Iterator[np.nd
         while due is not None and before is not None and abs(before.time - due) <= tolerance:
             yield _near(before, due, tolerance, path)
             due, given = next(wanted, None), given + 1
-    except (FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:  # pixels are made here
         raise broken_video(path, error) from error
     if due is not None:
         raise UserError(
@@ -115,6 +105,20 @@ def broken_video(path: Path, error: Exception) -> UserError:
         return UserError(f"missing video {path}; download it again, or leave out its episodes or its camera")
     reason = getattr(error, "strerror", None) or error
     return UserError(f"{path} is not a whole video ({reason}); download or record it again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video file and its first track of pictures."""
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(
+                    f"{path} holds no video; give a video file, or download or record this one again"
+                )
+            yield container, container.streams.video[0]
+    except (FFmpegError, OSError) as error:
+        raise broken_video(path, error) from error
 
 
 class _Picture:
@@ -162,9 +166,8 @@ def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 def _pictures(path: Path, start: float) -> Iterator[_Picture]:
     """The frames of a video that are shown at `start` seconds or later, in order."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        assert isinstance(stream, VideoStream) and stream.time_base is not None
+    with _opened(path) as (container, stream):
+        assert stream.time_base is not None
         if stream.width * stream.height < SMALL:
             stream.codec_context.thread_count = 1
         else:

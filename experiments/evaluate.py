@@ -35,11 +35,10 @@ from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.best_of_n import BestOfN
 from experiments.stages.critic import get_critic
-from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.film import film
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
-from policy_extraction.types import PromptedMethod
 
 DEFAULTS = [
     {"task": "stack"},
@@ -102,7 +101,7 @@ def _trial(context: Context, imagined: Simulators, config: EvaluateCommandConfig
         horizon=within,
         config=settings,
         seed=config.seed,
-        prompt={"method": config.method} if isinstance(config.method, PromptedMethod) else {},
+        prompt=prompt_of(config.method),
         inputs={"policy": saved.digest(acting.spec)},
         make_actor=lambda: saved.actor(acting.spec),
     )
@@ -131,11 +130,7 @@ def _looking(context: Context, imagined: Simulators, config: EvaluateCommandConf
 
     return replace(
         trial,
-        prompt={
-            **trial.prompt,
-            "act": act,
-            "judge": judge.settings,
-        },
+        prompt={**trial.prompt, "act": act, "judge": judge.settings},
         inputs={**trial.inputs, "world": where.env.origin(), **judge.inputs},
         make_actor=lambda: BestOfN(trial.make_actor(), act.n, imagination, judge.load()),
     )

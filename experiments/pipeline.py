@@ -21,7 +21,7 @@ import numpy as np
 
 from envs.contract import EnvSpec
 from envs.errors import UserError
-from envs.store import open_store
+from envs.store import Store, open_store
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.judges import JudgeSource
@@ -36,7 +36,7 @@ from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
-from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
@@ -139,7 +139,7 @@ class Experiment:
         else:
             check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if isinstance(self.config.data, StoreData):
-            self._check_data(self.config.data)
+            self._check_data()
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
@@ -155,8 +155,8 @@ class Experiment:
                 check_policy(policy)
             check_method(self.config.method, policy)
 
-    def _check_data(self, data: StoreData) -> None:
-        config, store = self.config, open_store(data.folder, data.reading)
+    def _check_data(self) -> None:
+        config, store = self.config, self._store
         if self.recorded is None:
             check_data(store, self.spec, config.critic, self.evaluating.spec, config.advantage)
         else:
@@ -169,8 +169,13 @@ class Experiment:
         config = self.config
         if not isinstance(config.env, NoEnv):
             return None
-        store = open_store(Path(config.data.path), config.data.reading)
-        return read_recorded(config.env, store, config.policy.normalises)
+        return read_recorded(config.env, self._store, config.policy.normalises)
+
+    @cached_property
+    def _store(self) -> Store:
+        """The user's data set."""
+        data = self.config.data
+        return open_store(data.folder, data.reading)
 
     @cached_property
     def world(self) -> EnvSpec:
@@ -321,7 +326,7 @@ class Experiment:
         def found(folder: Path | None, policy: str, method: Method, when: str) -> HeldOut:
             temperature = config.evaluate.temperature
             prompt: dict[str, object] = {"temperature": temperature}
-            prompt |= {"method": method} if isinstance(method, PromptedMethod) else {}
+            prompt |= prompt_of(method)
             inputs = {"policy": policy, **self._valued(labelled)}
             actor = lambda: ActingPolicy(self.policy(folder), method, temperature)  # noqa: E731
             return measure_held_out(self.artifacts, data, recorded, samples, inputs, prompt, actor, when)
@@ -342,7 +347,7 @@ class Experiment:
             horizon=within,
             config=config.evaluate,
             seed=config.seed,
-            prompt={"method": method} if isinstance(method, PromptedMethod) else {},
+            prompt=prompt_of(method),
             inputs={"policy": trained.digest if trained else self._origin},
             make_actor=lambda: ActingPolicy(self.policy(folder), method, temperature),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ def place(chosen: Chosen) -> str:
     """Where success is measured: the task in robosuite, or another environment's name; of recordings alone, theirs."""
     config = chosen.config
     if isinstance(config.env, NoEnv) and isinstance(config.data, StoreData):
-        return Path(config.data.path).resolve().name
+        return config.data.folder.resolve().name
     return measured_in(config.env, config.evaluate_env).place(config.task)
 
 

@@ -18,6 +18,7 @@ from experiments.lab.seeds import seeds
 from experiments.lab.statistics import Interval, wilson
 from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting
+from policy_extraction.types import Method, PromptedMethod
 
 VERSION = 2
 FRACTIONS = (0.6, 0.8, 1.0)  # of the horizon, at which success is reported
@@ -99,6 +100,11 @@ class Trial:
             "prompt": {**self.prompt, **({"temperature": temperature} if temperature != 1.0 else {})},
         }
         return {**self.acting.recipe(), **settings}
+
+
+def prompt_of(method: Method) -> dict[str, object]:
+    """What an actor's behaviour depends on in the method under whose prompt it acts."""
+    return {"method": method} if isinstance(method, PromptedMethod) else {}
 
 
 def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:

@@ -34,18 +34,8 @@ def check_data(
     Raises:
         UserError: all that does not fit.
     """
-    spec, needed = store.spec, dict.fromkeys([*critic.views(), *policy.cameras])
-    faults = [
-        *_cameras(spec, needed, setting="data.cameras.{ours}={theirs}"),
-        *_numbers(spec, env.action_dim, "environment", policy.proprio_dim),
-        *_rate(spec, env),
-        *_instructions(store),
-    ]
-    if not faults:
-        faults = [*_actions(store), *_outcomes(store, advantage)]
-    _refuse(faults, spec, "run")
-    if isinstance(critic, SidecarChoice):
-        read_progress(Path(critic.path), store)
+    numbers = _numbers(store.spec, env.action_dim, "environment", policy.proprio_dim)
+    _check(store, policy, critic, advantage, [*numbers, *_rate(store.spec, env)], bounded=True)
 
 
 def check_recorded(
@@ -59,10 +49,23 @@ def check_recorded(
     Raises:
         UserError: all that does not fit.
     """
+    numbers = _numbers(store.spec, policy.action_dim, "policy", policy.proprio_dim)
+    _check(store, policy, critic, advantage, [*numbers], bounded)
+
+
+def _check(
+    store: Store,
+    policy: PolicySpec,
+    critic: CriticChoice,
+    advantage: Advantage,
+    numbers: Sequence[str],
+    bounded: bool,
+) -> None:
+    """Refuse data for the faults found in its `numbers`, and for all others; see `check_recorded`."""
     spec, needed = store.spec, dict.fromkeys([*critic.views(), *policy.cameras])
     faults = [
         *_cameras(spec, needed, setting="data.cameras.{ours}={theirs}"),
-        *_numbers(spec, policy.action_dim, "policy", policy.proprio_dim),
+        *numbers,
         *_instructions(store),
     ]
     if not faults:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from value_model.critic.config import InferenceConfig, WVMConfig, from_json, to_
 from value_model.critic.network import WVMNetwork
 from value_model.critic.windows import Sweeper, sweep_videos
 from value_model.video.encoder import FrameEncoder
-from value_model.video.frames import episode_frames, watch
 from value_model.video.sharding import device_mesh
 from value_model.video.tokenizer import Tokenizer
 from value_model.video.weights import fill_arrays, flat_arrays
@@ -76,17 +74,9 @@ class WVM:
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
         """Values float32 [T] of each episode, in order; only a few episodes are held at a time."""
-        told: deque[tuple[np.ndarray, int]] = deque()
         group: list[tuple[np.ndarray, np.ndarray]] = []
         stride = 0
-
-        def shown() -> Iterator[np.ndarray]:
-            for episode in watch(episodes, self.config.cameras):
-                told.append((word_ids(episode.instruction), self.encoder.stride(episode.fps)))
-                yield episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
-
-        for latents in self.encoder.stream(shown()):
-            words, now = told.popleft()
+        for latents, words, now in self.encoder.episodes(episodes):
             if group and (now != stride or len(group) * stride >= SEQUENCES):
                 yield from self.values_of_latents(group, stride)
                 group = []

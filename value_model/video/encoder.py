@@ -10,9 +10,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from envs.errors import UserError
+from envs.text import word_ids
+from envs.types import Episode
 from value_model.video.config import VideoModelConfig
 from value_model.video.follow import Follower
-from value_model.video.frames import check_frames, resize
+from value_model.video.frames import check_frames, episode_frames, resize, watch
 from value_model.video.sharding import place_batch, replicate
 from value_model.video.tokenizer import Tokenizer
 
@@ -67,6 +69,18 @@ class FrameEncoder:
         for length in lengths:
             yield np.stack(known[:length])
             known = known[length:]
+
+    def episodes(self, episodes: Iterable[Episode]) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Of each episode, in order: its latents [T, h, w, C], its instruction's word ids, and its frames to a step."""
+        told: deque[tuple[np.ndarray, int]] = deque()
+
+        def shown() -> Iterator[np.ndarray]:
+            for episode in watch(episodes, self.config.cameras):
+                told.append((word_ids(episode.instruction), self.stride(episode.fps)))
+                yield episode_frames(episode, self.config.cameras, self.config.tokenizer.image_size)
+
+        for latents in self.stream(shown()):
+            yield latents, *told.popleft()
 
     def encode_videos(self, videos: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Latents of videos uint8 [T, H, W · cameras, 3], the cameras side by side; resized if need be.

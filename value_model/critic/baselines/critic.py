@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from value_model.critic.clips import LatentData
 from value_model.critic.config import WVMConfig, from_json, to_json
 from value_model.critic.train import encode_episodes
 from value_model.video.encoder import FrameEncoder
-from value_model.video.frames import Episodes, episode_frames, watch
+from value_model.video.frames import Episodes
 from value_model.video.loop import Progress, gradient_step, run_updates
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.tokenizer import Tokenizer
@@ -82,15 +81,8 @@ class Baseline:
 
     def label(self, episodes: Iterable[Episode]) -> Iterator[np.ndarray]:
         """Values float32 [T] of each episode, in order; only a few episodes are held at a time."""
-        told: deque[tuple[np.ndarray, int]] = deque()
-
-        def shown() -> Iterator[np.ndarray]:
-            for episode in watch(episodes, self.cameras):
-                told.append((word_ids(episode.instruction), self.encoder.stride(episode.fps)))
-                yield episode_frames(episode, self.cameras, self.config.tokenizer.image_size)
-
-        for latents in self.encoder.stream(shown()):
-            yield self._values(latents, *told.popleft())
+        for latents, words, stride in self.encoder.episodes(episodes):
+            yield self._values(latents, words, stride)
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and config.json into `folder`."""
