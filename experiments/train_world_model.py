@@ -3,6 +3,7 @@
     python -m experiments.train_world_model tasks=[lift] [folder=outputs/world_model] [model.unroll.updates=…] [seed=…]
     python -m experiments.train_world_model model=small                             one GPU
     python -m experiments.train_world_model tasks=[lift] stores=[my/rollouts]       more episodes of your own
+    python -m experiments.train_world_model refresh=outputs/world_model stores=[…]  going on from a finished one
 
 Collection and training resume; a killed command is continued by the same command. Beside the model the folder gets
 MODEL_CARD.md and strips of pictures, imagined below real. The last line is JSON: the errors, by steps of the world.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from experiments.settings.config import WandbConfig, require
 from experiments.stages.data import Data, user_data
 from experiments.stages.experience import Experience, gather
 from experiments.stages.world_model import FOLDER, PICTURES, Quality, make_world_model, measure_world_model
-from value_model.imagination.config import PRESETS
+from value_model.imagination.config import PRESETS, ImaginationConfig
 
 CARD = "MODEL_CARD.md"
 
@@ -48,6 +49,7 @@ class TrainWorldModelConfig:
     tasks: tuple[str, ...] = ("lift", "stack", "can")
     experience: Experience = field(default_factory=Experience)
     stores: tuple[str, ...] = ()  # folders of LeRobot v3 data sets that are learnt from too
+    refresh: str = ""  # the folder of a world model to go on from; its tokenizer stays as it is
     seed: int = 0  # of the training; the data have experience.seed
     folder: str = "outputs/world_model"
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -65,6 +67,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
         store("model", name, model)
     store_command("train_world_model", TrainWorldModelConfig, [{"model": "tiny"}, {"policy": "vla_token"}])
     config: TrainWorldModelConfig = prepare_one("train_world_model", arguments).config
+    config = replace(config, model=told_apart(config.model, config.tasks))
     policy: PolicyChoice = config.policy
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     own = [user_data(Path(path)) for path in config.stores]
@@ -78,7 +81,8 @@ def train_world_model(arguments: Sequence[str]) -> None:
             name: gather(context, name, config.experience, policy, held_out=True) for name in config.tasks
         }
         simulators.close()
-        made = make_world_model(context, config.model, [*parts, *own], config.seed)
+        refresh = Path(config.refresh) if config.refresh else None
+        made = make_world_model(context, config.model, [*parts, *own], config.seed, refresh)
         found, strips = measure_world_model(context, made, tested)
         tracker.summary(found)
     folder = Path(config.folder)
@@ -89,6 +93,11 @@ def train_world_model(arguments: Sequence[str]) -> None:
     for task, one in found.items():
         print(f"{task}\n{_table(one)}\n")
     print(json.dumps({"folder": config.folder, "seconds": made.seconds, **found}))
+
+
+def told_apart(model: ImaginationConfig, tasks: Sequence[str]) -> ImaginationConfig:
+    """The model with a classifier of success that reads the instruction, where there are several tasks."""
+    return replace(model, solved=replace(model.solved, told=True)) if len(set(tasks)) > 1 else model
 
 
 def _table(found: Mapping[str, Mapping[int, float]]) -> str:

@@ -68,10 +68,20 @@ class Rollouts:
     updates: int = 8  # gradient steps an iteration
     execute: int = 4  # control steps of a chunk that are executed; published 5
     temperature: float = 1.6
+    budget: int = 0  # rollouts in all, after which training ends; 0: as many as the iterations take
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
             raise UserError(f"online.group_size is {self.group_size}; a group needs at least 2 rollouts")
+        if self.budget and self.budget < self.group_size:
+            raise UserError(
+                f"online.budget is {self.budget} rollouts, less than a group of {self.group_size}; give more, or 0 for no "
+                "limit"
+            )
+
+    def left(self, drawn: int) -> int | None:
+        """Groups that the budget still allows after so many were drawn; None: any number."""
+        return self.budget // self.group_size - drawn if self.budget else None
 
 
 @runtime_checkable

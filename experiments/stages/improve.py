@@ -27,7 +27,7 @@ from policy_extraction.dataset import Dataset
 from policy_extraction.types import Method, Policy, Rollouts, Training
 from value_model.video.meter import peak_bytes
 
-VERSION = 2
+VERSION = 3
 MOST_DRAWS = 4  # times the wanted number of groups that are drawn before an iteration makes do with fewer
 BLOCK = 256  # samples whose log-probability is computed together
 
@@ -57,6 +57,8 @@ def improve(
 ) -> Artifact:
     """The policy after `online.iterations` iterations: groups of rollouts -> rewards -> filter -> updates.
 
+    It ends earlier where `online.budget` rollouts have been made.
+
     Args:
         inputs: {role: digest} of the policy's origin, the method's source and the judge's.
         make_judge: who gives every rollout its reward; called only if there is work to do.
@@ -71,6 +73,8 @@ def improve(
             shown.update(checkpoint.done)
             for iteration in range(checkpoint.done, plan.online.iterations):
                 drawn = history[-1]["groups_drawn_in_all"] if history else 0
+                if plan.online.left(drawn) == 0:
+                    break
                 pool = plan.acting.pool(context.simulators)
                 entry = _iterate(pool, policy, plan, judge, iteration, drawn)
                 history.append(entry)
@@ -108,10 +112,12 @@ def _iterate(
     actor = ActingPolicy(policy, method, online.temperature)
     watch = Stopwatch()
     timed = TimedActor(actor, watch)
-    parts, rewards, successes, kept, first = [], [], [], 0, drawn
-    spent = _cost(judge)
-    while kept < online.groups and drawn < first + MOST_DRAWS * online.groups:
-        count = min(online.groups - kept, first + MOST_DRAWS * online.groups - drawn)
+    parts, rewards, successes, kept, steps, first = [], [], [], 0, 0, drawn
+    spent, last = _cost(judge), drawn + MOST_DRAWS * online.groups
+    if (left := online.left(drawn)) is not None:
+        last = min(last, drawn + left)
+    while kept < online.groups and drawn < last:
+        count = min(online.groups - kept, last - drawn)
         chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:]
         jobs = np.repeat(chosen, online.group_size).tolist()
         with watch.spent("environment"):
@@ -120,6 +126,7 @@ def _iterate(
             reward = judge.rewards(rollouts)
         rewards.append(reward)
         successes += [rollout.success for rollout in rollouts if rollout.success is not None]
+        steps += sum(rollout.length for rollout in rollouts)
         drawn += count
         rollouts, reward = judged_groups(rollouts, reward, online.group_size)
         if not rollouts:
@@ -140,6 +147,7 @@ def _iterate(
         "groups_kept": kept,
         "groups_drawn": drawn - first,
         "groups_drawn_in_all": drawn,
+        "control_steps": steps,
         **{what: count - spent[what] for what, count in _cost(judge).items()},
     }
     if successes:

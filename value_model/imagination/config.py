@@ -36,6 +36,7 @@ class SolvedConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     noise: float = 0.3  # largest standard deviation of noise on the latents: imagined ones are not exact
+    told: bool = False  # whether it reads the instruction: tasks of one scene differ in nothing else
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,12 @@ class ImaginationConfig:
         """Height, width and channels of one latent frame, all cameras side by side."""
         side = self.tokenizer.image_size // self.tokenizer.spatial
         return side, side * len(self.cameras), self.tokenizer.channels
+
+    def shape(self) -> tuple[object, ...]:
+        """All that has to be the same where one model's weights shall be another's."""
+        token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
+        sizes = (token.image_size, token.channels, token.spatial, token.width)
+        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand)
 
 
 PRESETS: dict[str, ImaginationConfig] = {

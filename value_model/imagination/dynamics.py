@@ -25,6 +25,11 @@ class WorldState(Protocol):
         """[B, P] in the data's own units."""
         ...
 
+    @property
+    def words(self) -> jax.Array:
+        """Of the instruction: int32 [B, L], 0 for none."""
+        ...
+
 
 class Dynamics(Protocol):
     """Predicts what is seen and felt `stride` control steps later."""

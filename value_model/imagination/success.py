@@ -1,6 +1,6 @@
 """Whether a frame shows the task solved: a classifier on latents, trained on recorded outcomes.
 
-Dimension letters: B batch, N frames, h and w latent height and width, C channels, P proprioception.
+Dimension letters: B batch, N frames, h and w latent height and width, C channels, P proprioception, L words, W width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from envs.text import BUCKETS
 from value_model.imagination.clips import Frames
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.hand import Moment
@@ -25,25 +26,36 @@ HELD_OUT = 5  # one episode in so many sets the threshold and measures
 
 
 class Solved(nnx.Module):
-    """Two layers over a whole latent frame and the proprioception; and the probability from which on it says yes."""
+    """Two layers over a whole latent frame and the proprioception; and the probability from which on it says yes.
+
+    Where it is told the instruction, the words weigh what the first layer found: h ⊙ (1 + Σ words) before the second.
+    """
 
     def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
         height, width, channels = config.latent_shape
         inputs = height * width * channels + config.proprio_dim
         self.hidden = Linear(inputs, config.solved.width, rngs=rngs)
         self.out = Linear(config.solved.width, 1, rngs=rngs)
+        zeros = nnx.initializers.zeros
+        width = config.solved.width
+        self.words = (
+            nnx.Embed(BUCKETS, width, embedding_init=zeros, rngs=rngs) if config.solved.told else None
+        )
         self.mean, self.std = Moment(jnp.zeros(config.proprio_dim)), Moment(jnp.ones(config.proprio_dim))
         self.threshold = Moment(jnp.full((), 0.5))
 
-    def logit(self, latents: jax.Array, proprio: jax.Array) -> jax.Array:
-        """[B] of latents [B, h, w, C] and proprio [B, P]."""
+    def logit(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> jax.Array:
+        """[B] of latents [B, h, w, C], proprio [B, P] and words int32 [B, L], 0 for none."""
         felt = (proprio - self.mean[...]) / self.std[...]
         x = jnp.concatenate([latents.reshape(len(latents), -1), felt], axis=-1)
-        return self.out(nnx.silu(self.hidden(x)))[:, 0]
+        found = nnx.silu(self.hidden(x))
+        if self.words is not None:
+            found = found * (1.0 + jnp.sum(self.words(words) * (words > 0)[..., None], axis=1))
+        return self.out(found)[:, 0]
 
-    def __call__(self, latents: jax.Array, proprio: jax.Array) -> jax.Array:
+    def __call__(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> jax.Array:
         """Whether each frame shows the task solved, bool [B]."""
-        return jax.nn.sigmoid(self.logit(latents, proprio)) >= self.threshold[...]
+        return jax.nn.sigmoid(self.logit(latents, proprio, words)) >= self.threshold[...]
 
 
 def train_solved(
@@ -73,7 +85,8 @@ def train_solved(
         latents = data.latents[rows].astype(jnp.float32)
         size = settings.noise * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
         latents = latents + size * jax.random.normal(keys[1], latents.shape)
-        logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows])
+        words = data.words[data.episode[rows]]
+        logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows], words)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
 
     def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, jax.Array]]):
@@ -107,8 +120,9 @@ def train_solved(
 
 def _set_threshold(solved: Solved, frames: Frames, rows: np.ndarray) -> Mapping[str, float]:
     """Where F1 is largest on these frames; its quality there."""
-    logit = jax.jit(lambda latents, proprio: solved.logit(latents.astype(jnp.float32), proprio))
-    probability = np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows])))
+    logit = jax.jit(lambda latents, *told: solved.logit(latents.astype(jnp.float32), *told))
+    words = frames.words[frames.episode[rows]]
+    probability = np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows], words)))
     truth = np.asarray(frames.solved)[rows] == 1
     threshold, found = sweep_threshold(probability, truth)
     solved.threshold[...] = jnp.float32(threshold)

@@ -8,14 +8,16 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from envs.errors import UserError
 from value_model.imagination.clips import Clip, Frames, encode_frames, sample_clips
-from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
@@ -35,6 +37,7 @@ def train_world_model(
     folder: Path,
     seed: int = 0,
     progress: Progress | None = None,
+    refresh: Path | None = None,
 ) -> WorldModel:
     """Train on episodes of every quality, a policy's own among them.
 
@@ -43,19 +46,28 @@ def train_world_model(
         folder: gets the checkpoints and, at the end, the model. If it holds the finished model already, that is returned.
         seed: of the weights, clips and noise.
         progress: called after every dispatch, see `loop.Progress`.
+        refresh: the folder of a finished model whose tokenizer and dynamics are gone on from. Its tokenizer stays; the
+            classifier of success and the starts are of these episodes.
 
     Raises:
-        UserError: episodes that do not fit the configuration; the folder belongs to another run; a loss is not finite.
+        UserError: episodes that do not fit the configuration; the folder belongs to another run; a loss is not finite; the
+            model to go on from has another shape.
     """
-    claim(folder, {"seed": seed, "config": dataclasses.asdict(config)})
-    if (folder / "model.safetensors").is_file():
+    begun = None if refresh is None else _begun(refresh, config)
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config), **_origin(refresh)})
+    if (folder / WEIGHTS).is_file():
         return load_world_model(folder)
-    tokenizer = train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+    tokenizer = (
+        begun.tokenizer if begun else train_tokenizer(episodes, config, folder / "tokenizer", seed, progress)
+    )
     frames, instructions = encode_frames(
         FrameEncoder(config, config.control_rate, tokenizer), episodes, config
     )
-    dynamics = Regression(config, rngs=nnx.Rngs(seed))
-    fit_hand(dynamics, frames, config)
+    if begun:
+        dynamics = begun.dynamics
+    else:
+        dynamics = Regression(config, rngs=nnx.Rngs(seed))
+        fit_hand(dynamics, frames, config)
     parts = {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
     for part, (steps, updates) in parts.items():
         if updates:
@@ -64,6 +76,28 @@ def train_world_model(
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
     world.save(folder)
     return load_world_model(folder)
+
+
+def _begun(folder: Path, config: ImaginationConfig) -> WorldModel:
+    """The model to go on from.
+
+    Raises:
+        UserError: there is none, or it has another shape.
+    """
+    begun = load_world_model(folder)
+    if begun.config.shape() != config.shape():
+        raise UserError(
+            f"the world model in {folder} has other cameras, sizes or layers than model=; give the settings that it was "
+            f"trained with ({folder / CONFIG}), or train anew"
+        )
+    return begun
+
+
+def _origin(refresh: Path | None) -> dict[str, str]:
+    """Stands for the weights that are gone on from."""
+    return (
+        {} if refresh is None else {"refresh": hashlib.sha256((refresh / WEIGHTS).read_bytes()).hexdigest()}
+    )
 
 
 def fit_hand(dynamics: Regression, frames: Frames, config: ImaginationConfig) -> None:

@@ -36,6 +36,7 @@ class WorldGymState(NamedTuple):
 
     latents: jax.Array  # [B, h, w, C]
     proprio: jax.Array  # [B, P], as it was given: the published model does not predict it
+    words: jax.Array  # [B, L], which the model does not read
     ring: Ring
     null_ring: Ring | None  # None without guidance
 
@@ -54,7 +55,7 @@ class WorldGym(nnx.Module):
         size = self.config.window - 1
         rings = [self.network.ring(len(latents), size) for _ in range(self._branches)]
         still = jnp.zeros((len(latents), self.config.action_dim))
-        state = WorldGymState(latents, proprio, rings[0], rings[1] if len(rings) > 1 else None)
+        state = WorldGymState(latents, proprio, words, rings[0], rings[1] if len(rings) > 1 else None)
         return self._store(state, latents, still)
 
     def step(self, state: WorldGymState, actions: jax.Array, keys: jax.Array) -> WorldGymState:
@@ -112,7 +113,7 @@ class WorldGym(nnx.Module):
             _, keys, values = self.network.advance(frame, levels, told[:, None], ring)
             rings.append(remember(ring, keys, values))
         null_ring = rings[1] if len(rings) > 1 else None
-        return WorldGymState(latents, state.proprio, rings[0], null_ring)
+        return WorldGymState(latents, state.proprio, state.words, rings[0], null_ring)
 
     def _as_context(self, latents: jax.Array) -> jax.Array:
         return jnp.sqrt(signal(self.config.timesteps)[self.config.context_level]) * latents

@@ -104,7 +104,7 @@ def _views(latents: jax.Array, cameras: int) -> jax.Array:
 def _solved(parts: Any, state: Any) -> jax.Array:
     if "solved" not in parts:
         return jnp.zeros(len(state.proprio), bool)
-    return parts["solved"](state.latents, state.proprio)
+    return parts["solved"](state.latents, state.proprio, state.words)
 
 
 @jax.jit

@@ -171,6 +171,16 @@ def test_no_verdict_is_drawn_again_and_counted(tmp_path):
         run(tmp_path / "none", PluginReward(f"{__name__}:silent", film=0))
 
 
+def test_a_budget_of_rollouts_is_kept_and_control_steps_are_counted(tmp_path):
+    judge = Watching(silent_on=1_600_000_000)  # one group is drawn for nothing
+    policy, history = run(tmp_path, judge, budget=14, iterations=9)
+    assert len(judge.seen) == 12 and [entry["groups_drawn"] for entry in history] == [3, 1]
+    assert [entry["groups_kept"] for entry in history] == [2, 1] and len(policy.batches) == 2
+    assert sum(entry["control_steps"] for entry in history) == sum(one.length for one in judge.seen)
+    with pytest.raises(UserError, match="2 rollouts, less than a group of 3"):
+        plan(budget=2)
+
+
 def silent(rollouts):
     return [np.nan] * len(rollouts)
 

@@ -153,6 +153,27 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path):
         train_world_model(episodes, SHORT, tmp_path / "killed", seed=4)
 
 
+def test_a_finished_model_is_gone_on_from(tmp_path):
+    episodes = [push(seed) for seed in range(4)]
+    first = train_world_model(episodes, SHORT, tmp_path / "first")
+    none = dataclasses.replace(SHORT.optim, updates=0), dataclasses.replace(SHORT.unroll, updates=0)
+    still = dataclasses.replace(SHORT, optim=none[0], unroll=none[1])
+    again = train_world_model(episodes[:2], still, tmp_path / "again", refresh=tmp_path / "first")
+    on = train_world_model(episodes[:2], SHORT, tmp_path / "on", refresh=tmp_path / "first")
+    before, kept, after = (flat_arrays({"dynamics": world.dynamics}) for world in (first, again, on))
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, kept[name], err_msg=name)
+    assert any((array != after[name]).any() for name, array in before.items())
+    for name, array in flat_arrays({"tokenizer": first.tokenizer}).items():
+        np.testing.assert_array_equal(array, flat_arrays({"tokenizer": on.tokenizer})[name], err_msg=name)
+    assert len(on.starts) < len(first.starts)
+    with pytest.raises(UserError, match="other cameras, sizes or layers"):
+        wider = dataclasses.replace(SHORT, stride=2)
+        train_world_model(episodes, wider, tmp_path / "other", refresh=tmp_path / "first")
+    with pytest.raises(UserError, match="another configuration or seed"):
+        train_world_model(episodes, SHORT, tmp_path / "on")
+
+
 def test_saved_and_loaded_imagines_the_same(world, clips, tmp_path):
     world.save(tmp_path)
     loaded = load_world_model(tmp_path)
