@@ -1,4 +1,4 @@
-"""The tasks: robosuite environments with an instruction, a horizon and a camera close to the work."""
+"""The tasks: environments of robosuite's, or our own in it, with an instruction, a horizon and a camera close by."""
 
 from __future__ import annotations
 
@@ -125,7 +125,54 @@ _SPECS = (
         objects=("square nut", "square peg"),
     ),
 )
-TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _SPECS}
+_KITCHEN = CameraPose((0.5, 0.005, 1.6), (0.0, 0.005, 0.83), 37.0)
+
+
+def _kitchen(name: str, horizon: int, objects: tuple[str, str], *instructions: str) -> TaskSpec:
+    return TaskSpec(name, "KitchenCounter", instructions, horizon, _KITCHEN, objects, {"task": name})
+
+
+_KITCHEN_SPECS = (
+    _kitchen(
+        "open_drawer",
+        100,
+        ("drawer handle", "handle of the opened drawer"),
+        "open the drawer",
+        "pull the drawer open",
+        "slide the drawer out by its handle",
+        "grab the handle and open the drawer",
+    ),
+    _kitchen(
+        "close_drawer",
+        100,
+        ("drawer handle", "handle of the closed drawer"),
+        "close the drawer",
+        "push the drawer shut",
+        "slide the drawer back into the cabinet",
+        "shut the open drawer",
+    ),
+    _kitchen(
+        "eggplant_sink",
+        150,
+        ("eggplant", "blue sink"),
+        "put the eggplant into the blue sink",
+        "move the eggplant from the yellow basket to the blue sink",
+        "pick up the eggplant and place it in the sink",
+        "take the purple eggplant and drop it into the blue sink",
+    ),
+    _kitchen(
+        "eggplant_basket",
+        150,
+        ("eggplant", "yellow basket"),
+        "put the eggplant into the yellow basket",
+        "move the eggplant from the blue sink to the yellow basket",
+        "pick up the eggplant and place it in the basket",
+        "take the purple eggplant and drop it into the yellow basket",
+    ),
+)
+ROBOSUITE_TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _SPECS}
+KITCHEN_TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _KITCHEN_SPECS}
+TASKS: dict[str, TaskSpec] = {**ROBOSUITE_TASKS, **KITCHEN_TASKS}
 
 
 def task_spec(name: str) -> TaskSpec:
