@@ -51,11 +51,17 @@ def demonstrate(env: RobosuiteEnv, style: str, seed: int) -> Episode:
     plan, rng = draw_plan(style, seed, waypoints, legs)
     recorder = Recorder(env, seed)
     arm = Arm(recorder, rng, plan.speed, plan.noise)
-    if env.task in OTHERS:
-        OTHERS[env.task](arm, env.robosuite, plan)
-    else:
-        pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
+    act_out(env.task, arm, plan)
     return recorder.episode(style)
+
+
+def act_out(task: str, arm: Arm, plan: Plan) -> None:
+    """Carry out a plan of a task in the environment that the arm acts in."""
+    simulation = arm.recorder.env.robosuite
+    if task in OTHERS:
+        OTHERS[task](arm, simulation, plan)
+    else:
+        pick_and_place(arm, pick_scene(task, simulation), plan)
 
 
 def fits_intent(episode: Episode) -> bool:

@@ -11,33 +11,31 @@ from typing import Any
 import numpy as np
 from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
 from robosuite.models.arenas import TableArena
-from robosuite.models.objects import MujocoXMLObject
+from robosuite.models.objects import BoxObject, CylinderObject, MujocoXMLObject
 from robosuite.models.tasks import ManipulationTask
 
 from envs.robosuite.kitchen.layouts import LAYOUTS
 
-OPPOSITES = {
-    "open_drawer": "close_drawer",
-    "close_drawer": "open_drawer",
-    "eggplant_sink": "eggplant_basket",
-    "eggplant_basket": "eggplant_sink",
-}
 DRAWER_OPEN, DRAWER_CLOSED = 0.1, 0.01  # metres of opening: at least, at most
 OPENINGS = (0.105, 0.148)  # of a drawer that stands open at the start
 CABINET_PLACE, CABINET_TURN, TRAY_PLACE = 0.02, 0.12, 0.01  # metres, radians, metres: at most, either way
 LYING = 0.015  # metres from a tray's middle to where an eggplant lies at the start, at most along an axis
 EGGPLANT_RADIUS = 0.019
+DISTRACTOR_SIZE, DISTRACTOR_PLACE = (
+    0.02,
+    0.015,
+)  # metres: half its height; from its spot, at most along an axis
 TABLE_SIZE, TABLE_HEIGHT = (0.8, 0.8, 0.05), 0.8
 
 
 class KitchenCounter(ManipulationEnv):
-    """The counter; `task` is one of `OPPOSITES`.
+    """The counter; `task` is one of `OPPOSITES`, `layout` a number of `LAYOUTS`, `distractors` at most four.
 
     A drawer task starts where its opposite ends, as does an eggplant task; everything else is at random.
     """
 
-    def __init__(self, robots: Any, task: str, layout: int = 0, **options: Any) -> None:
-        self.task, self.layout = task, LAYOUTS[layout]
+    def __init__(self, robots: Any, task: str, layout: int = 0, distractors: int = 0, **options: Any) -> None:
+        self.task, self.layout, self.distractors = task, LAYOUTS[layout], distractors
         super().__init__(robots=robots, initialization_noise="default", **options)
 
     def reward(self, action: np.ndarray | None = None) -> float:
@@ -100,7 +98,8 @@ class KitchenCounter(ManipulationEnv):
         arena = TableArena(table_full_size=TABLE_SIZE, table_offset=(0.0, 0.0, TABLE_HEIGHT))
         arena.set_origin([0, 0, 0])
         things = [_thing(name, None) for name in ("cabinet", "sink", "basket")]
-        self.model = ManipulationTask(arena, [robot], [*things, _thing("eggplant", "default")])
+        things += [_thing("eggplant", "default"), *_distractors(self.distractors)]
+        self.model = ManipulationTask(arena, [robot], things)
 
     def _setup_references(self) -> None:
         super()._setup_references()
@@ -115,7 +114,7 @@ class KitchenCounter(ManipulationEnv):
 
     def _reset_internal(self) -> None:
         super()._reset_internal()
-        random = np.random.uniform  # robosuite's generator
+        random = np.random.uniform  # robosuite draws from this generator
         for name, body in self._bodies.items():
             spread, turn = (CABINET_PLACE, CABINET_TURN) if name == "cabinet" else (TRAY_PLACE, 0.0)
             place = getattr(self.layout, name) + random(-spread, spread, 2)
@@ -128,14 +127,36 @@ class KitchenCounter(ManipulationEnv):
         else:
             in_basket = self.task == "eggplant_sink"
         self.sim.data.qpos[self._slide] = 0.0 if shut else opening
-        self._lay_eggplant(self._bodies["basket" if in_basket else "sink"])
+        self._lay_eggplant("basket" if in_basket else "sink")
+        self._stand_distractors()
 
-    def _lay_eggplant(self, tray: int) -> None:
-        place = self.sim.model.body_pos[tray] + np.append(np.random.uniform(-LYING, LYING, 2), 0.0)
-        place[2] += 0.007 + EGGPLANT_RADIUS
+    def _lay_eggplant(self, tray: str) -> None:
+        model, site = self.sim.model, self.inside_sites[tray]
+        floor = model.site_pos[site][2] - model.site_size[site][2]
+        place = model.body_pos[self._bodies[tray]] + [
+            *np.random.uniform(-LYING, LYING, 2),
+            floor + EGGPLANT_RADIUS,
+        ]
         angle = np.random.uniform(-np.pi, np.pi)
         turn = [np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)]
         self.sim.data.set_joint_qpos("eggplant_joint0", np.append(place, turn))
+
+    def _stand_distractors(self) -> None:
+        spots = self.layout.spots()
+        for number, spot in enumerate(np.random.permutation(len(spots))[: self.distractors]):
+            place = np.add(spots[spot], np.random.uniform(-DISTRACTOR_PLACE, DISTRACTOR_PLACE, 2))
+            pose = [*place, TABLE_HEIGHT + DISTRACTOR_SIZE, 1.0, 0.0, 0.0, 0.0]
+            self.sim.data.set_joint_qpos(f"distractor{number}_joint0", np.array(pose))
+
+
+def _distractors(count: int) -> list[Any]:
+    size = DISTRACTOR_SIZE
+    return [
+        BoxObject("distractor0", size=[size] * 3, rgba=[0.85, 0.1, 0.1, 1]),
+        CylinderObject("distractor1", size=[size, size], rgba=[1.0, 0.5, 0.0, 1]),
+        BoxObject("distractor2", size=[0.03, 0.012, size], rgba=[0.2, 0.8, 0.8, 1]),
+        CylinderObject("distractor3", size=[0.03, size], rgba=[0.9, 0.4, 0.6, 1]),
+    ][:count]
 
 
 def _tray(task: str) -> str:
