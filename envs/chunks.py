@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -36,6 +36,19 @@ class World(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+        ...
+
+
+@runtime_checkable
+class SelfResetting(World, Protocol):
+    """A world that can begin an episode where the one before it ended."""
+
+    def go_on(self, seed: int) -> tuple[Shown, bool]:
+        """Bring the scene back without a reset; where that does not work, start the episode of `seed`.
+
+        Returns:
+            the first observation, and whether the episode was started by hand: that of `seed`.
+        """
         ...
 
 
@@ -70,11 +83,16 @@ class ChunkEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """See `ChunkEnvs.reset`."""
         assert self._world is not None and seed is not None
-        self._film_every = int((options or {}).get("film", {self._row: 0})[self._row])
-        self._last = self._world.begin(seed)
+        options = options or {}
+        self._film_every = int(options.get("film", {self._row: 0})[self._row])
+        by_hand = None
+        if options.get("follows", {self._row: False})[self._row] and isinstance(self._world, SelfResetting):
+            self._last, by_hand = self._world.go_on(seed)
+        else:
+            self._last = self._world.begin(seed)
         self._steps, self._over, self._ended, self._success = 0, False, (False, False), None
         film = [(0, self._last)] if self._film_every else []
-        return self._last, self._info([], film)
+        return self._last, self._info([], film) | ({} if by_hand is None else {"by_hand": by_hand})
 
     def step(self, action: np.ndarray):
         """See `ChunkEnvs.step`."""

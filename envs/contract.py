@@ -104,7 +104,10 @@ class ChunkEnvs(Protocol):
         Args:
             seed: of each row, a list of N.
             options: reset_mask bool [N], the rows that begin; film int [N], every how many control steps a row is
-                filmed, 0 for not at all; starts, a list of N `Start`, where the environment has `any_start`.
+                filmed, 0 for not at all; starts, a list of N `Start`, where the environment has `any_start`; follows
+                bool [N], rows whose episode may begin where the one before it ended, if the environment can bring its
+                scene back itself: then its seed does not decide how it begins, and info says in `by_hand` bool [N]
+                whether that failed, so that it was begun anew.
         """
         ...
 

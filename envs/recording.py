@@ -83,7 +83,8 @@ class Rollout:
     """One episode of a policy.
 
     repeat: how many earlier rollouts of the same call had the same seed; success: None where it is not known;
-    length: control steps until the end; reward: summed over them.
+    length: control steps until the end; reward: summed over them; by_hand: of an episode that was to begin where another
+    had ended, whether it had to be begun anew, else None.
     """
 
     seed: int
@@ -92,6 +93,7 @@ class Rollout:
     length: int
     reward: float
     recording: Recording | None = None
+    by_hand: bool | None = None
 
     def episode(self, spec: EnvSpec, task: str, robot: str) -> Episode:
         """The rollout as data, one frame a control step; it has to be recorded and filmed at every step.
@@ -124,6 +126,7 @@ class EpisodeLog:
     def __init__(self, number: int, start: Start, repeat: int, film: int) -> None:
         self.number, self.start, self.repeat, self.film_every = number, start, repeat, film
         self.decisions = 0
+        self.by_hand: bool | None = None
         self._rewards: list[np.ndarray] = []
         self._success: bool | None = None
         self._rows: list[dict[str, Any]] = []
@@ -157,6 +160,7 @@ class EpisodeLog:
             length=len(rewards),
             reward=float(rewards.sum(dtype=np.float64)),
             recording=recording,
+            by_hand=self.by_hand,
         )
 
     def save_video(self, folder: Path, fps: float) -> None:

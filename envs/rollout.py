@@ -64,6 +64,7 @@ class RolloutPool:
         video_folder: Path | None = None,
         videos: int | None = None,
         progress: Callable[[int], object] | None = None,
+        series: bool = False,
     ) -> list[Rollout]:
         """One episode for each start, in their order.
 
@@ -81,6 +82,8 @@ class RolloutPool:
             video_folder: write the first `videos` episodes (default all), every control step, as
                 `<place in starts>_seed<seed>_<outcome>.mp4`.
             progress: called with 1 for each episode that has ended.
+            series: an environment that can bring its scene back itself does so between the episodes of a row, instead
+                of starting each from its seed. An entry's result then does depend on those before it.
 
         Raises:
             UserError: the policy's actions have the wrong shape or are not finite, a seed is negative, a start has a
@@ -95,7 +98,7 @@ class RolloutPool:
                 "the environment has no camera to film with; ask for no films (evaluate.videos=0)"
             )
         text = self.spec.instruction if instruction is None else instruction
-        batch = _Batch(self.envs, _Settings(policy, text, act_seed, record))
+        batch = _Batch(self.envs, _Settings(policy, text, act_seed, record, series))
         waiting = deque(
             EpisodeLog(number, start, repeat, 1 if number < filmed else film)
             for number, (start, repeat) in enumerate(jobs)
@@ -146,6 +149,7 @@ class _Settings:
     instruction: str
     act_seed: int
     record: bool
+    series: bool
 
 
 class _Batch:
@@ -155,6 +159,7 @@ class _Batch:
         self._envs, self._settings = envs, settings
         self._logs: list[EpisodeLog | None] = [None] * envs.num_envs
         self._observation: dict[str, Any] = {}
+        self._used = np.zeros(envs.num_envs, bool)  # rows that have had an episode
 
     @property
     def active(self) -> bool:
@@ -174,10 +179,16 @@ class _Batch:
         options["film"] = np.array([log.film_every if log else 0 for log in self._logs])
         if self._envs.env_spec.any_start:
             options["starts"] = [log.start if log else Start(0) for log in self._logs]
+        if self._settings.series:
+            options["follows"] = self._used & started
         seeds = [log.start.seed if log else 0 for log in self._logs]
         self._observation, info = self._envs.reset(seed=seeds, options=options)
+        self._used |= started
         for row in np.flatnonzero(started).tolist():
             self._add_film(row, info)
+            log = self._logs[row]
+            if log and "by_hand" in info and info["_by_hand"][row]:
+                log.by_hand = bool(info["by_hand"][row])
 
     def step(self) -> list[EpisodeLog]:
         """One decision in every episode; those that ended are returned."""

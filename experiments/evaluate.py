@@ -141,6 +141,8 @@ def _publish(found: Evaluation, films: Path | None) -> None:
     if rate is not None:
         low, high = (f"{100 * bound:.0f}" for bound in (rate.low, rate.high))
         print(f"success within {found.horizon} control steps: {100 * rate.mean:.0f} % [{low}, {high}]")
+    if found.resets:
+        print("resets: {by_expert} by the expert, {by_hand} by hand".format(**found.resets))
     content = {
         "episodes": len(found.seed),
         "horizon": found.horizon,
@@ -148,6 +150,7 @@ def _publish(found: Evaluation, films: Path | None) -> None:
         "median_length_of_successes": found.median_length() if found.known else None,
         "mean_return": float(found.returns.mean()),
         "films": str(films) if films else None,
+        "resets": found.resets,
     }
     print(json.dumps(content))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
-from envs.experts.recorder import Recorder
 from envs.experts.rotations import pointing, rotation_vector
+from envs.robosuite.env import RobosuiteEnv
+from envs.types import Segment
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_STEP = 0.05  # metres that a position action of 1 asks for
@@ -20,6 +22,23 @@ PULL_GAIN, PULL_LIMIT = 0.15, 0.03  # integral action of a stopped hand, at most
 USUAL_SPEED = 0.75
 SLOWEST_FINGERS = 20  # frames after which fingers count as stopped
 FINGERS_STOPPED, FINGERS_APART = 0.001, 0.015  # metres a frame; metres
+
+
+class Stepper(Protocol):
+    """What an arm acts through; see `Recorder`, which records the while."""
+
+    env: RobosuiteEnv
+    segments: list[Segment]
+    solved: bool
+
+    def __len__(self) -> int:
+        """Frames so far."""
+        ...
+
+    def step(self, action: np.ndarray) -> None:
+        """Execute an action: float32 [7] in [-1, 1]."""
+        ...
+
 
 Target = Callable[[], np.ndarray]
 
@@ -38,7 +57,7 @@ class Arm:
         goal_rotation: the rotation that was last asked for.
     """
 
-    def __init__(self, recorder: Recorder, rng: np.random.Generator, speed: float, noise: float):
+    def __init__(self, recorder: Stepper, rng: np.random.Generator, speed: float, noise: float):
         self.recorder, self.rng, self.speed, self.noise = recorder, rng, speed, noise
         simulation = recorder.env.robosuite
         robot, model = simulation.robots[0], simulation.sim.model

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from envs.errors import check_choice
 from envs.experts.arm import Arm
 from envs.experts.door import open_door
+from envs.experts.drawer import slide_drawer
 from envs.experts.pick import pick_and_place
-from envs.experts.plan import Leg, Waypoint, draw_plan
+from envs.experts.plan import Leg, Plan, Waypoint, draw_plan
 from envs.experts.recorder import Recorder
 from envs.experts.scene import pick_scene
 from envs.robosuite.env import RobosuiteEnv
@@ -17,7 +21,14 @@ PLACES: dict[
 ] = {  # where to hesitate, where to make a detour
     "lift": (("start", "hover", "grasp"), ("approach",)),
     "door": (("start", "hover", "grasp", "lifted"), ("approach",)),
+    "open_drawer": (("start", "hover", "grasp", "lifted"), ("approach",)),
+    "close_drawer": (("start", "hover", "grasp", "lifted"), ("approach",)),
     "stack": (("start", "hover", "grasp", "lifted", "place"), ("approach", "carry")),  # and all others
+}
+OTHERS: dict[str, Callable[[Arm, Any, Plan], None]] = {  # experts of what is no pick-and-place
+    "door": open_door,
+    "open_drawer": slide_drawer,
+    "close_drawer": slide_drawer,
 }
 
 
@@ -40,11 +51,17 @@ def demonstrate(env: RobosuiteEnv, style: str, seed: int) -> Episode:
     plan, rng = draw_plan(style, seed, waypoints, legs)
     recorder = Recorder(env, seed)
     arm = Arm(recorder, rng, plan.speed, plan.noise)
-    if env.task == "door":
-        open_door(arm, env.robosuite, plan)
-    else:
-        pick_and_place(arm, pick_scene(env.task, env.robosuite), plan)
+    act_out(env.task, arm, plan)
     return recorder.episode(style)
+
+
+def act_out(task: str, arm: Arm, plan: Plan) -> None:
+    """Carry out a plan of a task in the environment that the arm acts in."""
+    simulation = arm.recorder.env.robosuite
+    if task in OTHERS:
+        OTHERS[task](arm, simulation, plan)
+    else:
+        pick_and_place(arm, pick_scene(task, simulation), plan)
 
 
 def fits_intent(episode: Episode) -> bool:

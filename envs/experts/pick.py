@@ -122,9 +122,8 @@ class _Hand:
         if failure.mistake == "drop":
             above = np.array([goal[0], goal[1], self.scene.carry_height])
             start = self.scene.position()
-            self.arm.reach(
-                start + failure.fraction * (above - start) + self.in_hand(), self.rotation, CLOSE, 0.02
-            )
+            part = failure.fraction * self.scene.part_way
+            self.arm.reach(start + part * (above - start) + self.in_hand(), self.rotation, CLOSE, 0.02)
             self.arm.open(OPEN_STEPS)
         else:
             astray = goal + self.scene.astray(failure.direction, failure.distance)

@@ -18,6 +18,7 @@ PALM = np.array(
 )  # half the palm's size along and across the direction in which the fingers close
 FINGER = 0.055  # from the middle of the open hand to a finger
 CUBE_CLEARANCE = 0.045  # from a finger to the centre of another cube
+ASIDE = 0.15  # from a tray's middle towards the robot to where an eggplant lies beside it
 REACH, NEARER = (
     0.75,
     0.06,
@@ -54,6 +55,7 @@ class Scene:
     overlap: how far a hand at a point [2] whose fingers close along an angle reaches into things around.
     precision: position and rotation errors with which the hand stops above the goal.
     pace: of the hand, relative to usual.
+    part_way: of the carry at which a hand lets go too early, relative to usual.
     """
 
     grip: Grip
@@ -65,6 +67,7 @@ class Scene:
     goal_period: float | None = None
     overlap: Callable[[np.ndarray, float], float] = lambda point, angle: 0.0
     pace: float = 1.0
+    part_way: float = 1.0
     precision: tuple[float, float] = (0.01, 0.2)
 
     def position(self) -> np.ndarray:
@@ -101,6 +104,7 @@ GRIPS = {
     "cereal": Grip(top=0.035, bottom=0.075, point=(0.0, 0.0, 0.04), angle=np.pi / 2, period=np.pi),
     "milk": Grip(top=0.043, bottom=0.061, point=(0.0, 0.0, 0.04)),
 }
+EGGPLANT = Grip(top=0.02, bottom=0.019, angle=np.pi / 2, period=np.pi)
 NUT = Grip(top=0.005, bottom=0.01, point=(0.054, 0.0, 0.005), angle=np.pi / 2, period=np.pi)
 
 
@@ -195,6 +199,22 @@ def _nut(simulation: Any) -> Scene:
     )
 
 
+def _eggplant(simulation: Any) -> Scene:
+    def goal() -> np.ndarray:
+        return simulation.tray_floor(simulation.tray) + np.array([0.0, 0.0, EGGPLANT.bottom + 0.01])
+
+    return Scene(
+        grip=EGGPLANT,
+        pose=_pose_of(simulation, "eggplant_main"),
+        goal=goal,
+        carry_height=0.9,
+        nominal=95,
+        astray=lambda direction, distance: np.array([-ASIDE - 0.5 * distance, 0.02 * np.sin(direction), 0.0]),
+        pace=1.3,
+        part_way=0.6,
+    )
+
+
 _BUILDERS: dict[str, Callable[[Any], Scene]] = {
     "lift": _lift,
     "stack": _stack,
@@ -203,4 +223,6 @@ _BUILDERS: dict[str, Callable[[Any], Scene]] = {
     "cereal": _bins,
     "milk": _bins,
     "nut_square": _nut,
+    "eggplant_sink": _eggplant,
+    "eggplant_basket": _eggplant,
 }

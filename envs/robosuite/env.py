@@ -14,13 +14,14 @@ from envs.robosuite.camera import Camera
 from envs.robosuite.controller import HandController
 from envs.robosuite.headless import mujoco
 from envs.robosuite.scene import WORKSPACE
-from envs.robosuite.tasks import ROBOTS, task_spec
+from envs.robosuite.tasks import ROBOTS, Arrangement, task_spec
 from envs.robosuite.views import PROPRIO_SIZE, STATE_SIZE, environment_state, proprioception
 from envs.robosuite.world import make_world, numpy_seed
 
 WRIST = "wrist"
 ACTION_SIZE = 7  # of a hand with a gripper
 CONTROL_RATE = 20.0  # steps a second, unless asked for otherwise
+USUAL = Arrangement()
 _CAMERA_NAMES = {WRIST: "robot0_eye_in_hand"}
 
 
@@ -40,7 +41,8 @@ class RobosuiteEnv(gymnasium.Env):
     everything is robosuite's.
 
     Raises:
-        UserError: unknown task, robot or camera, a bad size or horizon, or no EGL.
+        UserError: unknown task, robot or camera, a bad size or horizon, an arrangement that the task's scene does not
+            have, or no EGL.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_RATE}  # noqa: RUF012
@@ -55,8 +57,9 @@ class RobosuiteEnv(gymnasium.Env):
         control_freq: float = CONTROL_RATE,
         terminate_on_success: bool = True,
         fast: bool = True,
+        arrangement: Arrangement = USUAL,
     ):
-        self.task_spec = task_spec(task)
+        self.task_spec = task_spec(task).arranged(arrangement)
         check_choice("robot", robot, ROBOTS)
         if image_size < 8:
             raise UserError(f"image_size is {image_size}; pictures need at least 8 pixels")

@@ -1,13 +1,14 @@
-"""The tasks: robosuite environments with an instruction, a horizon and a camera close to the work."""
+"""The tasks: environments of robosuite's, or our own in it, with an instruction, a horizon and a camera close by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from envs.errors import check_choice
+from envs.errors import UserError, check_choice
+from envs.robosuite.kitchen.layouts import LAYOUTS, MOST_DISTRACTORS
 
 ROBOTS = ("Panda", "Sawyer", "UR5e")
 
@@ -30,12 +31,20 @@ class CameraPose:
 
 
 @dataclass(frozen=True)
+class Arrangement:
+    """How a scene is set up: the number of its layout, the usual one is 0, and how many objects that are of no use."""
+
+    layout: int = 0
+    distractors: int = 0
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What makes a robosuite environment a task here.
 
     instructions: paraphrases, the first is canonical; horizon: control steps of an evaluation episode at 20
     Hz; camera: the "workspace" view; objects: what `environment_state` tells the position of, (object,
-    target).
+    target); layouts, distractors: how many there are to choose from, of a scene that can be arranged.
     """
 
     name: str
@@ -45,6 +54,36 @@ class TaskSpec:
     camera: CameraPose
     objects: tuple[str, str]
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    layouts: int = 1
+    distractors: int = 0
+
+    def arranged(self, arrangement: Arrangement) -> TaskSpec:
+        """The same task in a scene that is set up so.
+
+        Raises:
+            UserError: the scene has no such layout, or has no room for so many distractors.
+        """
+        chosen = {name: value for name, value in asdict(arrangement).items() if value}
+        for name, most in (("layout", self.layouts - 1), ("distractors", self.distractors)):
+            if not 0 <= getattr(arrangement, name) <= most:
+                allowed = f"choose 0 to {most}" if most else f"only {', '.join(KITCHEN_TASKS)} have a choice"
+                raise UserError(f"{name}={getattr(arrangement, name)} for the task {self.name}; {allowed}")
+        return replace(self, env_kwargs={**self.env_kwargs, **chosen})
+
+    def told(self, instruction: str) -> str:
+        """An instruction of one's own, a paraphrase by its number (0 is the canonical one), or "" for the canonical one.
+
+        Raises:
+            UserError: there is no paraphrase of that number.
+        """
+        if not instruction.strip().isdecimal():
+            return instruction.strip() or self.instructions[0]
+        number, last = int(instruction), len(self.instructions) - 1
+        if number > last:
+            raise UserError(
+                f"the task {self.name} has no paraphrase {number}; choose 0 to {last}, or write a text"
+            )
+        return self.instructions[number]
 
 
 _BOTH_BINS = CameraPose((0.451, -0.632, 1.646), (0.13, -0.075, 0.88), 47.0)
@@ -125,7 +164,55 @@ _SPECS = (
         objects=("square nut", "square peg"),
     ),
 )
-TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _SPECS}
+_KITCHEN = CameraPose((0.5, 0.005, 1.6), (0.0, 0.005, 0.83), 37.0)
+
+
+def _kitchen(name: str, horizon: int, objects: tuple[str, str], *instructions: str) -> TaskSpec:
+    scene = {"layouts": len(LAYOUTS), "distractors": MOST_DISTRACTORS}
+    return TaskSpec(name, "KitchenCounter", instructions, horizon, _KITCHEN, objects, {"task": name}, **scene)
+
+
+_KITCHEN_SPECS = (
+    _kitchen(
+        "open_drawer",
+        100,
+        ("drawer handle", "handle of the opened drawer"),
+        "open the drawer",
+        "pull the drawer open",
+        "slide the drawer out by its handle",
+        "grab the handle and open the drawer",
+    ),
+    _kitchen(
+        "close_drawer",
+        100,
+        ("drawer handle", "handle of the closed drawer"),
+        "close the drawer",
+        "push the drawer shut",
+        "slide the drawer back into the cabinet",
+        "shut the open drawer",
+    ),
+    _kitchen(
+        "eggplant_sink",
+        150,
+        ("eggplant", "blue sink"),
+        "put the eggplant into the blue sink",
+        "move the eggplant from the yellow basket to the blue sink",
+        "pick up the eggplant and place it in the sink",
+        "take the purple eggplant and drop it into the blue sink",
+    ),
+    _kitchen(
+        "eggplant_basket",
+        150,
+        ("eggplant", "yellow basket"),
+        "put the eggplant into the yellow basket",
+        "move the eggplant from the blue sink to the yellow basket",
+        "pick up the eggplant and place it in the basket",
+        "take the purple eggplant and drop it into the yellow basket",
+    ),
+)
+ROBOSUITE_TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _SPECS}
+KITCHEN_TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in _KITCHEN_SPECS}
+TASKS: dict[str, TaskSpec] = {**ROBOSUITE_TASKS, **KITCHEN_TASKS}
 
 
 def task_spec(name: str) -> TaskSpec:

@@ -10,18 +10,23 @@ import numpy as np
 
 from envs.chunks import ProcessEnvs, Shown
 from envs.contract import EnvSpec
-from envs.errors import check_choice
+from envs.errors import UserError, check_choice
+from envs.experts.undo import Undo
 from envs.robosuite.env import ACTION_SIZE, CONTROL_RATE, PROPRIO_SIZE, STATE_SIZE, RobosuiteEnv
+from envs.robosuite.kitchen.layouts import OPPOSITES
 from envs.robosuite.scene import WORKSPACE
-from envs.robosuite.tasks import ROBOTS, task_spec
+from envs.robosuite.tasks import ROBOTS, Arrangement, task_spec
+
+BY_SEED, BY_EXPERT = "seed", "self"
 
 
 @dataclass(frozen=True)
 class RobosuiteScene:
     """Which simulator.
 
-    linger: control steps that an episode goes on after the task is solved, so that a film shows it done; the others as
-    in `RobosuiteEnv`.
+    linger: control steps that an episode goes on after the task is solved, so that a film shows it done; layout,
+    distractors: see `Arrangement`; instruction: see `TaskSpec.told`; reset: "self" where an expert undoes what an episode
+    of a series did (`SelfResetting`), else "seed"; the others as in `RobosuiteEnv`.
     """
 
     task: str = "stack"
@@ -30,10 +35,25 @@ class RobosuiteScene:
     image_size: int = 64
     horizon: int | None = None
     linger: int = 0
+    layout: int = 0
+    distractors: int = 0
+    instruction: str = ""
+    reset: str = BY_SEED
 
     def __post_init__(self) -> None:
-        task_spec(self.task)
+        task = task_spec(self.task).arranged(self.arrangement)
+        task.told(self.instruction)
         check_choice("robot", self.robot, ROBOTS)
+        check_choice("reset", self.reset, (BY_SEED, BY_EXPERT))
+        if self.reset == BY_EXPERT and self.task not in OPPOSITES:
+            raise UserError(
+                f"reset={BY_EXPERT}: no expert undoes {self.task}; use one of the tasks {', '.join(OPPOSITES)}"
+            )
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """How the scene is set up."""
+        return Arrangement(self.layout, self.distractors)
 
     def spec(self) -> EnvSpec:
         """What it shows and takes; no simulator is built."""
@@ -45,7 +65,7 @@ class RobosuiteScene:
             action_high=(1.0,) * ACTION_SIZE,
             control_rate=CONTROL_RATE,
             horizon=self.horizon or task.horizon,
-            instruction=task.instructions[0],
+            instruction=task.told(self.instruction),
             state_dim=STATE_SIZE,
         )
 
@@ -54,18 +74,25 @@ class RobosuiteWorld:
     """A `World`: one `RobosuiteEnv`, solved once its state was, and over `linger` steps later."""
 
     def __init__(self, scene: RobosuiteScene) -> None:
-        self._env = RobosuiteEnv(scene.task, scene.robot, scene.cameras, scene.image_size, scene.horizon)
+        self.env = RobosuiteEnv(
+            scene.task,
+            scene.robot,
+            scene.cameras,
+            scene.image_size,
+            scene.horizon,
+            arrangement=scene.arrangement,
+        )
         self._linger = scene.linger
         self._steps_since: int | None = None  # solved; None: not yet
 
     def begin(self, seed: int) -> Shown:
         """See `World`."""
         self._steps_since = None
-        return self._env.reset(seed=seed)[0]
+        return self.env.reset(seed=seed)[0]
 
     def advance(self, action: np.ndarray) -> tuple[float, bool | None, bool]:
         """See `World`."""
-        reward, solved = self._env.advance(action)
+        reward, solved = self.env.advance(action)
         if self._steps_since is not None:
             self._steps_since += 1
         elif solved:
@@ -74,11 +101,28 @@ class RobosuiteWorld:
 
     def observe(self) -> Shown:
         """See `World`."""
-        return self._env.observe()
+        return self.env.observe()
 
     def close(self) -> None:
         """See `World`."""
-        self._env.close()
+        self.env.close()
+
+
+class SelfResettingWorld(RobosuiteWorld):
+    """A `SelfResetting` world."""
+
+    def begin(self, seed: int) -> Shown:
+        """See `World`."""
+        shown = super().begin(seed)
+        self._undo = Undo(self.env, seed)
+        return shown
+
+    def go_on(self, seed: int) -> tuple[Shown, bool]:
+        """See `SelfResetting`."""
+        if not self._undo():
+            return self.begin(seed), True
+        self._steps_since = None
+        return self.observe(), False
 
 
 def robosuite_envs(scene: RobosuiteScene, count: int | None = None, execute: int = 8) -> ProcessEnvs:
@@ -88,5 +132,5 @@ def robosuite_envs(scene: RobosuiteScene, count: int | None = None, execute: int
         UserError: an unknown camera, a bad size, fewer than one simulator or action, or no EGL.
     """
     workers = (os.cpu_count() or 1) if count is None else count
-    make = partial(RobosuiteWorld, scene)
+    make = partial(SelfResettingWorld if scene.reset == BY_EXPERT else RobosuiteWorld, scene)
     return ProcessEnvs(make, scene.spec(), workers, execute, preload=("envs.robosuite.vector",))

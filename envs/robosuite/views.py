@@ -49,7 +49,9 @@ def environment_state(world: Any, task: str) -> np.ndarray:
     object's yaw.
     The target is, for lift, the height that counts as lifted, above the cube; stack: the cube below; can,
     bread, cereal and milk: the compartment of the bin; nut_square: the peg; door: the place of its handle
-    once the door is open, where the object is the handle and the yaw is the door's.
+    once the door is open, where the object is the handle and the yaw is the door's; open_drawer, close_drawer: the
+    place of its handle once the drawer is wholly open or closed; eggplant_sink, eggplant_basket: the middle of the
+    floor of the tray where it belongs.
     """
     position, target, body = _OBJECTS.get(task, _from_bin)(world)
     cosine, _, _, sine = world.sim.data._data.xmat[body][:4]
@@ -100,9 +102,22 @@ def _door(world: Any) -> tuple[np.ndarray, np.ndarray, int]:
     return handle, anchor + lever, int(model.jnt_bodyid[hinge])
 
 
+def _drawer(world: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    handle = world.sim.data.site_xpos[world.handle_site]
+    return handle, handle + world.way() * world.outward(), world.drawer_body
+
+
+def _eggplant(world: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    return world.sim.data.xpos[world.eggplant_body], world.tray_floor(world.tray), world.eggplant_body
+
+
 _OBJECTS: dict[str, Callable[[Any], tuple[np.ndarray, np.ndarray, int]]] = {
     "lift": _lift,
     "stack": _stack,
     "nut_square": _nut_square,
     "door": _door,
+    "open_drawer": _drawer,
+    "close_drawer": _drawer,
+    "eggplant_sink": _eggplant,
+    "eggplant_basket": _eggplant,
 }

@@ -15,9 +15,11 @@ from envs.robosuite.tasks import TaskSpec
 
 
 def quiet_robosuite() -> ModuleType:
-    """robosuite, imported without its notices about macros and options; its errors are still logged."""
+    """robosuite with our own environments in it, without its notices about macros and options; errors are still logged."""
     logging.getLogger("robosuite_logs").addFilter(_is_error)
     import robosuite
+
+    import envs.robosuite.kitchen.world  # noqa: F401  (robosuite registers what it sees defined)
 
     return robosuite
 

@@ -13,8 +13,8 @@ from envs.contract import ChunkEnvs, EnvSpec
 from envs.errors import UserError
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.recording import FILM_HEIGHT
-from envs.robosuite.vector import RobosuiteScene, robosuite_envs
-from experiments.lab.artifacts import digest
+from envs.robosuite.vector import BY_SEED, RobosuiteScene, robosuite_envs
+from experiments.lab.artifacts import digest, later
 from experiments.lab.simulators import worker_count
 from experiments.settings.config import TaskConfig, require
 from experiments.settings.plugins import is_reference, resolve, source_digest
@@ -64,7 +64,16 @@ class EnvChoice(Protocol):
 
 @dataclass(frozen=True)
 class RobosuiteChoice:
-    """robosuite, at the task of `task=`, its robot and cameras."""
+    """robosuite, at the task of `task=`, its robot and cameras; demonstrations are of its usual arrangement."""
+
+    layout: int = later(
+        0
+    )  # where things stand, of the kitchen's tasks: 1 in a mirror, 2 sink and basket exchanged
+    distractors: int = later(0)  # objects on the kitchen's counter that are of no use, at most 4
+    instruction: str = later(
+        ""
+    )  # what the policy is told: any text, or a paraphrase of the task's by its number
+    reset: str = later(BY_SEED)  # self: evaluation lets an expert undo every episode, instead of a new start
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`."""
@@ -97,7 +106,15 @@ class RobosuiteChoice:
         return replace(task, image_size=max(task.image_size, FILM_HEIGHT))
 
     def _scene(self, task: TaskConfig) -> RobosuiteScene:
-        return RobosuiteScene(task.name, task.robot, image_size=task.image_size)
+        return RobosuiteScene(
+            task.name,
+            task.robot,
+            image_size=task.image_size,
+            layout=self.layout,
+            distractors=self.distractors,
+            instruction=self.instruction,
+            reset=self.reset,
+        )
 
 
 @dataclass(frozen=True)

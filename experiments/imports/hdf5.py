@@ -25,7 +25,7 @@ from envs.errors import UserError, check_choice
 from envs.outcomes import paid_outcome, tell_only_success
 from envs.robosuite.env import CONTROL_RATE
 from envs.robosuite.restore import Restored
-from envs.robosuite.tasks import ROBOTS, TASKS
+from envs.robosuite.tasks import ROBOSUITE_TASKS, ROBOTS
 from envs.types import Episode
 from experiments.imports.source import Numbers, Wanted, episode, require_instruction, rows
 
@@ -109,7 +109,7 @@ class HDF5Recordings:
     def _known_task(self) -> str:
         """Our task of the recorded environment, whose states can be drawn."""
         name = self._environment[0]
-        known = {spec.env_name: task for task, spec in TASKS.items()}
+        known = {spec.env_name: task for task, spec in ROBOSUITE_TASKS.items()}
         if name not in known:
             raise UserError(
                 f"{self._path} has states of {name} without pictures; only those of {', '.join(known)} can be drawn here: "
@@ -119,7 +119,7 @@ class HDF5Recordings:
         return known[name]
 
     def _told(self, task: str) -> tuple[str, str, str]:
-        known = {spec.env_name: spec.instructions[0] for spec in TASKS.values()}
+        known = {spec.env_name: spec.instructions[0] for spec in ROBOSUITE_TASKS.values()}
         text = self._wanted.instruction or known.get(self._environment[0], "")
         return task, require_instruction(text, str(self._path)), self.robot
 
@@ -130,7 +130,7 @@ class HDF5Recordings:
         felt = [rows(obs[key], length, f"{name}/obs/{key}") for key in self._state_keys(obs)]
         state = np.concatenate(felt, axis=1) if felt else np.zeros((length, 0), np.float32)
         known = rows(obs["object"], length, f"{name}/obs/object") if "object" in obs else None
-        task = {spec.env_name: key for key, spec in TASKS.items()}.get(
+        task = {spec.env_name: key for key, spec in ROBOSUITE_TASKS.items()}.get(
             self._environment[0], self._environment[0]
         )
         return self._episode(name, demo, images, state, known, task, None)

@@ -27,6 +27,7 @@ from experiments.lab.provenance import made_by
 
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
+LATER = "later"  # in the metadata of a field
 FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
 
 
@@ -47,15 +48,27 @@ def home_of(thing: Any) -> str:
     return spec.name if spec else thing.__module__
 
 
-def canonical(value: Any) -> Any:
-    """`value` as plain JSON data: equal configurations look equal, dataclasses carry their `kind_of`."""
+def later(default: Any) -> Any:
+    """A field of a configuration class that came after artifacts were made: at its default it changes no digest."""
+    return dataclasses.field(default=default, metadata={LATER: True})
+
+
+def canonical(value: Any, whole: bool = True) -> Any:
+    """`value` as plain JSON data: equal configurations look equal, dataclasses carry their `kind_of`.
+
+    whole: with `later` fields that are at their default, which digests leave out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: canonical(getattr(value, field.name), whole)
+            for field in dataclasses.fields(value)
+            if whole or LATER not in field.metadata or getattr(value, field.name) != field.default
+        }
         return {"kind": kind_of(type(value)), **fields}
     if isinstance(value, Mapping):
-        return {str(key): canonical(item) for key, item in value.items()}
+        return {str(key): canonical(item, whole) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [canonical(item) for item in value]
+        return [canonical(item, whole) for item in value]
     if isinstance(value, (np.integer, np.floating, np.ndarray)):
         return value.tolist()
     if isinstance(value, Path):
@@ -67,7 +80,7 @@ def canonical(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """16 hexadecimal digits that stand for `value`'s content."""
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(canonical(value, whole=False), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -121,7 +134,12 @@ class Artifacts:
                 folder's `scratch` what it wrote there before; all else of the killed attempt is gone. `scratch` is
                 dropped at the end.
         """
-        recipe = {"stage": stage, "version": version, "config": canonical(config), "inputs": dict(inputs)}
+        recipe = {
+            "stage": stage,
+            "version": version,
+            "config": canonical(config, whole=False),
+            "inputs": dict(inputs),
+        }
         key = digest(recipe)
         folder = self.root / f"{stage}-{key}"
         if (manifest := read_manifest(folder)) is not None:

@@ -168,6 +168,7 @@ def _evaluation(evaluation: Evaluation | None, stretch: float) -> Mapping[str, A
         "horizons": {str(steps): _rate(evaluation, steps) for steps in evaluation.horizons(stretch)},
         "median_length_of_successes": evaluation.median_length(),
         "mean_return": float(evaluation.returns.mean()),
+        "resets": evaluation.resets,
     }
 
 

@@ -153,7 +153,15 @@ def _headline(results: Mapping[str, Any]) -> str:
     return (
         f"{choices['method']} on {results['place']}, policy {choices['policy']}, critic {choices['critic']}: "
         f"**{percent(after['success'])}**{start} of {after['episodes']} episodes solved within "
-        f"{after['horizon']} control steps; 95 % intervals (Wilson). It took {results['seconds']:.0f} s."
+        f"{after['horizon']} control steps; 95 % intervals (Wilson).{_resets(after)} It took {results['seconds']:.0f} s."
+    )
+
+
+def _resets(found: Mapping[str, Any]) -> str:
+    if not found["resets"]:
+        return ""
+    return " The scene was brought back {by_expert} times by the expert, {by_hand} by hand.".format(
+        **found["resets"]
     )
 
 

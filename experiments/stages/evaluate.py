@@ -30,18 +30,29 @@ class Evaluation:
 
     horizon: control steps within which an episode must be solved to count; seed: int64 [E];
     steps: float64 [E], control steps to success, infinite where the task was not solved, NaN where the environment does
-    not say; returns: float64 [E], the environment's reward, summed over each episode.
+    not say; returns: float64 [E], the environment's reward, summed over each episode; by_hand: of the episodes that were
+    to begin where another had ended, whether they had to be begun anew.
     """
 
     horizon: int
     seed: np.ndarray
     steps: np.ndarray
     returns: np.ndarray
+    by_hand: tuple[bool, ...] = ()
 
     @property
     def known(self) -> bool:
         """Whether the environment says which episodes were solved."""
         return not np.isnan(self.steps).any()
+
+    @property
+    def resets(self) -> dict[str, int] | None:
+        """How often an expert brought the scene back between two episodes, and how often that took a reset; None where
+        every episode began from its seed.
+        """
+        if not self.by_hand:
+            return None
+        return {"by_expert": self.by_hand.count(False), "by_hand": self.by_hand.count(True)}
 
     def success(self, horizon: int | None = None) -> np.ndarray:
         """bool [E]: solved within `horizon` control steps (default: the evaluation's own)."""
@@ -114,7 +125,9 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
     def build(folder: Path) -> None:
         results = _roll_out(context, trial, episodes, f"evaluate {label}")
         rows = [
-            {"seed": r.seed, "success": r.success, "length": r.length, "return": r.reward} for r in results
+            {"seed": r.seed, "success": r.success, "length": r.length, "return": r.reward}
+            | ({} if r.by_hand is None else {"by_hand": r.by_hand})
+            for r in results
         ]
         content = {"horizon": trial.horizon, "rollouts": rows}
         with atomic_file(folder / "rollouts.json") as temporary:
@@ -128,7 +141,7 @@ def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list
     chosen = seeds("evaluation", trial.seed, episodes).tolist()
     pool = trial.acting.pool(context.simulators)
     with bar(label, episodes, "episodes") as shown:
-        return pool.rollout(trial.make_actor(), chosen, progress=shown.update)
+        return pool.rollout(trial.make_actor(), chosen, progress=shown.update, series=True)
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -140,6 +153,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         seed=np.array([row["seed"] for row in rows], np.int64),
         steps=np.array([_steps(row) for row in rows], np.float64),
         returns=np.array([row["return"] for row in rows], np.float64),
+        by_hand=tuple(row["by_hand"] for row in rows if "by_hand" in row),
     )
 
 

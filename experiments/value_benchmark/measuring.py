@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
-from envs.robosuite.tasks import TASKS
+from envs.robosuite.tasks import ROBOSUITE_TASKS
 from envs.store import EpisodeInfo, Store
 from envs.types import Episode
 from experiments.choices.critics import CriticSource
@@ -98,7 +98,7 @@ def plan(store: Store, infos: Sequence[EpisodeInfo], measures: Measures) -> dict
 
 def other_instructions(task: str) -> dict[str, str]:
     """{task: its canonical instruction} of every task but this one."""
-    return {name: spec.instructions[0] for name, spec in TASKS.items() if name != task}
+    return {name: spec.instructions[0] for name, spec in ROBOSUITE_TASKS.items() if name != task}
 
 
 def _changed(episode: Callable[[], Episode], change: Callable[[Episode], Episode]) -> Episode:

@@ -1,0 +1,34 @@
+"""Where things stand on the counter, and which of its tasks undo each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPPOSITES = {  # each task ends where the other begins
+    "open_drawer": "close_drawer",
+    "close_drawer": "open_drawer",
+    "eggplant_sink": "eggplant_basket",
+    "eggplant_basket": "eggplant_sink",
+}
+BEHIND, BEFORE = 0.145, -0.16  # metres from a tray's middle, along x, to where a distractor stands
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Middle of each thing (x, y; metres from the middle of the table)."""
+
+    cabinet: tuple[float, float]
+    sink: tuple[float, float]
+    basket: tuple[float, float]
+
+    def spots(self) -> list[tuple[float, float]]:
+        """Where distractors can stand out of the way of hand and drawer (x, y; metres from the middle of the table)."""
+        return [(x + aside, y) for x, y in (self.sink, self.basket) for aside in (BEHIND, BEFORE)]
+
+
+LAYOUTS = (
+    Layout(cabinet=(0.12, 0.19), sink=(0.04, -0.015), basket=(0.04, -0.2)),
+    Layout(cabinet=(0.12, -0.19), sink=(0.04, 0.015), basket=(0.04, 0.2)),  # the first in a mirror
+    Layout(cabinet=(0.12, 0.19), sink=(0.04, -0.2), basket=(0.04, -0.015)),  # sink and basket exchanged
+)
+MOST_DISTRACTORS = len(LAYOUTS[0].spots())
