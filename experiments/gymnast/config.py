@@ -1,0 +1,71 @@
+"""What `experiments.world_gymnast` compares, at which budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from envs.errors import check_choice
+from envs.robosuite.tasks import task_spec
+from experiments.choices.wvm_critics import TrainChoice
+from experiments.lab.seeds import RANGE, RUN_RANGE
+from experiments.pretrain_vla import PretrainConfig
+from experiments.settings.config import MixtureData, WandbConfig, require
+from policy_extraction.types import Rollouts
+
+METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
+PARTS = (
+    8  # data sets of one round of one seed: at one temperature for cloning, at several for the world model
+)
+MOST_ROUNDS = 5
+
+
+def demonstrated() -> MixtureData:
+    """What a base policy learns from, see `experiments.pretrain_vla`."""
+    return PretrainConfig().data
+
+
+@dataclass(frozen=True)
+class WorldGymnastConfig:
+    """Methods that start from one policy and may act equally often in the simulator.
+
+    Published (World-Gymnast, arXiv 2602.02454): four tasks of Bridge; the budgets are WMPO's, the nearest peer's.
+    """
+
+    tasks: tuple[str, ...] = ("open_drawer", "close_drawer", "eggplant_sink", "eggplant_basket")
+    methods: tuple[str, ...] = METHODS
+    budgets: tuple[int, ...] = (128,)  # rollouts of a task in each round; the peer's: 128 and 1,280
+    seeds: tuple[int, ...] = (0, 1, 2)  # of trainings and evaluations
+    rounds: int = 1  # of new rollouts, a refreshed world model and training: Dyna; or iterated cloning
+    worlds: int = 1  # world models, each from rollouts of its own; seed s acts in number s mod worlds
+    temperatures: tuple[float, ...] = (1.0, 0.3)  # of the action tokens at which every policy is evaluated
+    explore: tuple[float, ...] = (0.3, 1.0, 1.6)  # at which the rollouts for the world model are made
+    demonstrations: MixtureData = field(default_factory=demonstrated)  # that the policy has learnt from
+    critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
+    model: Any = MISSING  # the world model
+    refresh: int = 400  # unrolled updates of a world model in each further round
+    seed: int = 0  # of the world models and of the critic
+    name: str = "table"  # of the folder under outputs/world_gymnast
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    outputs: str = "outputs"
+
+    def __post_init__(self) -> None:
+        for name in self.tasks:
+            task_spec(name)
+        for name in self.methods:
+            check_choice("method", name, METHODS)
+        for name in ("tasks", "methods", "budgets", "seeds", "temperatures", "explore"):
+            require(bool(getattr(self, name)), f"{name} must name at least one")
+        least = max(Rollouts().group_size, len(self.explore))
+        for budget in self.budgets:
+            require(
+                budget >= least,
+                f"budgets: {budget} rollouts are less than a group of {least}; give at least {least}",
+            )
+        require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
+        require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
+        require(len(self.explore) < PARTS, f"explore: at most {PARTS - 1} temperatures")
+        most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
+        require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")

@@ -1,0 +1,225 @@
+"""The trainings of a comparison: what each stands on is made when it is asked for, or found done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from experiments.choices.imagination import ImaginationChoice
+from experiments.gymnast.config import WorldGymnastConfig
+from experiments.gymnast.words import OWN, Cell, common, data_seed, online_words, rollout_words
+from experiments.lab.artifacts import Artifact
+from experiments.lab.context import Context
+from experiments.pipeline import Experiment
+from experiments.settings.cli import configurations
+from experiments.settings.config import RunConfig, TaskConfig
+from experiments.settings.resolve import resolved
+from experiments.stages.critic import train_on
+from experiments.stages.data import Data, collect_data
+from experiments.stages.evaluate import Evaluation
+from experiments.stages.extract import read_history
+from experiments.stages.world_model import FOLDER, Quality, make_world_model, measure_world_model
+from experiments.train_world_model import told_apart
+
+HELD_OUT = {
+    "clean": 4,
+    "retry": 4,
+    "failure": 4,
+}  # demonstrations of each task that only measure the world model
+LINGER = {
+    "cloning": 5,
+    "world": 20,
+}  # control steps that rollouts go on after success: solved frames are rare
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training and what it is worth.
+
+    words: the settings of `experiments.run` that make it; policy: its artifact, None before training;
+    real_steps: control steps of its task in the simulator that it took; success: {temperature: evaluation};
+    imagined: the same in the world model at temperature 1, None where none was trained; seconds: of the training alone.
+    """
+
+    cell: Cell
+    words: tuple[str, ...]
+    policy: Artifact | None
+    real_steps: int
+    success: dict[float, Evaluation]
+    imagined: Evaluation | None
+    seconds: float
+
+
+class Runs:
+    """All trainings of one comparison.
+
+    given: settings of `experiments.run` that all of them share; own: {method: those of its own}.
+    """
+
+    def __init__(
+        self,
+        config: WorldGymnastConfig,
+        given: Sequence[str],
+        own: Mapping[str, Sequence[str]],
+        context: Context,
+    ) -> None:
+        self.config, self.given, self.own, self.context = config, given, own, context
+        self.world, self.critic = cache(self._world), cache(self._critic)
+        self._done: dict[Cell, Trained] = {}
+
+    def trained(self, cell: Cell) -> Trained:
+        """The training of a cell, evaluated."""
+        if cell not in self._done:
+            self._done[cell] = self._train(cell)
+        return self._done[cell]
+
+    def experiment(self, words: Sequence[str]) -> Experiment:
+        """What `experiments.run` would do under these settings."""
+        return Experiment(settings(words), self.context)
+
+    def _train(self, cell: Cell) -> Trained:
+        words = [*common(self.config, cell.task, cell.seed, self.given), *OWN[cell.method], *self._more(cell)]
+        steps, seconds, policy = 0, 0.0, None
+        experiment = self.experiment(words)
+        experiment.check()
+        if cell.method in ("iterated_sft", "filtered"):
+            data = experiment.collect()
+            policy, steps = experiment.extract(experiment.label(data)), data.open().total_frames
+        elif cell.method != "sft":
+            policy = experiment.improve()
+            if cell.method == "simulator":
+                steps = sum(entry["control_steps"] for entry in read_history(policy.folder))
+            else:
+                steps = sum(
+                    data.open().total_frames
+                    for data in self._rollouts(cell.task, *self._of(cell), cell.round)
+                )
+        success = {
+            heat: Experiment(_warm(experiment.config, heat), self.context).evaluate(policy)
+            for heat in self.config.temperatures
+        }
+        known = {heat: found for heat, found in success.items() if found is not None}
+        seconds = policy.seconds if policy else 0.0
+        return Trained(
+            cell, tuple(words), policy, steps, known, self._imagine(cell, experiment, policy), seconds
+        )
+
+    def _more(self, cell: Cell) -> list[str]:
+        """What depends on other trainings."""
+        more = list(self.own.get(cell.method, ()))
+        if cell.method in ("iterated_sft", "filtered"):
+            own = self._cloning_words(cell)
+            critic = cell.method == "filtered" and not any(word.startswith("critic=") for word in self.given)
+            return [*own, *(["critic=wvm", f"critic.path={self.critic()}"] if critic else []), *more]
+        if cell.method == "imagination":
+            return [*online_words(cell), f"env.path={self.world(*self._of(cell), cell.round)}", *more]
+        return [*(online_words(cell) if cell.method == "simulator" else []), *more]
+
+    def _cloning_words(self, cell: Cell) -> list[str]:
+        """All rounds' rollouts: the last by the policy that the rounds before made."""
+        seed = data_seed(cell.seed, cell.round, 0)
+        if cell.round == 1:
+            return rollout_words(cell.budget, 1.0, seed, LINGER["cloning"], None)
+        before = self.trained(replace(cell, round=cell.round - 1))
+        assert before.policy is not None
+        words = rollout_words(cell.budget, 1.0, seed, LINGER["cloning"], before.policy.folder / "policy")
+        return [*words, f"data.also=[{self.experiment(before.words).collect().folder}]"]
+
+    def _of(self, cell: Cell) -> tuple[int, int]:
+        """Budget and number of the world model in which a cell learns."""
+        return cell.budget, cell.seed % self.config.worlds
+
+    def _world(self, budget: int, number: int, round: int) -> Path:
+        """The folder of the world model after so many rounds of rollouts of all tasks."""
+        return self._made_world(budget, number, round).folder / FOLDER
+
+    def _made_world(self, budget: int, number: int, round: int) -> Artifact:
+        model, refresh = told_apart(self.config.model, self.config.tasks), None
+        data = [self._demonstrated(task) for task in self.config.tasks]
+        data += [part for task in self.config.tasks for part in self._rollouts(task, budget, number, round)]
+        if round > 1:
+            refresh = self.world(budget, number, round - 1)
+            unroll = replace(model.unroll, updates=self.config.refresh)
+            model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
+        return make_world_model(self.context, model, data, self.config.seed + number, refresh)
+
+    def quality(self, budget: int, number: int, round: int) -> tuple[Quality, Path]:
+        """How well a world model foretells held-out demonstrations of each task, and the folder of its strips."""
+        made = self._made_world(budget, number, round)
+        held = {task: [self._demonstrated(task, held_out=True)] for task in self.config.tasks}
+        return measure_world_model(self.context, made, held)
+
+    def _rollouts(self, task: str, budget: int, number: int, round: int) -> list[Data]:
+        """Those of one task that a world model has seen, of all rounds: `budget` in each, over the temperatures."""
+        found, explore = [], self.config.explore
+        for one in range(1, round + 1):
+            policy = None
+            if one > 1:
+                before = self.trained(Cell("imagination", task, budget, number, one - 1)).policy
+                assert before is not None
+                policy = before.folder / "policy"
+            for part, heat in enumerate(explore):
+                count = (budget + part) // len(explore)
+                seed = data_seed(number, one, part + 1)
+                words = rollout_words(count, heat, seed, LINGER["world"], policy)
+                found.append(self.experiment([*common(self.config, task, 0, self.given), *words]).collect())
+        return found
+
+    def _demonstrated(self, task: str, held_out: bool = False) -> Data:
+        """The demonstrations of a task that the policy was pretrained on, or others that only measure."""
+        config = settings(common(self.config, task, 0, self.given)).task
+        scene = TaskConfig(config.name, config.robot, config.image_size)
+        artifacts, own = self.context.artifacts, self.config.demonstrations
+        if held_out:
+            return collect_data(artifacts, scene, HELD_OUT, "world_model_held_out", own.seed)
+        return collect_data(artifacts, scene, own.styles, "pretraining", own.seed)
+
+    def _critic(self) -> Path:
+        """The folder of the critic that is trained on the demonstrations of all tasks."""
+        data = [self._demonstrated(task) for task in self.config.tasks]
+        made = train_on(self.context.artifacts, self.config.critic_model, data, self.context.tracker)
+        assert made.folder is not None, "a trained critic is in a folder"
+        return made.folder
+
+    def _imagine(self, cell: Cell, experiment: Experiment, policy: Artifact | None) -> Evaluation | None:
+        """What the world model says of the policy; of others than those trained in it, too."""
+        if "imagination" not in self.config.methods:
+            return None
+        env = ImaginationChoice(path=str(self.world(*self._of(cell), cell.round)))
+        config = replace(experiment.config, evaluate_env=env)
+        return Experiment(config, self.context).evaluate(policy)
+
+
+def settings(words: Sequence[str]) -> RunConfig:
+    """The configuration of `experiments.run` under these settings; of a setting that is given twice the last counts."""
+    last = {word.split("=", 1)[0]: word for word in words}
+    [chosen] = configurations("run", list(last.values()))
+    config: Any = chosen.config
+    return resolved(config)
+
+
+def _warm(config: RunConfig, temperature: float) -> RunConfig:
+    return replace(config, evaluate=replace(config.evaluate, temperature=temperature))
+
+
+def cells(config: WorldGymnastConfig) -> list[Cell]:
+    """All trainings, in the order in which they are done: seeds before budgets, so that what is missing is the dearest."""
+    found = []
+    for round in range(1, config.rounds + 1):
+        for budget in config.budgets:
+            for seed in config.seeds:
+                for task in config.tasks:
+                    found += [
+                        Cell(method, task, budget, seed, round)
+                        for method in config.methods
+                        if _occurs(method, round)
+                    ]
+    return found
+
+
+def _occurs(method: str, round: int) -> bool:
+    """The policy before training has no rounds."""
+    return method != "sft" or round == 1

@@ -1,0 +1,139 @@
+"""Rows of the comparison over its seeds, as numbers and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from experiments.gymnast.runs import Trained
+from experiments.lab.statistics import Interval, paired_difference, success_rate
+from experiments.reports.hypertext import table
+from experiments.reports.run_report import percent
+from experiments.stages.evaluate import Evaluation
+
+BASELINE = "sft"
+
+
+def rows_of(trained: Sequence[Trained]) -> list[dict[str, Any]]:
+    """One row for each method, task, budget and round; those that differ in the seed alone together.
+
+    Success is at the sampling temperature that is best on these very episodes, for every row alike: this favours whoever
+    gains most from the choice, which is the policy before training (sharpening is not learning).
+    """
+    groups: dict[Any, list[Trained]] = {}
+    for one in trained:
+        groups.setdefault(replace(one.cell, seed=0), []).append(one)
+    base = {group[0].cell.task: group for group in groups.values() if group[0].cell.method == BASELINE}
+    return [_row(group, base.get(group[0].cell.task)) for group in groups.values()]
+
+
+def _row(group: Sequence[Trained], base: Sequence[Trained] | None) -> dict[str, Any]:
+    cell = group[0].cell
+    heats = {heat: _rate([one.success[heat] for one in group]) for heat in group[0].success}
+    best = max(heats, key=lambda heat: heats[heat].mean)
+    evaluations = [one.success[best] for one in group]
+    imagined = [one.imagined for one in group if one.imagined is not None]
+    return {
+        "method": cell.method,
+        "task": cell.task,
+        "budget": 0 if cell.method == BASELINE else cell.budget,
+        "round": cell.round,
+        "success": heats[best].mean,
+        "low": heats[best].low,
+        "high": heats[best].high,
+        "temperature": best,
+        "by_temperature": {f"{heat:g}": asdict(rate) for heat, rate in heats.items()},
+        "by_seed": [float(one.success().mean()) for one in evaluations],
+        "difference_to_sft": _difference(evaluations, base, [one.cell.seed for one in group]),
+        "median_length": _median_length(evaluations),
+        "imagined": float(np.mean([one.success().mean() for one in imagined])) if imagined else None,
+        "real_steps": float(np.mean([one.real_steps for one in group])),
+        "seconds": float(np.mean([one.seconds for one in group])),
+        "seeds": len(group),
+        "episodes": len(evaluations[0].seed),
+        "commands": [f"python -m experiments.run {' '.join(one.words)}" for one in group],
+    }
+
+
+def _rate(evaluations: Sequence[Evaluation]) -> Interval:
+    return success_rate(np.stack([one.success() for one in evaluations]))
+
+
+def _difference(
+    evaluations: Sequence[Evaluation], base: Sequence[Trained] | None, seeds: Sequence[int]
+) -> dict[str, float] | None:
+    """To the policy before training at its own best temperature, on the same episodes."""
+    if base is None:
+        return None
+    of = {one.cell.seed: one for one in base}
+    if not all(seed in of for seed in seeds):
+        return None
+    heats = base[0].success
+    best = max(heats, key=lambda heat: _rate([one.success[heat] for one in base]).mean)
+    before = np.stack([of[seed].success[best].success() for seed in seeds])
+    return asdict(paired_difference(np.stack([one.success() for one in evaluations]), before))
+
+
+def _median_length(evaluations: Sequence[Evaluation]) -> float | None:
+    steps = np.concatenate([one.steps[one.success()] for one in evaluations])
+    return float(np.median(steps)) if len(steps) else None
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table."""
+    head = [
+        "task",
+        "method",
+        "success",
+        "to sft, points",
+        "T",
+        "median steps",
+        "imagined",
+        "real steps",
+        "train, s",
+    ]
+    return table(head, [_cells(row) for row in sorted(rows, key=_place)])
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Mean success over the tasks of each method, where it has been measured on all of them."""
+    tasks = {row["task"] for row in rows}
+    names = list(dict.fromkeys(_name(row) for row in rows))
+    found = []
+    for name in names:
+        own = [row for row in rows if _name(row) == name]
+        if {row["task"] for row in own} == tasks:
+            seen = [row["imagined"] for row in own]
+            imagined = "–" if None in seen else f"{100 * np.mean(seen):.0f} %"
+            found.append([name, f"{100 * np.mean([row['success'] for row in own]):.0f} %", imagined])
+    return table([f"mean of {len(tasks)} tasks", "success", "imagined"], found)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    gain, length, imagined = row["difference_to_sft"], row["median_length"], row["imagined"]
+    return [
+        row["task"],
+        _name(row),
+        percent({"mean": row["success"], "low": row["low"], "high": row["high"]}),
+        "–"
+        if gain is None
+        else f"{100 * gain['mean']:+.0f} [{100 * gain['low']:+.0f}, {100 * gain['high']:+.0f}]",
+        f"{row['temperature']:g}",
+        "–" if length is None else f"{length:.0f}",
+        "–" if imagined is None else f"{100 * imagined:.0f} %",
+        f"{row['real_steps']:,.0f}",
+        f"{row['seconds']:,.0f}",
+    ]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What a row is called: the method, its budget, and its round if it is not the first."""
+    budget = f" {row['budget']}" if row["budget"] else ""
+    return f"{row['method']}{budget}" + (f" × {row['round']}" if row["round"] > 1 else "")
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["task"], row["budget"], row["round"]

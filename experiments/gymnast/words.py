@@ -1,0 +1,87 @@
+"""The settings of `experiments.run` that each method stands for: any row can be made again by that command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.gymnast.config import MOST_ROUNDS as ROUNDS
+from experiments.gymnast.config import PARTS, WorldGymnastConfig
+from policy_extraction.types import Rollouts
+
+USUAL = (
+    "policy=vla_token",
+    "evaluate.episodes=100",
+    "evaluate.execute=4",
+    "evaluate.videos=0",
+)
+GROUPS = {
+    "simulator": 4,
+    "imagination": 24,
+}  # kept groups an iteration: where rollouts cost, updates come more often
+ITERATIONS = 6  # in imagination
+OWN = {  # how a method learns
+    "sft": ("method=bc",),
+    "iterated_sft": (
+        "method=filtered_bc",
+        "method.rule=binary",
+        "method.threshold=0.5",
+        "advantage=monte_carlo",
+        "advantage.baseline=false",
+        "critic=time_index",
+    ),
+    "filtered": ("method=filtered_bc",),
+    "simulator": ("method=grpo", "env=robosuite", "reward=success"),
+    "imagination": ("method=grpo", "env=imagination", "reward=success"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a method, on a task, after so many rollouts of it in each of the rounds, under a seed."""
+
+    method: str
+    task: str
+    budget: int
+    seed: int
+    round: int = 1
+
+
+def data_seed(seed: int, number: int, part: int) -> int:
+    """Of the rollouts of a round; part 0 is for cloning, the others are for the world model, one a temperature."""
+    return (seed * ROUNDS + number - 1) * PARTS + part
+
+
+def common(config: WorldGymnastConfig, task: str, seed: int, given: Sequence[str]) -> list[str]:
+    """What all methods share."""
+    own = [
+        f"task={task}",
+        *USUAL,
+        f"seed={seed}",
+        f"outputs={config.outputs}",
+        f"wandb.mode={config.wandb.mode}",
+    ]
+    return [*own, *given]
+
+
+def rollout_words(
+    episodes: int, temperature: float, seed: int, linger: int, policy: Path | None
+) -> list[str]:
+    """A policy's own rollouts in the simulator."""
+    own = ["data=rollouts", f"data.episodes={episodes}", f"data.temperature={temperature:g}"]
+    trained = [f"data.policy={policy}"] if policy else []
+    return [*own, f"data.seed={seed}", f"data.linger={linger}", "env=robosuite", *trained]
+
+
+def online_words(cell: Cell) -> list[str]:
+    """How many rollouts a method makes itself; in the simulator its budget is all of them."""
+    own = [f"method.online.groups={GROUPS[cell.method]}"]
+    if cell.method == "imagination":
+        return [*own, f"method.online.iterations={ITERATIONS}"]
+    budget = cell.budget * cell.round
+    return [
+        *own,
+        f"method.online.budget={budget}",
+        f"method.online.iterations={budget // Rollouts().group_size}",
+    ]

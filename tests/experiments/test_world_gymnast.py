@@ -1,0 +1,117 @@
+"""The comparison of World-Gymnast at the least of everything: two rounds of all methods, killed and done again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from envs.errors import UserError
+from experiments.gymnast.config import METHODS, WorldGymnastConfig
+from experiments.gymnast.runs import cells
+from experiments.gymnast.words import Cell, data_seed, online_words
+from experiments.world_gymnast import split_words, world_gymnast
+from policy_extraction.types import PolicySpec
+from policy_extraction.vla.encoder import VLAConfig
+from policy_extraction.vla.model import new_vla, save_vla
+from tests.experiments.test_train_world_model import MODEL
+
+LEAST = [
+    *MODEL,
+    "tasks=[lift]",
+    "budgets=[8]",
+    "seeds=[0]",
+    "explore=[1.0]",
+    "temperatures=[1.0,0.5]",
+    "refresh=2",
+    *(f"demonstrations.{style}=0" for style in ("noisy", "slow", "hesitation", "retry", "detour")),
+    "demonstrations.clean=2",
+    "demonstrations.failure=1",
+    *(
+        f"critic_model.model.{one}"
+        for one in ("tokenizer.updates=2", "tokenizer.width=8", "tokenizer.frames=64")
+    ),
+    *(f"critic_model.model.{one}" for one in ("video.layers=1", "video.width=32", "video.feedforward=32")),
+    *(f"critic_model.model.{one}" for one in ("value.width=16", "value.feedforward=16", "optim.updates=2")),
+    "critic_model.model.optim.batch=8",
+    *(f"imagination:method.online.{one}=1" for one in ("groups", "iterations", "updates")),
+    "imagination:env.worlds=8",
+    "simulator:method.online.groups=1",
+    "simulator:method.online.updates=1",
+    "train.updates=2",
+    "batch.size=8",
+    "batch.variants=1",
+    "evaluate.episodes=2",
+    "evaluate.horizon=16",
+    "evaluate.workers=1",
+    "wandb.mode=disabled",
+]
+
+
+def test_two_rounds_of_everything(tmp_path, capsys):
+    config = VLAConfig(
+        spec=PolicySpec(), first_channels=4, second_channels=4, width=16, blocks=1, euler_steps=2
+    )
+    save_vla(new_vla(config, 0), tmp_path / "base")
+    words = [*LEAST, f"policy.base={tmp_path / 'base'}", f"outputs={tmp_path / 'outputs'}", "rounds=2"]
+    world_gymnast(words)
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["rows"]
+    rows = {(row["method"], row["round"]): row for row in found}
+    assert set(rows) == {("sft", 1), *((method, round) for method in METHODS[1:] for round in (1, 2))}
+    for row in found:
+        assert (
+            row["seeds"] == 1
+            and row["episodes"] == 2
+            and 0 <= row["low"] <= row["success"] <= row["high"] <= 1
+        )
+        assert set(row["by_temperature"]) == {"1", "0.5"} and 0 <= row["imagined"] <= 1
+    assert rows["sft", 1]["real_steps"] == 0
+    for method in METHODS[1:]:
+        first, second = (rows[method, round]["real_steps"] for round in (1, 2))
+        assert 0 < first < second <= 2 * 8 * (16 + 20)
+    folder = tmp_path / "outputs" / "world_gymnast" / "table"
+    assert (folder / "lift.png").is_file() and "experiments.run" in (folder / "report.md").read_text()
+    made = {path.name for path in (tmp_path / "outputs" / "artifacts").iterdir() if path.is_dir()}
+    world_gymnast(words)
+    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["rows"] == found
+    assert {path.name for path in (tmp_path / "outputs" / "artifacts").iterdir() if path.is_dir()} == made
+
+
+def test_a_budget_is_kept_in_every_round():
+    assert online_words(Cell("simulator", "lift", 128, 0, 2))[1:] == [
+        "method.online.budget=256",
+        "method.online.iterations=32",
+    ]
+    taken = [data_seed(seed, round, part) for seed in range(3) for round in (1, 2) for part in range(4)]
+    assert len(set(taken)) == len(taken)
+    order = cells(
+        WorldGymnastConfig(
+            tasks=("lift",), methods=("sft", "imagination"), budgets=(8, 16), seeds=(0, 1), rounds=2
+        )
+    )
+    assert [(cell.budget, cell.seed, cell.round) for cell in order if cell.method == "imagination"] == [
+        (budget, seed, round) for round in (1, 2) for budget in (8, 16) for seed in (0, 1)
+    ]
+    assert split_words(["tasks=[lift]", "policy.base=C:x", "sft:a.b=[c:d]", "--cfg", "job", "seed=1"]) == (
+        ["tasks=[lift]", "--cfg", "job", "seed=1"],
+        ["policy.base=C:x"],
+        {"sft": ["a.b=[c:d]"]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tasks=[fly]"], "task"),
+        (["methods=[ppo]"], "unknown method 'ppo'"),
+        (["ppo:method.clip_low=1"], "unknown method 'ppo'"),
+        (["budgets=[4]"], "4 rollouts are less than a group of 8"),
+        (["rounds=0"], "rounds=0 must be from 1"),
+        (["seeds=[]"], "seeds must name at least one"),
+        (["tasks=[lift]", "evaluate.episode=3"], "did you mean 'evaluate.episodes'"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, tmp_path):
+    with pytest.raises(UserError, match=message) as caught:
+        world_gymnast([*words, f"outputs={tmp_path}", "wandb.mode=disabled"])
+    assert "\n" not in str(caught.value)
