@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ SLOWEST_FINGERS = 20  # frames after which fingers count as stopped
 FINGERS_STOPPED, FINGERS_APART = 0.001, 0.015  # metres a frame; metres
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """What an arm acts through; see `Recorder`, which records the while."""
 
