@@ -164,7 +164,7 @@ _SPECS = (
         objects=("square nut", "square peg"),
     ),
 )
-_KITCHEN = CameraPose((0.5, 0.005, 1.6), (0.0, 0.005, 0.83), 37.0)
+_KITCHEN = CameraPose((0.5, 0.005, 1.6), (0.0, 0.005, 0.83), 38.0)
 
 
 def _kitchen(name: str, horizon: int, objects: tuple[str, str], *instructions: str) -> TaskSpec:
@@ -175,7 +175,7 @@ def _kitchen(name: str, horizon: int, objects: tuple[str, str], *instructions: s
 _KITCHEN_SPECS = (
     _kitchen(
         "open_drawer",
-        100,
+        130,
         ("drawer handle", "handle of the opened drawer"),
         "open the drawer",
         "pull the drawer open",
@@ -184,7 +184,7 @@ _KITCHEN_SPECS = (
     ),
     _kitchen(
         "close_drawer",
-        100,
+        120,
         ("drawer handle", "handle of the closed drawer"),
         "close the drawer",
         "push the drawer shut",

@@ -56,10 +56,18 @@ def measured(capsys, *arguments):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+def test_an_expert_resets_the_scene_between_episodes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scene = ["env.reset=self", "env.layout=2", "env.distractors=1", "env.instruction=push it in"]
+    parts = ["task=close_drawer", f"policy={CHOICES['policy']}", "evaluate.horizon=4", *SMALL[1:]]
+    found = measured(capsys, *parts, "evaluate.episodes=3", *scene)
+    assert found["episodes"] == 3 and found["resets"] == {"by_expert": 2, "by_hand": 0}
+
+
 def test_a_policy_behind_a_server_does_as_it_does_here(run, capsys):
     (run / "results.json").write_text((run / "results.json").read_text().replace('"settings"', '"other"'))
     here = measured(capsys, f"run={run}", *SMALL)
-    assert here["episodes"] == 4 and here["mean_return"] < 0
+    assert here["episodes"] == 4 and here["mean_return"] < 0 and here["resets"] is None
     served, bind = serve.served_policy([f"run={run}", "env.horizon=12", "bind.port=0"])
     with serving(PolicyServer(served, bind).run) as url:
         there = measured(capsys, "policy=remote", f"policy.url={url}", "env=my_env:Reach", *SMALL)

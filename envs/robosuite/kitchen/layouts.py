@@ -10,7 +10,7 @@ OPPOSITES = {  # each task ends where the other begins
     "eggplant_sink": "eggplant_basket",
     "eggplant_basket": "eggplant_sink",
 }
-BEHIND, BEFORE = 0.145, -0.16  # metres from a tray's middle, along x, to where a distractor stands
+BEHIND, BEFORE = 0.15, -0.165  # metres from a tray's middle, along x, to where a distractor stands
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(cabinet=(0.12, 0.19), sink=(0.04, -0.015), basket=(0.04, -0.2)),
-    Layout(cabinet=(0.12, -0.19), sink=(0.04, 0.015), basket=(0.04, 0.2)),  # the first in a mirror
-    Layout(cabinet=(0.12, 0.19), sink=(0.04, -0.2), basket=(0.04, -0.015)),  # sink and basket exchanged
+    Layout(cabinet=(0.12, 0.2), sink=(0.04, -0.01), basket=(0.04, -0.205)),
+    Layout(cabinet=(0.12, -0.2), sink=(0.04, 0.01), basket=(0.04, 0.205)),  # the first in a mirror
+    Layout(cabinet=(0.12, 0.2), sink=(0.04, -0.205), basket=(0.04, -0.01)),  # sink and basket exchanged
 )
 MOST_DISTRACTORS = len(LAYOUTS[0].spots())

@@ -12,12 +12,23 @@ from pathlib import Path
 import pytest
 
 from envs.files import atomic_file
-from experiments.lab.artifacts import Artifacts, digest, file_digest, kind_of
+from experiments.lab.artifacts import Artifacts, canonical, digest, file_digest, kind_of, later
 
 
 @dataclass(frozen=True)
 class Setting:
     size: int = 3
+
+
+def test_a_field_that_came_later_changes_no_digest_until_it_is_set():
+    @dataclass(frozen=True)
+    class Grown(Setting):
+        colour: str = later("")
+
+    before = {"kind": kind_of(Grown), "size": 3}
+    assert digest({"part": Grown()}) == digest({"part": before})
+    assert digest(Grown(colour="red")) == digest({**before, "colour": "red"})
+    assert canonical(Grown()) == {**before, "colour": ""}  # what is shown is whole
 
 
 def write(text):
