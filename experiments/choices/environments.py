@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 
-from envs.contract import ChunkEnvs, EnvSpec
+from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.recording import FILM_HEIGHT
@@ -59,6 +59,15 @@ class EnvChoice(Protocol):
 
     def film_task(self, task: TaskConfig) -> TaskConfig:
         """The task with pictures for people, where they can be had larger than the policy sees them."""
+        ...
+
+
+@runtime_checkable
+class OwnStarts(Protocol):
+    """A choice whose episodes are not told by a seed alone when a policy learns from them."""
+
+    def starts_of(self, task: TaskConfig, seeds: Sequence[int]) -> list[Start]:
+        """How the episodes of these seeds begin."""
         ...
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import value_model
-from envs.contract import ChunkEnvs, EnvSpec
+from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError, check_choice
-from envs.robosuite.tasks import task_spec
+from envs.robosuite.tasks import TASKS, task_spec
 from experiments.choices.environments import EnvChoice, RobosuiteChoice
-from experiments.lab.artifacts import digest, file_digest
+from experiments.lab.artifacts import digest, file_digest, later
 from experiments.settings.config import TaskConfig, require
 from value_model.imagination.config import FILES, WHERE
 
 if TYPE_CHECKING:
     from value_model.imagination.world_model import WorldModel
 
+GUARD = 1  # what an episode's own task is drawn with, beside its seed
 SHIPPED = Path(value_model.__path__[0]) / "imagination" / "shipped"
 
 
@@ -34,6 +38,9 @@ class ImaginationChoice:
     horizon: int = 0  # control steps of an imagined episode; 0: the task's
     minimum: int = 8  # control steps before which nothing counts as success
     hold: int = 1  # moments in a row that have to look solved
+    guard: float = later(
+        0.0
+    )  # share of training episodes that are of the world model's other tasks, so that none is lost
 
     def __post_init__(self) -> None:
         require(self.worlds >= 1, f"env.worlds={self.worlds} must be at least 1")
@@ -41,6 +48,7 @@ class ImaginationChoice:
         require(self.minimum >= 0, f"env.minimum={self.minimum} must not be negative")
         require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
         check_choice("env.starts", self.starts, WHERE)
+        require(0 <= self.guard < 1, f"env.guard={self.guard:g} must be at least 0 and below 1")
         require(
             not self.instruction or bool(self.instruction.strip()),
             "env.instruction is blank; say what is to be done",
@@ -71,7 +79,30 @@ class ImaginationChoice:
             bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
         else:
             bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+        if self.guard:
+            bank = bank.beside(self.world.starts.of(self._others(spec.instruction), "first"))
         return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
+
+    def starts_of(self, task: TaskConfig, seeds: Sequence[int]) -> list[Start]:
+        """See `OwnStarts`: a share of them, `guard`, are of other tasks of the world model, each as often."""
+        told, found = self.spec(task).instruction, []
+        for seed in seeds:
+            drawn = np.random.default_rng([seed, GUARD])
+            other = drawn.random() < self.guard
+            found.append(Start(seed, str(drawn.choice(self._others(told))) if other else None))
+        return found
+
+    def _others(self, told: str) -> tuple[str, ...]:
+        """The instructions of the world model's other tasks.
+
+        Raises:
+            UserError: there is none.
+        """
+        known = [one.instructions for one in TASKS.values() if told in one.instructions]
+        own = {told, *(text for texts in known for text in texts)}
+        others = tuple(sorted(set(self.world.starts.instruction) - own))
+        require(bool(others), "env.guard: the world model knows no other task; leave it at 0")
+        return others
 
     def place(self, task: TaskConfig) -> str:
         """See `EnvChoice`."""

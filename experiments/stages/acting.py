@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from envs.contract import EnvSpec
+from envs.contract import EnvSpec, Start
 from envs.errors import UserError
 from envs.rollout import RolloutPool
-from experiments.choices.environments import EnvChoice
+from experiments.choices.environments import EnvChoice, OwnStarts
 from experiments.lab.simulators import Simulators
 from experiments.settings.config import TaskConfig
 from policy_extraction.types import PolicySpec
@@ -47,6 +47,12 @@ class Acting:
         return simulators.pool(
             (self.env, self.task, self.spec.horizon, rows, self.execute, self.linger), make
         )
+
+    def starts(self, seeds: Sequence[int]) -> list[int | Start]:
+        """The episodes of these seeds, as a policy learns from them."""
+        if isinstance(self.env, OwnStarts):
+            return list(self.env.starts_of(self.task, seeds))
+        return list(seeds)
 
     def recipe(self) -> Mapping[str, Any]:
         """All that a rollout depends on, beside its policy and seed."""

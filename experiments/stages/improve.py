@@ -118,8 +118,8 @@ def _iterate(
         last = min(last, drawn + left)
     while kept < online.groups and drawn < last:
         count = min(online.groups - kept, last - drawn)
-        chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:]
-        jobs = np.repeat(chosen, online.group_size).tolist()
+        chosen = seeds("rollouts", plan.seed, drawn + count)[drawn:].tolist()
+        jobs = [start for start in plan.acting.starts(chosen) for _ in range(online.group_size)]
         with watch.spent("environment"):
             rollouts = pool.rollout(timed, jobs, act_seed=plan.seed, record=True, film=judge.film)
         with watch.spent("judge"):

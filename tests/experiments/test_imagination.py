@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from experiments.run import run_each
 from experiments.settings.config import TaskConfig
 from experiments.stages.data import collect_data
 from tests.experiments.imagined import write_world
+from value_model.imagination.world_model import load_world_model
 
 ONLINE = [
     "method=grpo",
@@ -108,6 +110,26 @@ def test_what_does_not_fit_is_one_line(outputs, more, message):
     with pytest.raises(UserError, match=message) as caught:
         run_each(words(outputs, *more, "name=refused"))
     assert "\n" not in str(caught.value)
+
+
+def test_other_tasks_are_kept_in_mind(outputs, tmp_path):
+    """A share of the episodes that are learnt from begin as the world model's other tasks do, under their instructions."""
+    world, task = load_world_model(outputs / "world"), TaskConfig("lift")
+    alone = ImaginationChoice(f"{outputs}/world", guard=0.5)
+    with pytest.raises(UserError, match="knows no other task"):
+        alone.starts_of(task, range(9))
+    other = replace(world.starts, instruction=("open the drawer",) * len(world.starts))
+    world.starts = world.starts.beside(other)
+    world.save(tmp_path / "two")
+    starts = ImaginationChoice(f"{tmp_path}/two", guard=0.25).starts_of(task, range(400))
+    others = [one for one in starts if one.instruction is not None]
+    assert {one.instruction for one in others} == {"open the drawer"} and 70 < len(others) < 130
+    assert [one.seed for one in starts] == list(range(400))
+    two = [
+        word for word in words(outputs, "env.guard=0.5", "name=guarded") if not word.startswith("env.path")
+    ]
+    run_each([*two, f"env.path={tmp_path}/two"])
+    assert json.loads((outputs / "runs/guarded/results.json").read_text())["training"]["groups_kept"] == 1
 
 
 def test_the_world_model_that_ships(tmp_path):

@@ -91,7 +91,7 @@ class ImaginedEnvs(VectorEnv):
         for name in ("_steps", "_held", "_solved", "_over"):
             setattr(self, name, np.where(mask, 0, getattr(self, name)).astype(getattr(self, name).dtype))
         self._seeds = np.where(mask, [start.seed for start in starts], self._seeds)
-        latents, proprio = first_states(self._world, self._bank, starts, mask)
+        latents, proprio = first_states(self._world, self._bank, starts, mask, self.env_spec.instruction)
         words = np.stack([word_ids(start.instruction or self.env_spec.instruction) for start in starts])
         for part, worlds in self._blocks:
             worlds.begin(latents[part], proprio[part], words[part], mask[part])

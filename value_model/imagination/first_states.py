@@ -13,9 +13,12 @@ from value_model.imagination.world_model import WorldModel
 
 
 def first_states(
-    world: WorldModel, bank: StartBank, starts: Sequence[Start], mask: np.ndarray
+    world: WorldModel, bank: StartBank, starts: Sequence[Start], mask: np.ndarray, instruction: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents float32 [N, h, w, C] and proprio [N, P] that the starts of `mask` bool [N] stand for; zeros elsewhere.
+
+    Args:
+        instruction: of the starts that say none.
 
     Raises:
         UserError: a start's pictures or proprioception do not fit the world model.
@@ -24,7 +27,7 @@ def first_states(
     proprio = np.zeros((len(starts), world.config.proprio_dim), np.float32)
     rows = np.flatnonzero(mask).tolist()
     pictured, drawn = ([row for row in rows if bool(starts[row].images) == own] for own in (True, False))
-    chosen = [bank.draw(starts[row].seed) for row in drawn]
+    chosen = [bank.draw(starts[row].seed, starts[row].instruction or instruction) for row in drawn]
     latents[drawn], proprio[drawn] = bank.latents[chosen], bank.proprio[chosen]
     if pictured:
         videos = [_pictures(starts[row], world.config.cameras) for row in pictured]

@@ -52,9 +52,20 @@ class StartBank:
         """Mean proprioception [P] of the earliest frames, for a start of which it is not known."""
         return self.proprio[self.frame == self.frame.min()].mean(axis=0)
 
-    def draw(self, seed: int) -> int:
-        """The start that a seed draws."""
-        return int(np.random.default_rng(seed).integers(len(self)))
+    def draw(self, seed: int, instruction: str | None = None) -> int:
+        """The start that a seed draws, of those under an instruction if there are any."""
+        told = np.array([text == instruction for text in self.instruction], bool)
+        rows = np.flatnonzero(told if told.any() else np.ones(len(self), bool))
+        return int(rows[np.random.default_rng(seed).integers(len(rows))])
+
+    def beside(self, other: StartBank) -> StartBank:
+        """These and others."""
+        return StartBank(
+            np.concatenate([self.latents, other.latents]),
+            np.concatenate([self.proprio, other.proprio]),
+            np.concatenate([self.frame, other.frame]),
+            self.instruction + other.instruction,
+        )
 
 
 def draw_starts(frames: Frames, instructions: list[str], seed: int, count: int = COUNT) -> StartBank:

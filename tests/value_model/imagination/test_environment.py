@@ -17,7 +17,7 @@ from tests.value_model.imagination.scene import MICRO, drawn, push
 from value_model.imagination.clips import encode_frames
 from value_model.imagination.environment import ImaginedEnvs
 from value_model.imagination.regression import Regression
-from value_model.imagination.starts import draw_starts
+from value_model.imagination.starts import StartBank, draw_starts
 from value_model.imagination.success import Solved
 from value_model.imagination.world_model import WorldModel
 from value_model.video.encoder import FrameEncoder
@@ -151,3 +151,13 @@ def test_a_world_without_a_classifier_does_not_know(world):
 class Still:
     def act(self, observation, seeds):
         return np.zeros((len(observation), 4, 2), np.float32)
+
+
+def test_starts_are_drawn_among_those_of_the_instruction(world):
+    bank = world.starts
+    other = StartBank(bank.latents[:2], bank.proprio[:2] + 100, bank.frame[:2], ("open it", "open it"))
+    both = bank.beside(other)
+    assert {both.draw(seed, "open it") - len(bank) for seed in range(20)} == {0, 1}
+    assert all(both.draw(seed, TOLD) < len(bank) for seed in range(20))
+    assert max(both.draw(seed, "never heard") for seed in range(60)) >= len(bank)
+    assert [bank.draw(seed) for seed in range(9)] == [bank.draw(seed, TOLD) for seed in range(9)]
