@@ -16,6 +16,7 @@ from experiments.settings.config import MixtureData, WandbConfig, require
 from policy_extraction.types import Rollouts
 
 METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
+TEST_TIME = ("test_time", "test_time_guarded")  # in one scene, of which there is but a picture
 PARTS = (
     8  # data sets of one round of one seed: at one temperature for cloning, at several for the world model
 )
@@ -55,7 +56,7 @@ class WorldGymnastConfig:
         for name in self.tasks:
             task_spec(name)
         for name in self.methods:
-            check_choice("method", name, METHODS)
+            check_choice("method", name, (*METHODS, *TEST_TIME))
         for name in ("tasks", "methods", "budgets", "seeds", "temperatures", "explore"):
             require(bool(getattr(self, name)), f"{name} must name at least one")
         least = max(Rollouts().group_size, len(self.explore))

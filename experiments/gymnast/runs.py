@@ -8,9 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from experiments.choices.critics import require_training
 from experiments.choices.imagination import ImaginationChoice
-from experiments.gymnast.config import WorldGymnastConfig
-from experiments.gymnast.words import OWN, Cell, common, data_seed, online_words, rollout_words
+from experiments.gymnast.config import TEST_TIME, WorldGymnastConfig
+from experiments.gymnast.scenes import first_picture
+from experiments.gymnast.words import (
+    OWN,
+    Cell,
+    common,
+    data_seed,
+    online_words,
+    rollout_words,
+    scene_words,
+)
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.pipeline import Experiment
@@ -41,7 +51,9 @@ class Trained:
 
     words: the settings of `experiments.run` that make it; policy: its artifact, None before training;
     real_steps: control steps of its task in the simulator that it took; success: {temperature: evaluation};
-    imagined: the same in the world model at temperature 1, None where none was trained; seconds: of the training alone.
+    imagined: the same in the world model at temperature 1, None where none was trained; seconds: of the training alone;
+    before: where the evaluation is of one scene, that of the policy before training; others: {another task: its success in
+    usual scenes at temperature 1, before and after}, of training in one scene.
     """
 
     cell: Cell
@@ -51,6 +63,8 @@ class Trained:
     success: dict[float, Evaluation]
     imagined: Evaluation | None
     seconds: float
+    before: dict[float, Evaluation]
+    others: dict[str, tuple[Evaluation, Evaluation]]
 
 
 class Runs:
@@ -82,30 +96,57 @@ class Runs:
 
     def _train(self, cell: Cell) -> Trained:
         words = [*common(self.config, cell.task, cell.seed, self.given), *OWN[cell.method], *self._more(cell)]
-        steps, seconds, policy = 0, 0.0, None
         experiment = self.experiment(words)
         experiment.check()
+        policy, steps = self._learn(cell, experiment)
+        scene = cell.method in TEST_TIME
+        return Trained(
+            cell,
+            tuple(words),
+            policy,
+            steps,
+            self._evaluate(experiment, policy),
+            None if scene else self._imagine(cell, experiment, policy),
+            policy.seconds if policy else 0.0,
+            self._evaluate(experiment, None) if scene else {},
+            self._others(cell, experiment, policy) if scene and policy else {},
+        )
+
+    def _learn(self, cell: Cell, experiment: Experiment) -> tuple[Artifact | None, int]:
+        """The trained policy, and the control steps in the simulator that it took."""
+        if cell.method == "sft":
+            return None, 0
         if cell.method in ("iterated_sft", "filtered"):
             data = experiment.collect()
-            policy, steps = experiment.extract(experiment.label(data)), data.open().total_frames
-        elif cell.method != "sft":
-            policy = experiment.improve()
-            if cell.method == "simulator":
-                steps = sum(entry["control_steps"] for entry in read_history(policy.folder))
-            else:
-                steps = sum(
-                    data.open().total_frames
-                    for data in self._rollouts(cell.task, *self._of(cell), cell.round)
-                )
-        success = {
+            return experiment.extract(experiment.label(data)), data.open().total_frames
+        policy = experiment.improve()
+        if cell.method == "simulator":
+            return policy, sum(entry["control_steps"] for entry in read_history(policy.folder))
+        seen = self._rollouts(cell.task, *self._of(cell), cell.round)
+        return policy, sum(data.open().total_frames for data in seen)
+
+    def _evaluate(self, experiment: Experiment, policy: Artifact | None) -> dict[float, Evaluation]:
+        """{temperature: success}."""
+        found = {
             heat: Experiment(_warm(experiment.config, heat), self.context).evaluate(policy)
             for heat in self.config.temperatures
         }
-        known = {heat: found for heat, found in success.items() if found is not None}
-        seconds = policy.seconds if policy else 0.0
-        return Trained(
-            cell, tuple(words), policy, steps, known, self._imagine(cell, experiment, policy), seconds
-        )
+        return {heat: one for heat, one in found.items() if one is not None}
+
+    def _others(
+        self, cell: Cell, experiment: Experiment, policy: Artifact
+    ) -> dict[str, tuple[Evaluation, Evaluation]]:
+        """What training on one task did to the others."""
+        found = {}
+        for task in self.config.tasks:
+            if task != cell.task:
+                usual = replace(experiment.config, evaluate=replace(experiment.config.evaluate, scene=-1))
+                scene = replace(usual.task, name=task)
+                other = Experiment(replace(usual, task=scene, env=usual.env.real), self.context)
+                before, after = other.evaluate(), other.evaluate(policy)
+                if before is not None and after is not None:
+                    found[task] = (before, after)
+        return found
 
     def _more(self, cell: Cell) -> list[str]:
         """What depends on other trainings."""
@@ -114,9 +155,20 @@ class Runs:
             own = self._cloning_words(cell)
             critic = cell.method == "filtered" and not any(word.startswith("critic=") for word in self.given)
             return [*own, *(["critic=wvm", f"critic.path={self.critic()}"] if critic else []), *more]
-        if cell.method == "imagination":
-            return [*online_words(cell), f"env.path={self.world(*self._of(cell), cell.round)}", *more]
-        return [*(online_words(cell) if cell.method == "simulator" else []), *more]
+        if cell.method in ("imagination", *TEST_TIME):
+            more = [f"env.path={self.world(*self._of(cell), cell.round)}", *more]
+        if cell.method in TEST_TIME:
+            more = [*self._scene_words(cell), *more]
+        return more if cell.method == "sft" else [*online_words(cell), *more]
+
+    def _scene_words(self, cell: Cell) -> list[str]:
+        """A scene that nothing was trained on, by its first picture."""
+        acting = self.experiment(
+            [*common(self.config, cell.task, cell.seed, self.given), "env=robosuite"]
+        ).evaluating
+        made = first_picture(self.context, acting, cell.seed)
+        pictures = [made.folder / f"{camera}.png" for camera in self.config.model.cameras]
+        return scene_words(cell, pictures, acting.spec.instruction)
 
     def _cloning_words(self, cell: Cell) -> list[str]:
         """All rounds' rollouts: the last by the policy that the rounds before made."""
@@ -180,13 +232,14 @@ class Runs:
     def _critic(self) -> Path:
         """The folder of the critic that is trained on the demonstrations of all tasks."""
         data = [self._demonstrated(task) for task in self.config.tasks]
-        made = train_on(self.context.artifacts, self.config.critic_model, data, self.context.tracker)
+        choice = require_training(self.config.critic_model, "critic_model")
+        made = train_on(self.context.artifacts, choice, data, self.context.tracker)
         assert made.folder is not None, "a trained critic is in a folder"
         return made.folder
 
     def _imagine(self, cell: Cell, experiment: Experiment, policy: Artifact | None) -> Evaluation | None:
         """What the world model says of the policy; of others than those trained in it, too."""
-        if "imagination" not in self.config.methods:
+        if not {"imagination", *TEST_TIME} & set(self.config.methods):
             return None
         env = ImaginationChoice(path=str(self.world(*self._of(cell), cell.round)))
         config = replace(experiment.config, evaluate_env=env)

@@ -47,7 +47,8 @@ def _row(group: Sequence[Trained], base: Sequence[Trained] | None) -> dict[str, 
         "temperature": best,
         "by_temperature": {f"{heat:g}": asdict(rate) for heat, rate in heats.items()},
         "by_seed": [float(one.success().mean()) for one in evaluations],
-        "difference_to_sft": _difference(evaluations, base, [one.cell.seed for one in group]),
+        "difference_to_sft": _difference(evaluations, _before(group, base)),
+        "others": _others(group),
         "median_length": _median_length(evaluations),
         "imagined": float(np.mean([one.success().mean() for one in imagined])) if imagined else None,
         "real_steps": float(np.mean([one.real_steps for one in group])),
@@ -62,19 +63,32 @@ def _rate(evaluations: Sequence[Evaluation]) -> Interval:
     return success_rate(np.stack([one.success() for one in evaluations]))
 
 
+def _before(group: Sequence[Trained], base: Sequence[Trained] | None) -> list[dict[float, Evaluation]] | None:
+    """Of each training, the policy that it began with, on the same episodes; None where that was not measured."""
+    if all(one.before for one in group):
+        return [one.before for one in group]
+    of = {one.cell.seed: one.success for one in base or ()}
+    return [of[one.cell.seed] for one in group] if all(one.cell.seed in of for one in group) else None
+
+
 def _difference(
-    evaluations: Sequence[Evaluation], base: Sequence[Trained] | None, seeds: Sequence[int]
+    evaluations: Sequence[Evaluation], before: Sequence[dict[float, Evaluation]] | None
 ) -> dict[str, float] | None:
-    """To the policy before training at its own best temperature, on the same episodes."""
-    if base is None:
+    """To the policy before training at its own best temperature."""
+    if before is None:
         return None
-    of = {one.cell.seed: one for one in base}
-    if not all(seed in of for seed in seeds):
+    best = max(before[0], key=lambda heat: _rate([one[heat] for one in before]).mean)
+    began = np.stack([one[best].success() for one in before])
+    return asdict(paired_difference(np.stack([one.success() for one in evaluations]), began))
+
+
+def _others(group: Sequence[Trained]) -> dict[str, float] | None:
+    """Mean change of success on the other tasks, of training in one scene."""
+    pairs = [pair for one in group for pair in one.others.values()]
+    if not pairs:
         return None
-    heats = base[0].success
-    best = max(heats, key=lambda heat: _rate([one.success[heat] for one in base]).mean)
-    before = np.stack([of[seed].success[best].success() for seed in seeds])
-    return asdict(paired_difference(np.stack([one.success() for one in evaluations]), before))
+    before, after = (np.stack([pair[number].success() for pair in pairs]) for number in (0, 1))
+    return asdict(paired_difference(after, before))
 
 
 def _median_length(evaluations: Sequence[Evaluation]) -> float | None:
@@ -113,20 +127,24 @@ def means(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    gain, length, imagined = row["difference_to_sft"], row["median_length"], row["imagined"]
+    length, imagined = row["median_length"], row["imagined"]
     return [
         row["task"],
         _name(row),
         percent({"mean": row["success"], "low": row["low"], "high": row["high"]}),
-        "–"
-        if gain is None
-        else f"{100 * gain['mean']:+.0f} [{100 * gain['low']:+.0f}, {100 * gain['high']:+.0f}]",
+        _points(row["difference_to_sft"]),
         f"{row['temperature']:g}",
         "–" if length is None else f"{length:.0f}",
         "–" if imagined is None else f"{100 * imagined:.0f} %",
         f"{row['real_steps']:,.0f}",
         f"{row['seconds']:,.0f}",
     ]
+
+
+def _points(gain: Mapping[str, float] | None) -> str:
+    if gain is None:
+        return "–"
+    return f"{100 * gain['mean']:+.0f} [{100 * gain['low']:+.0f}, {100 * gain['high']:+.0f}]"
 
 
 def _name(row: Mapping[str, Any]) -> str:

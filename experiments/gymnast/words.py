@@ -10,16 +10,8 @@ from experiments.gymnast.config import MOST_ROUNDS as ROUNDS
 from experiments.gymnast.config import PARTS, WorldGymnastConfig
 from policy_extraction.types import Rollouts
 
-USUAL = (
-    "policy=vla_token",
-    "evaluate.episodes=100",
-    "evaluate.execute=4",
-    "evaluate.videos=0",
-)
-GROUPS = {
-    "simulator": 4,
-    "imagination": 24,
-}  # kept groups an iteration: where rollouts cost, updates come more often
+USUAL = ("policy=vla_token", "evaluate.episodes=100", "evaluate.execute=4", "evaluate.videos=0")
+IMAGINED, SIMULATED = 24, 4  # kept groups an iteration: where rollouts cost, updates come more often
 ITERATIONS = 6  # in imagination
 OWN = {  # how a method learns
     "sft": ("method=bc",),
@@ -34,6 +26,8 @@ OWN = {  # how a method learns
     "filtered": ("method=filtered_bc",),
     "simulator": ("method=grpo", "env=robosuite", "reward=success"),
     "imagination": ("method=grpo", "env=imagination", "reward=success"),
+    "test_time": ("method=grpo", "env=imagination", "reward=success"),
+    "test_time_guarded": ("method=grpo", "env=imagination", "reward=success", "env.guard=0.5"),
 }
 
 
@@ -55,13 +49,8 @@ def data_seed(seed: int, number: int, part: int) -> int:
 
 def common(config: WorldGymnastConfig, task: str, seed: int, given: Sequence[str]) -> list[str]:
     """What all methods share."""
-    own = [
-        f"task={task}",
-        *USUAL,
-        f"seed={seed}",
-        f"outputs={config.outputs}",
-        f"wandb.mode={config.wandb.mode}",
-    ]
+    own = [f"task={task}", *USUAL, f"seed={seed}", f"outputs={config.outputs}"]
+    own += [f"wandb.mode={config.wandb.mode}"]
     return [*own, *given]
 
 
@@ -76,12 +65,15 @@ def rollout_words(
 
 def online_words(cell: Cell) -> list[str]:
     """How many rollouts a method makes itself; in the simulator its budget is all of them."""
-    own = [f"method.online.groups={GROUPS[cell.method]}"]
-    if cell.method == "imagination":
-        return [*own, f"method.online.iterations={ITERATIONS}"]
+    if cell.method != "simulator":
+        return [f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
     budget = cell.budget * cell.round
-    return [
-        *own,
-        f"method.online.budget={budget}",
-        f"method.online.iterations={budget // Rollouts().group_size}",
-    ]
+    iterations = budget // Rollouts().group_size
+    own = [f"method.online.groups={SIMULATED}", f"method.online.budget={budget}"]
+    return [*own, f"method.online.iterations={iterations}"]
+
+
+def scene_words(cell: Cell, pictures: Sequence[Path], instruction: str) -> list[str]:
+    """Training from the pictures of one scene, and evaluation in that scene."""
+    images = ",".join(map(str, pictures))
+    return [f"env.images=[{images}]", f"env.instruction={instruction}", f"evaluate.scene={cell.seed}"]

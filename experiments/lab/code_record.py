@@ -135,6 +135,13 @@ STAGES = {
     "world_quality": Stage(
         "experiments.stages.world_model", ("experiments.stages.world_model:measure_world_model",)
     ),
+    "first_picture": Stage(
+        "experiments.gymnast.scenes",
+        ("experiments.gymnast.scenes:first_picture", "envs.robosuite.vector:robosuite_envs"),
+    ),
+    "side_by_side": Stage(
+        "experiments.gymnast.strips", ("experiments.gymnast.strips:side_by_side", *ACTORS, *LEARNERS)
+    ),
     "fidelity_real": Stage(
         "experiments.stages.fidelity",
         ("experiments.stages.fidelity:roll_out_really", "experiments.stages.fidelity:Noisy", *ACTORS),

@@ -24,6 +24,7 @@ Purpose = Literal[
     "world_model_held_out",
     "fidelity",
     "judging",
+    "test_scene",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -44,6 +45,7 @@ STARTS: dict[Purpose, int] = {
     "world_model_held_out": 12 * RANGE,
     "fidelity": 13 * RANGE,
     "judging": 14 * RANGE,
+    "test_scene": 17 * RANGE,
 }
 
 

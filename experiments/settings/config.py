@@ -15,6 +15,7 @@ from envs.errors import UserError, check_choice
 from envs.robosuite.tasks import ROBOTS
 from envs.store import Reading
 from envs.types import STYLES
+from experiments.lab.artifacts import later
 from experiments.lab.seeds import first_seed
 from policy_extraction.types import Training
 
@@ -182,6 +183,9 @@ class EvaluateConfig:
     temperature: float = 1.0  # of action tokens; below 1 a policy is sharper than it was trained
     workers: int = 0  # simulator processes; 0: one per core
     videos: int = 2  # episodes to keep as a film
+    scene: int = later(
+        -1
+    )  # of 0 or more: all episodes begin alike, in the test scene of this number; -1: each in its own
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"evaluate.temperature={self.temperature} must be positive")
@@ -193,6 +197,9 @@ class EvaluateConfig:
         require(self.execute >= 1, f"evaluate.execute={self.execute} must be at least 1")
         require(self.workers >= 0, f"evaluate.workers={self.workers} must not be negative")
         require(self.videos >= 0, f"evaluate.videos={self.videos} must not be negative")
+        require(
+            self.scene >= -1, f"evaluate.scene={self.scene} must be 0 or more, or -1 for a scene an episode"
+        )
 
 
 @dataclass(frozen=True)

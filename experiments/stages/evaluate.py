@@ -108,9 +108,21 @@ class Trial:
             "episodes": episodes,
             "within": self.horizon,
             "seed": self.seed,
+            **({"scene": self.config.scene} if self.config.scene >= 0 else {}),
             "prompt": {**self.prompt, **({"temperature": temperature} if temperature != 1.0 else {})},
         }
         return {**self.acting.recipe(), **settings}
+
+    def starts(self, episodes: int) -> list[int]:
+        """The seeds with which the first `episodes` begin: one each, or all that of the test scene."""
+        if self.config.scene < 0:
+            return seeds("evaluation", self.seed, episodes).tolist()
+        return [test_scene(self.config.scene)] * episodes
+
+
+def test_scene(number: int) -> int:
+    """The seed of a scene to which a policy may be fitted; no other purpose has it."""
+    return int(seeds("test_scene", 0, number + 1)[number])
 
 
 def prompt_of(method: Method) -> dict[str, object]:
@@ -138,7 +150,7 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
 
 
 def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list[Rollout]:
-    chosen = seeds("evaluation", trial.seed, episodes).tolist()
+    chosen = trial.starts(episodes)
     pool = trial.acting.pool(context.simulators)
     with bar(label, episodes, "episodes") as shown:
         return pool.rollout(trial.make_actor(), chosen, progress=shown.update, series=True)

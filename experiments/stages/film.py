@@ -11,7 +11,6 @@ from envs.rollout import Rollout
 from envs.types import Observation
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
-from experiments.lab.seeds import seeds
 from experiments.stages.evaluate import Trial
 
 VERSION = 3
@@ -50,7 +49,7 @@ def film(context: Context, trial: Trial) -> Path | None:
     acting = trial.acting
     larger = replace(acting, task=acting.env.film_task(acting.task))
     rows = min(count, acting.env.rows(acting.workers))  # what is replayed does not depend on it
-    chosen = seeds("evaluation", trial.seed, count).tolist()
+    chosen = trial.starts(count)
 
     def build(folder: Path) -> None:
         videos = folder / "videos"

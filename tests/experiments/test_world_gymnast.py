@@ -48,33 +48,50 @@ LEAST = [
 ]
 
 
-def test_two_rounds_of_everything(tmp_path, capsys):
+def test_all_methods_and_a_second_round(tmp_path, capsys):
     config = VLAConfig(
         spec=PolicySpec(), first_channels=4, second_channels=4, width=16, blocks=1, euler_steps=2
     )
     save_vla(new_vla(config, 0), tmp_path / "base")
-    words = [*LEAST, f"policy.base={tmp_path / 'base'}", f"outputs={tmp_path / 'outputs'}", "rounds=2"]
-    world_gymnast(words)
-    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["rows"]
-    rows = {(row["method"], row["round"]): row for row in found}
-    assert set(rows) == {("sft", 1), *((method, round) for method in METHODS[1:] for round in (1, 2))}
-    for row in found:
+    outputs = tmp_path / "outputs"
+
+    def rows(*more):
+        world_gymnast([*LEAST, f"policy.base={tmp_path / 'base'}", f"outputs={outputs}", *more])
+        found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["rows"]
+        return {(row["method"], row["round"]): row for row in found}
+
+    def made():
+        return {path.name for path in (outputs / "artifacts").iterdir() if path.is_dir()}
+
+    one = rows(f"methods=[{','.join(METHODS)},test_time]")
+    assert list(one) == [(method, 1) for method in (*METHODS, "test_time")]
+    for row in one.values():
         assert (
             row["seeds"] == 1
             and row["episodes"] == 2
             and 0 <= row["low"] <= row["success"] <= row["high"] <= 1
         )
-        assert set(row["by_temperature"]) == {"1", "0.5"} and 0 <= row["imagined"] <= 1
-    assert rows["sft", 1]["real_steps"] == 0
-    for method in METHODS[1:]:
-        first, second = (rows[method, round]["real_steps"] for round in (1, 2))
-        assert 0 < first < second <= 2 * 8 * (16 + 20)
-    folder = tmp_path / "outputs" / "world_gymnast" / "table"
+        assert set(row["by_temperature"]) == {"1", "0.5"}
+        assert row["difference_to_sft"]["mean"] == pytest.approx(row["success"] - _best_before(row, one))
+    assert one["sft", 1]["real_steps"] == 0 and one["test_time", 1]["imagined"] is None
+    assert "evaluate.scene=0" in one["test_time", 1]["commands"][0]
+    folder = outputs / "world_gymnast" / "table"
     assert (folder / "lift.png").is_file() and "experiments.run" in (folder / "report.md").read_text()
-    made = {path.name for path in (tmp_path / "outputs" / "artifacts").iterdir() if path.is_dir()}
-    world_gymnast(words)
-    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["rows"] == found
-    assert {path.name for path in (tmp_path / "outputs" / "artifacts").iterdir() if path.is_dir()} == made
+    two = rows("methods=[iterated_sft,imagination]", "rounds=2", "name=dyna")
+    for method in ("iterated_sft", "imagination"):
+        assert two[method, 1] == {**one[method, 1], "difference_to_sft": None}
+        first, second = (two[method, round]["real_steps"] for round in (1, 2))
+        assert 0 < first < second <= 2 * 8 * (16 + 20)
+    before = made()
+    assert rows("methods=[iterated_sft,imagination]", "rounds=2", "name=dyna") == two and made() == before
+
+
+def _best_before(row, rows):
+    return (
+        row["success"] - row["difference_to_sft"]["mean"]
+        if row["method"] == "test_time"
+        else rows["sft", 1]["success"]
+    )
 
 
 def test_a_budget_is_kept_in_every_round():
