@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,14 +11,10 @@ import numpy as np
 
 from envs.chunks import ProcessEnvs, Shown
 from envs.contract import EnvSpec
-from envs.errors import UserError, check_choice
-from envs.experts.undo import Undo
+from envs.errors import check_choice
 from envs.robosuite.env import ACTION_SIZE, CONTROL_RATE, PROPRIO_SIZE, STATE_SIZE, RobosuiteEnv
-from envs.robosuite.kitchen.layouts import OPPOSITES
 from envs.robosuite.scene import WORKSPACE
 from envs.robosuite.tasks import ROBOTS, Arrangement, task_spec
-
-BY_SEED, BY_EXPERT = "seed", "self"
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,7 @@ class RobosuiteScene:
     """Which simulator.
 
     linger: control steps that an episode goes on after the task is solved, so that a film shows it done; layout,
-    distractors: see `Arrangement`; instruction: see `TaskSpec.told`; reset: "self" where an expert undoes what an episode
-    of a series did (`SelfResetting`), else "seed"; the others as in `RobosuiteEnv`.
+    distractors: see `Arrangement`; instruction: see `TaskSpec.told`; the others as in `RobosuiteEnv`.
     """
 
     task: str = "stack"
@@ -38,17 +34,11 @@ class RobosuiteScene:
     layout: int = 0
     distractors: int = 0
     instruction: str = ""
-    reset: str = BY_SEED
 
     def __post_init__(self) -> None:
         task = task_spec(self.task).arranged(self.arrangement)
         task.told(self.instruction)
         check_choice("robot", self.robot, ROBOTS)
-        check_choice("reset", self.reset, (BY_SEED, BY_EXPERT))
-        if self.reset == BY_EXPERT and self.task not in OPPOSITES:
-            raise UserError(
-                f"reset={BY_EXPERT}: no expert undoes {self.task}; use one of the tasks {', '.join(OPPOSITES)}"
-            )
 
     @property
     def arrangement(self) -> Arrangement:
@@ -108,29 +98,17 @@ class RobosuiteWorld:
         self.env.close()
 
 
-class SelfResettingWorld(RobosuiteWorld):
-    """A `SelfResetting` world."""
-
-    def begin(self, seed: int) -> Shown:
-        """See `World`."""
-        shown = super().begin(seed)
-        self._undo = Undo(self.env, seed)
-        return shown
-
-    def go_on(self, seed: int) -> tuple[Shown, bool]:
-        """See `SelfResetting`."""
-        if not self._undo():
-            return self.begin(seed), True
-        self._steps_since = None
-        return self.observe(), False
-
-
-def robosuite_envs(scene: RobosuiteScene, count: int | None = None, execute: int = 8) -> ProcessEnvs:
-    """`count` (default: one a CPU core) simulators in processes of their own.
+def robosuite_envs(
+    scene: RobosuiteScene,
+    count: int | None = None,
+    execute: int = 8,
+    world: Callable[[RobosuiteScene], RobosuiteWorld] = RobosuiteWorld,
+) -> ProcessEnvs:
+    """`count` (default: one a CPU core) simulators, each a `world` in a process of its own.
 
     Raises:
         UserError: an unknown camera, a bad size, fewer than one simulator or action, or no EGL.
     """
     workers = (os.cpu_count() or 1) if count is None else count
-    make = partial(SelfResettingWorld if scene.reset == BY_EXPERT else RobosuiteWorld, scene)
+    make = partial(world, scene)
     return ProcessEnvs(make, scene.spec(), workers, execute, preload=("envs.robosuite.vector",))

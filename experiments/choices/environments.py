@@ -10,10 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import gymnasium
 
 from envs.contract import ChunkEnvs, EnvSpec, Start
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
+from envs.experts.self_reset import check_undoable, self_resetting_envs
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.recording import FILM_HEIGHT
-from envs.robosuite.vector import BY_SEED, RobosuiteScene, robosuite_envs
+from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from experiments.lab.artifacts import digest, later
 from experiments.lab.simulators import worker_count
 from experiments.settings.config import TaskConfig, require
@@ -75,14 +76,13 @@ class OwnStarts(Protocol):
 class RobosuiteChoice:
     """robosuite, at the task of `task=`, its robot and cameras; demonstrations are of its usual arrangement."""
 
-    layout: int = later(
-        0
-    )  # where things stand, of the kitchen's tasks: 1 in a mirror, 2 sink and basket exchanged
-    distractors: int = later(0)  # objects on the kitchen's counter that are of no use, at most 4
-    instruction: str = later(
-        ""
-    )  # what the policy is told: any text, or a paraphrase of the task's by its number
-    reset: str = later(BY_SEED)  # self: evaluation lets an expert undo every episode, instead of a new start
+    layout: int = later(0)  # of the kitchen's tasks: 1, all in a mirror; 2, sink and basket exchanged
+    distractors: int = later(0)  # objects of no use on the kitchen's counter, at most 4
+    instruction: str = later("")  # what the policy is told: any text, or a paraphrase by its number
+    reset: str = later("seed")  # self: in evaluations an expert undoes what an episode did
+
+    def __post_init__(self) -> None:
+        check_choice("reset", self.reset, ("seed", "self"))
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`."""
@@ -91,7 +91,7 @@ class RobosuiteChoice:
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
         scene = replace(self._scene(task), horizon=spec.horizon, linger=linger)
-        return robosuite_envs(scene, workers, execute)
+        return (self_resetting_envs if self.reset == "self" else robosuite_envs)(scene, workers, execute)
 
     def place(self, task: TaskConfig) -> str:
         """See `EnvChoice`."""
@@ -115,6 +115,8 @@ class RobosuiteChoice:
         return replace(task, image_size=max(task.image_size, FILM_HEIGHT))
 
     def _scene(self, task: TaskConfig) -> RobosuiteScene:
+        if self.reset == "self":
+            check_undoable(task.name)
         return RobosuiteScene(
             task.name,
             task.robot,
@@ -122,7 +124,6 @@ class RobosuiteChoice:
             layout=self.layout,
             distractors=self.distractors,
             instruction=self.instruction,
-            reset=self.reset,
         )
 
 

@@ -45,6 +45,7 @@ SEEING = (  # what policies read
 )
 WORLDS = (  # environments, which stages call through an interface
     "envs.robosuite.vector:robosuite_envs",
+    "envs.experts.self_reset:self_resetting_envs",
     "envs.gymnasium_world:gymnasium_envs",
     "value_model.imagination.environment:ImaginedEnvs",
 )
