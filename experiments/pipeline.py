@@ -185,9 +185,9 @@ class Experiment:
     @cached_property
     def acting(self) -> Acting:
         """Where the policy acts to learn."""
-        config = self.config.evaluate
+        config, env = self.config.evaluate, self.config.env
         execute = self.online.execute if self.online else config.execute
-        return Acting(self.config.env, self.config.task, config.horizon, config.workers, execute)
+        return Acting(env, self.config.task, env.horizon or config.horizon, config.workers, execute)
 
     @cached_property
     def evaluating(self) -> Acting:

@@ -24,6 +24,8 @@ Purpose = Literal[
     "world_model_held_out",
     "fidelity",
     "judging",
+    "branches",
+    "branch_check",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -44,6 +46,8 @@ STARTS: dict[Purpose, int] = {
     "world_model_held_out": 12 * RANGE,
     "fidelity": 13 * RANGE,
     "judging": 14 * RANGE,
+    "branches": 15 * RANGE,
+    "branch_check": 16 * RANGE,
 }
 
 
