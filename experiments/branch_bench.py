@@ -138,8 +138,8 @@ def _publish(config: BranchBenchConfig, found: Mapping[str, Any]) -> None:
     head = ["critic", "from", "groups", *(f"{count + 1}" for count in range(config.decisions))]
     rows = [[name, *row] for name, rankings in found.items() for row in ranking_rows(rankings)]
     print(
-        f"{config.groups} states of {config.task.name} × {config.group_size} branches: mean correlation, within groups, of the "
-        f"critic's gain with that of true progress, by the number of decisions of {config.execute} control steps\n"
+        f"{config.groups} states of {config.task.name} × {config.group_size} branches: mean correlation, within groups, of "
+        f"the critic's gain with that of true progress, by the number of decisions of {config.execute} control steps\n"
     )
     print(table(head, rows))
     file = Path(config.file or Path(config.outputs) / "branches" / f"{config.task.name}.json")

@@ -91,6 +91,21 @@ def make_branches(
     return Branches(context, acting, plan, made)
 
 
+def doubt(rankings: Rankings, size: int) -> str:
+    """One line where gains on imagined branches are not known to follow true progress at the last moment; else empty.
+
+    That is where the interval reaches 0, or there is none: of so few groups an estimate alone is chance.
+    """
+    found = next(reversed(rankings["all"].values()))
+    if found["low"] is not None and found["low"] > 0:
+        return ""
+    return (
+        f"within groups of {size} imagined branches the critic's gain is not known to follow true progress: r "
+        f"{told(found)}, {found['groups']} groups with spread; what is learned from it may be noise (experiments.fidelity "
+        "tells more; branch_check=60 tries more states, branch_check=0 none)"
+    )
+
+
 def ranking_rows(found: Rankings) -> list[list[Any]]:
     """Rows of a table: the phase, its groups with spread at the last moment, and r [low, high] of each moment."""
     return [
