@@ -129,7 +129,7 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
         third = [replay_really(context, real, *pair) for pair in zip(first, second, strict=True)]
         rankings = _rankings(config, context, real, imagined) if config.branches else {}
     found = [np.stack([outcomes(made) for made in row]) for row in (first, second, third)]
-    _publish(config, [one.name for one in entrants], *found, rankings)
+    _publish(config, [one.name for one in entrants], *found, rankings=rankings)
 
 
 def _check_branches(config: FidelityConfig, real: Acting) -> None:
@@ -184,6 +184,7 @@ def _publish(
     real: np.ndarray,
     imagined: np.ndarray,
     replayed: np.ndarray,
+    *,
     rankings: Mapping[str, Rankings],
 ) -> None:
     """Tables, a file and the last line; the outcomes are bool [P, E]."""

@@ -96,7 +96,7 @@ def doubt(rankings: Rankings, size: int) -> str:
 
     That is where the interval reaches 0, or there is none: of so few groups an estimate alone is chance.
     """
-    found = next(reversed(rankings["all"].values()))
+    found = list(rankings["all"].values())[-1]
     if found["low"] is not None and found["low"] > 0:
         return ""
     return (
@@ -107,11 +107,13 @@ def doubt(rankings: Rankings, size: int) -> str:
 
 
 def ranking_rows(found: Rankings) -> list[list[Any]]:
-    """Rows of a table: the phase, its groups with spread at the last moment, and r [low, high] of each moment."""
-    return [
-        [name, next(reversed(of.values()))["groups"], *(told(one) for one in of.values())]
-        for name, of in found.items()
-    ]
+    """Rows of a table: the phase, how many groups have spread (the fewest – the most), r [low, high] of each moment."""
+    rows = []
+    for name, of in found.items():
+        counts = sorted(int(one["groups"] or 0) for one in of.values())
+        groups = f"{counts[0]}–{counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
+        rows.append([name, groups, *(told(one) for one in of.values())])
+    return rows
 
 
 def told(one: Mapping[str, float | None]) -> str:
