@@ -6,7 +6,10 @@
 
 From a moment of a scripted demonstration that a seed draws, several chunks of a policy's are executed in robosuite, each
 again and again from the same state to the bit; the critic's gains (its value at the end less that at the start) are
-correlated with the gains of true progress within each group, by the phase of the task and by the number of decisions.
+correlated with the gains of true progress within each group, by the phase of the task and by the number of decisions. True
+progress is that of undisturbed experts in the most similar states; the last rows say how well it agrees with itself when
+other demonstrations tell it: the square root of that is what a critic could reach.
+
 Prints a table; the last line is JSON.
 """
 
@@ -39,7 +42,7 @@ from experiments.settings.config import require
 from experiments.stages.acting import Acting, check_fit
 from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
-from experiments.stages.ranking import Branches, make_branches, ranking_rows
+from experiments.stages.ranking import Branches, Rankings, make_branches, ranking_rows
 from experiments.stages.rollouts import policy_digest, trained_policy
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.methods.bc import BC
@@ -97,7 +100,8 @@ def bench_branches(arguments: Sequence[str]) -> None:
         for one, name in zip(chosen, _names(chosen), strict=True):
             source = get_critic(context.artifacts, config.task, one.config.critic, context.tracker)
             found[name] = branches.real(source)
-    _publish(config, found)
+        truth = branches.truth()
+    _publish(config, found, truth)
 
 
 def _branches(context: Context, config: BranchBenchConfig) -> Branches:
@@ -133,20 +137,21 @@ def _names(chosen: Sequence[Chosen]) -> list[str]:
     ]
 
 
-def _publish(config: BranchBenchConfig, found: Mapping[str, Any]) -> None:
+def _publish(config: BranchBenchConfig, found: Mapping[str, Rankings], truth: Rankings) -> None:
     """A table, a file and the last line."""
     head = ["critic", "from", "groups", *(f"{count + 1}" for count in range(config.decisions))]
-    rows = [[name, *row] for name, rankings in found.items() for row in ranking_rows(rankings)]
+    told = {**found, "true progress, as other demonstrations tell it": truth}
+    rows = [[name, *row] for name, rankings in told.items() for row in ranking_rows(rankings)]
     print(
         f"{config.groups} states of {config.task.name} × {config.group_size} branches: mean correlation, within groups, of "
         f"the critic's gain with that of true progress, by the number of decisions of {config.execute} control steps\n"
     )
     print(table(head, rows))
     file = Path(config.file or Path(config.outputs) / "branches" / f"{config.task.name}.json")
-    content = {"settings": canonical(config), "made_by": made_by(), "critics": found}
+    content = {"settings": canonical(config), "made_by": made_by(), "critics": found, "truth": truth}
     with atomic_file(file) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    print(json.dumps({"file": str(file), "task": config.task.name, "critics": found}))
+    print(json.dumps({"file": str(file), "task": config.task.name, "critics": found, "truth": truth}))
 
 
 @command

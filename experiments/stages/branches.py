@@ -82,15 +82,15 @@ def roll_out_branches(
             )
         length = acting.spec.horizon
         films, moments = [_film(rollout) for rollout in rollouts], 1 - -length // plan.every
-        known = [_known(rollout, points[row // plan.size], acting) for row, rollout in enumerate(rollouts)]
-        progress = [values[1:] for values in oracle.load().label(iter(known))]
         arrays = {
             **filmed(films, moments),
             "action": np.stack([held(_actions(rollout), length) for rollout in rollouts]),
-            "progress": np.stack([held(values, moments) for values in progress]).astype(np.float32),
+            "reward": np.stack([held(_earned(rollout), moments) for rollout in rollouts]),
+            "first": np.stack([point.first for point in points]),
             "phase": np.array([PHASES.index(point.phase) for point in points], np.int64),
             "seed": np.array(chosen, np.int64),
         }
+        arrays["progress"] = progress_of(arrays, oracle, acting)
         save_arrays(folder / BRANCHES, arrays)
 
     recipe = {**acting.recipe(), "plan": plan}
@@ -136,7 +136,24 @@ def judge_branches(
 def true_gains(real: Artifact) -> tuple[np.ndarray, np.ndarray]:
     """Gains of true progress over the first 1 … D moments, float32 [R, D]; and the phase of each group, int64 [G]."""
     arrays = load_arrays(real.folder / BRANCHES)[0]
-    return arrays["progress"][:, 1:] - arrays["progress"][:, :1], arrays["phase"]
+    return gains_of(arrays["progress"]), arrays["phase"]
+
+
+def gains_of(progress: np.ndarray) -> np.ndarray:
+    """Progress [R, F] -> its gains since the first moment [R, D]."""
+    return progress[:, 1:] - progress[:, :1]
+
+
+def progress_of(arrays: Mapping[str, np.ndarray], oracle: CriticSource, acting: Acting) -> np.ndarray:
+    """True progress of branches as an oracle tells it from the simulator's state: float32 [R, F].
+
+    It reads the first state of the episode that a branch belongs to before it: it asks how high things were lifted.
+    """
+    size = len(arrays["reward"]) // len(arrays["first"])
+    known = (
+        _known(arrays, row, arrays["first"][row // size], acting) for row in range(len(arrays["reward"]))
+    )
+    return np.stack([values[1:] for values in oracle.load().label(known)]).astype(np.float32)
 
 
 def _points(task: TaskConfig, branching: Branching, chosen: Sequence[int], workers: int) -> list[BranchPoint]:
@@ -179,22 +196,25 @@ def filmed(films: Sequence[Film], moments: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _known(rollout: Rollout, point: BranchPoint, acting: Acting) -> Episode:
-    """What the oracle reads: the moments of a branch, after the first of the episode that it belongs to."""
-    film, recording = _film(rollout), rollout.recording
-    assert recording is not None
-    earned = [0.0, *(recording.rewards[step - 1] if step else 0.0 for step in film.step)]
+def _earned(rollout: Rollout) -> np.ndarray:
+    """What the step before each moment of the film earned: float32 [F], 0 at the first."""
+    assert rollout.recording is not None, "branches are recorded"
+    return np.concatenate([[0.0], rollout.recording.rewards]).astype(np.float32)[_film(rollout).step]
+
+
+def _known(arrays: Mapping[str, np.ndarray], row: int, first: np.ndarray, acting: Acting) -> Episode:
+    proprio = arrays["proprio"][row]
     return Episode(
         images={},
-        proprio=np.concatenate([film.proprio[:1], film.proprio]),
-        actions=np.zeros((len(earned), 0), np.float32),
-        rewards=np.array(earned, np.float32),
-        environment_state=np.concatenate([point.first[None], film.environment_state]),
-        success=rollout.success,
+        proprio=np.concatenate([proprio[:1], proprio]),
+        actions=np.zeros((len(proprio) + 1, 0), np.float32),
+        rewards=np.concatenate([[0.0], arrays["reward"][row]]).astype(np.float32),
+        environment_state=np.concatenate([first[None], arrays["environment_state"][row]]),
+        success=None,
         task=acting.task.name,
         instruction=acting.spec.instruction,
         robot=acting.task.robot,
-        seed=point.seed,
+        seed=row,
         fps=acting.spec.control_rate,
     )
 

@@ -9,15 +9,25 @@ from typing import Any
 import numpy as np
 
 from envs.experts.phases import PHASES
+from envs.files import load_arrays
 from envs.rollout import Actor
 from experiments.choices.branches import BranchChoice
-from experiments.choices.critics import CriticSource
+from experiments.choices.critics import CriticData, CriticSource
 from experiments.choices.plain_critics import OracleChoice
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.ranking import ranking
+from experiments.settings.config import TaskConfig
 from experiments.stages.acting import Acting
-from experiments.stages.branches import BranchPlan, judge_branches, roll_out_branches, true_gains
+from experiments.stages.branches import (
+    BRANCHES,
+    BranchPlan,
+    gains_of,
+    judge_branches,
+    progress_of,
+    roll_out_branches,
+    true_gains,
+)
 from experiments.stages.imagined_branches import imagine_branches
 from experiments.value_benchmark.critic import bench_critic
 
@@ -40,6 +50,15 @@ class Branches:
     def real(self, critic: CriticSource) -> Rankings:
         """The critic's gain on what the simulator showed, with the gain of true progress."""
         return self._ranking(self._judged(critic, self.made, self.acting), self._true)
+
+    def truth(self) -> Rankings:
+        """True progress as other demonstrations tell it, with true progress: how well the yardstick knows itself.
+
+        A critic that were right could not be expected above its square root.
+        """
+        other = _oracle(self.context, self.acting.task, seed=1)
+        arrays = load_arrays(self.made.folder / BRANCHES)[0]
+        return self._ranking(gains_of(progress_of(arrays, other, self.acting)), self._true)
 
     def imagined(self, critic: CriticSource, imagination: Acting) -> dict[str, Rankings]:
         """imagined_true: its gain on what is imagined, with that of true progress; imagined_real: with its own on what the
@@ -84,11 +103,15 @@ def make_branches(
     Raises:
         UserError: a task or robot whose experts are not known.
     """
-    task = where.task
-    oracle = bench_critic(context.artifacts, OracleChoice(), [f"{task.name}-{task.robot}"])
     acting = replace(where, env=env, horizon=0)
+    oracle = _oracle(context, where.task)
     made = roll_out_branches(context, env, acting, plan, make_actor, policy, oracle)
     return Branches(context, acting, plan, made)
+
+
+def _oracle(context: Context, task: TaskConfig, seed: int = 0) -> CriticSource:
+    choice = OracleChoice(CriticData(seed=seed))
+    return bench_critic(context.artifacts, choice, [f"{task.name}-{task.robot}"])
 
 
 def doubt(rankings: Rankings, size: int) -> str:
