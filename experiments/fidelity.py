@@ -5,13 +5,16 @@
 
 Policies of different quality (the base at several temperatures, the same with noise on its actions, and the trained ones
 of runs) are rolled out in both places from the same first states; then what each did in imagination is done in the
-simulator. The last line is JSON: how the success rates agree, and the precision and recall of an imagined success.
+simulator. Then short branches: from one state in the midst of a demonstration several chunks are done in the simulator and
+imagined, and the critic's gains are correlated within such groups, with true progress and with one another: what learning
+from short branches needs. The last line is JSON: how the success rates agree, the precision and recall of an imagined
+success, and the correlations by phase and number of decisions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,9 @@ import numpy as np
 from omegaconf import MISSING
 
 from envs.files import atomic_file
-from experiments.choices.environments import measured_in
+from experiments.choices.branches import BranchChoice
+from experiments.choices.critics import require_sight
+from experiments.choices.environments import RobosuiteChoice, measured_in
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
 from experiments.lab.fidelity import fidelity, told
@@ -33,13 +38,28 @@ from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
 from experiments.stages.acting import Acting, check_fit
+from experiments.stages.branches import BranchPlan
+from experiments.stages.critic import examples, get_critic
 from experiments.stages.fidelity import Player, outcomes, replay_really, roll_out_imagined, roll_out_really
+from experiments.stages.ranking import Rankings, make_branches, ranking_rows
 from experiments.stages.rollouts import policy_digest, trained_policy
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Training
 
-DEFAULTS = [{"task": "lift"}, {"env": "imagination"}, {"evaluate_env": "same"}, {"policy": "vla_token"}]
+DEFAULTS = [
+    {"task": "lift"},
+    {"env": "imagination"},
+    {"evaluate_env": "same"},
+    {"policy": "vla_token"},
+    {"critic": "wvm"},
+]
+DECISIONS = 4  # of a branch
+TOLD = {
+    "real_true": "critic on real frames ~ true progress",
+    "imagined_true": "critic on imagined frames ~ true progress",
+    "imagined_real": "critic on imagined ~ critic on real frames",
+}
 
 
 @dataclass(frozen=True)
@@ -50,10 +70,15 @@ class FidelityConfig:
     env: Any = MISSING  # where it is imagined
     evaluate_env: Any = MISSING  # where it is real; default what the world model imitates
     policy: Any = MISSING
+    critic: Any = MISSING  # who judges branches
     temperatures: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0, 1.3, 1.6)  # of the policy before training
     noises: tuple[float, ...] = (0.3, 0.6, 0.9, 1.2)  # on its actions, at the first temperature
     runs: tuple[str, ...] = ()  # folders of runs, whose trained policies act at temperature 1
     episodes: int = 64  # of each policy
+    branches: int = (
+        24  # states that short branches begin from, by the policy before training at T = 1; 0: none
+    )
+    branch_size: int = 8  # branches from each
     execute: int = 4  # actions of a chunk between decisions
     horizon: int = 0  # control steps; 0: the imagined environment's
     workers: int = 0  # simulator processes; 0: one per core
@@ -63,6 +88,8 @@ class FidelityConfig:
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, f"episodes={self.episodes} must be at least 1")
+        require(self.branches >= 0, f"branches={self.branches} must not be negative")
+        require(self.branch_size >= 2, f"branch_size={self.branch_size} must be at least 2")
         require(all(one > 0 for one in self.temperatures), "temperatures must be positive")
         require(bool(self.temperatures), "temperatures must name at least one")
         require(all(one > 0 for one in self.noises), "noises must be positive")
@@ -86,6 +113,8 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
     real = Acting(place, config.task, imagined.spec.horizon, config.workers, config.execute)
     for acting in (imagined, real):
         check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
+    if config.branches:
+        _check_branches(config, real)
     entrants = list(_entrants(config, real))
     with Simulators() as simulators:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
@@ -98,8 +127,34 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
             for one, start in zip(entrants, first, strict=True)
         ]
         third = [replay_really(context, real, *pair) for pair in zip(first, second, strict=True)]
+        rankings = _rankings(config, context, real, imagined) if config.branches else {}
     found = [np.stack([outcomes(made) for made in row]) for row in (first, second, third)]
-    _publish(config, [one.name for one in entrants], *found)
+    _publish(config, [one.name for one in entrants], *found, rankings=rankings)
+
+
+def _check_branches(config: FidelityConfig, real: Acting) -> None:
+    """Refuse early what could not be branched, or judged."""
+    require(
+        isinstance(real.env, RobosuiteChoice),
+        "short branches begin from states of robosuite; leave them out (branches=0), or evaluate_env=robosuite",
+    )
+    require_sight(config.critic, "imagined branches")
+    config.critic.check(examples(config.task))
+
+
+def _rankings(
+    config: FidelityConfig, context: Context, real: Acting, imagined: Acting
+) -> Mapping[str, Rankings]:
+    """How the critic's gains correlate within groups of branches: real with true, imagined with true and with real."""
+    plan = BranchPlan(config.branches, config.branch_size, config.execute, 1.0, config.seed)
+    env = BranchChoice(DECISIONS * config.execute)
+
+    def actor() -> ActingPolicy:
+        return ActingPolicy(config.policy.make(real.spec, Training(), config.seed), BC(), plan.temperature)
+
+    branches = make_branches(context, env, real, plan, actor, config.policy.origin(real.spec))
+    critic = get_critic(context.artifacts, config.task, config.critic, context.tracker)
+    return {"real_true": branches.real(critic), **branches.imagined(critic, imagined)}
 
 
 def _entrants(config: FidelityConfig, acting: Acting) -> Iterator[Entrant]:
@@ -124,9 +179,19 @@ def _entrants(config: FidelityConfig, acting: Acting) -> Iterator[Entrant]:
 
 
 def _publish(
-    config: FidelityConfig, names: Sequence[str], real: np.ndarray, imagined: np.ndarray, replayed: np.ndarray
+    config: FidelityConfig,
+    names: Sequence[str],
+    real: np.ndarray,
+    imagined: np.ndarray,
+    replayed: np.ndarray,
+    *,
+    rankings: Mapping[str, Rankings],
 ) -> None:
     """Tables, a file and the last line; the outcomes are bool [P, E]."""
+    if rankings:
+        head = ["within groups", "from", "groups", *(f"{count + 1}" for count in range(DECISIONS))]
+        rows = [[TOLD[name], *row] for name, of in rankings.items() for row in ranking_rows(of)]
+        print(table(head, rows))
     rates = [part.mean(axis=1) for part in (real, imagined, replayed)]
     found: dict[str, Any] = {
         **fidelity(rates[0], rates[1]),
@@ -144,6 +209,7 @@ def _publish(
     file = (
         Path(config.file) if config.file else Path(config.outputs) / "fidelity" / f"{config.task.name}.json"
     )
+    found |= {"branches": rankings} if rankings else {}
     content = {"settings": canonical(config), "made_by": made_by(), "policies": each, "found": found}
     with atomic_file(file) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")

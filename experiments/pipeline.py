@@ -10,6 +10,8 @@ Rounds are loops over these: `collect(trained)` gives a policy's own rollouts, w
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,8 +24,11 @@ import numpy as np
 from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.store import Store, open_store
+from experiments.choices.branches import BranchChoice
+from experiments.choices.critic_judge import CriticReward
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
+from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
@@ -34,6 +39,7 @@ from experiments.lab.tracking import Tracker
 from experiments.settings.config import RolloutData, RunConfig, StoreData
 from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit
+from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
@@ -45,6 +51,7 @@ from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.label import Labels, critic_metrics, label
+from experiments.stages.ranking import Rankings, doubt, make_branches
 from experiments.stages.recorded import Recorded, check_offline, read_recorded, samples_of, saved_policy
 from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
@@ -185,9 +192,9 @@ class Experiment:
     @cached_property
     def acting(self) -> Acting:
         """Where the policy acts to learn."""
-        config = self.config.evaluate
+        config, env = self.config.evaluate, self.config.env
         execute = self.online.execute if self.online else config.execute
-        return Acting(self.config.env, self.config.task, config.horizon, config.workers, execute)
+        return Acting(env, self.config.task, env.horizon or config.horizon, config.workers, execute)
 
     @cached_property
     def evaluating(self) -> Acting:
@@ -294,11 +301,44 @@ class Experiment:
         """The policy that the method makes of rollouts in `env=`, judged by `reward=`."""
         config, judge = self.config, self.judge
         assert self.online is not None
+        rankings = self.try_branches()
+        if rankings and (line := doubt(rankings, self.online.group_size)):
+            print(line, file=sys.stderr)
         plan = Improvement(
             self.acting, config.method, self.online, config.train, config.batch.size, config.seed
         )
         inputs = {**self._start, **judge.inputs}
         return improve(self.context, plan, inputs, self.policy, judge.load, judge.settings)
+
+    def try_branches(self) -> Rankings | None:
+        """How the critic's gain on imagined branches follows true progress within groups of the policy before training.
+
+        None unless the method learns from short imagined branches by that gain, or where `branch_check` is 0.
+        """
+        config, online = self.config, self.online
+        env, reward = config.env, config.reward
+        if not (isinstance(env, ImaginationChoice) and isinstance(reward, CriticReward) and online):
+            return None
+        horizon = self.acting.spec.horizon
+        if reward.of != "gain" or horizon >= env.real.spec(config.task).horizon or not config.branch_check:
+            return None
+        plan = BranchPlan(
+            config.branch_check,
+            online.group_size,
+            math.lcm(reward.every, self.acting.spec.stride),  # the moments that it sees
+            online.temperature,
+            config.seed,
+            "branch_check",
+        )
+        branches = make_branches(
+            self.context,
+            BranchChoice(horizon),
+            self.acting,
+            plan,
+            lambda: ActingPolicy(self.policy(), config.method, online.temperature),
+            digest([self._origin, source_digest(type(config.method))]),
+        )
+        return branches.imagined(self.critic, self.acting)["imagined_true"]
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""

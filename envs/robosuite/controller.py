@@ -85,6 +85,15 @@ class HandController:
             data.qfrc_bias, self._qpos, self._qvel, data.site_xpos[self._site], data.site_xmat[self._site],
         )  # fmt: skip  # views of the state: looked up once
 
+    def fingers(self) -> np.ndarray:
+        """What the gripper was last asked for, which it goes on from: float64 [G]."""
+        return np.array(self._fingers.current_action, np.float64)
+
+    def resume(self, fingers: np.ndarray, begun: bool) -> None:
+        """Go on in the midst of an episode, after its first step if it has `begun`."""
+        self._fingers.current_action = fingers.copy()
+        self._first = not begun
+
     def step(self, action: np.ndarray) -> None:
         """Hold the goal that `action` (float [7]) sets for one control step of physics."""
         model, data = self._model, self._data

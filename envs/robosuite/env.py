@@ -14,6 +14,7 @@ from envs.robosuite.camera import Camera
 from envs.robosuite.controller import HandController
 from envs.robosuite.headless import mujoco
 from envs.robosuite.scene import WORKSPACE
+from envs.robosuite.snapshot import Snapshot, read_physics, write_physics
 from envs.robosuite.tasks import ROBOTS, Arrangement, task_spec
 from envs.robosuite.views import PROPRIO_SIZE, STATE_SIZE, environment_state, proprioception
 from envs.robosuite.world import make_world, numpy_seed
@@ -77,7 +78,7 @@ class RobosuiteEnv(gymnasium.Env):
         self._camera_names = self._check_cameras()
         self._camera = Camera(self.model, image_size, plain=fast) if self.cameras else None
         self._controller: HandController | None = None
-        self._steps = 0
+        self._seed = self._steps = 0
         picture = Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.observation_space = Dict(
             {
@@ -107,8 +108,24 @@ class RobosuiteEnv(gymnasium.Env):
         with numpy_seed(episode_seed):
             self.robosuite.reset()
         self._controller = HandController(self.robosuite) if self.fast else None
-        self._steps = 0
+        self._seed, self._steps = episode_seed, 0
         return self.observe(), self._info(False)
+
+    def snapshot(self) -> Snapshot:
+        """All that the rest of the episode follows from, beside the actions."""
+        assert self._controller is not None, "robosuite's own controller keeps a state of its own"
+        return Snapshot(
+            self._seed, self._steps, read_physics(self.model, self.data), self._controller.fingers()
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from where an environment of the same task, robot and `fast` was; what follows is the same to the bit."""
+        with numpy_seed(snapshot.seed):
+            self.robosuite.reset()
+        self._controller = HandController(self.robosuite)
+        self._controller.resume(snapshot.fingers, begun=snapshot.steps > 0)
+        self._seed, self._steps = snapshot.seed, snapshot.steps
+        write_physics(self.model, self.data, snapshot.physics)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Advance, then observe: observation, reward, terminated, truncated (at the horizon), info."""

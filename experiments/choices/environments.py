@@ -24,6 +24,11 @@ from experiments.settings.plugins import is_reference, resolve, source_digest
 class EnvChoice(Protocol):
     """A choice of `env=`."""
 
+    @property
+    def horizon(self) -> int:
+        """Control steps of an episode that is acted in to learn, whatever is evaluated; 0: as many as those."""
+        ...
+
     def spec(self, task: TaskConfig) -> EnvSpec:
         """What it shows and takes.
 
@@ -84,13 +89,18 @@ class RobosuiteChoice:
     def __post_init__(self) -> None:
         check_choice("reset", self.reset, ("seed", "self"))
 
+    @property
+    def horizon(self) -> int:
+        """See `EnvChoice`."""
+        return 0
+
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`."""
-        return self._scene(task).spec()
+        return self.scene(task).spec()
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
-        scene = replace(self._scene(task), horizon=spec.horizon, linger=linger)
+        scene = replace(self.scene(task), horizon=spec.horizon, linger=linger)
         return (self_resetting_envs if self.reset == "self" else robosuite_envs)(scene, workers, execute)
 
     def place(self, task: TaskConfig) -> str:
@@ -114,7 +124,8 @@ class RobosuiteChoice:
         """See `EnvChoice`."""
         return replace(task, image_size=max(task.image_size, FILM_HEIGHT))
 
-    def _scene(self, task: TaskConfig) -> RobosuiteScene:
+    def scene(self, task: TaskConfig) -> RobosuiteScene:
+        """Which simulator."""
         if self.reset == "self":
             check_undoable(task.name)
         return RobosuiteScene(

@@ -10,6 +10,7 @@ from typing import Any
 from envs.errors import UserError
 from envs.robosuite.tasks import TASKS
 from experiments.choices.act import BestOfNAct, PolicyAct
+from experiments.choices.branches import BranchChoice
 from experiments.choices.critic_judge import CriticReward
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.imagination import ImaginationChoice
@@ -42,7 +43,13 @@ ADVANTAGES = {
 }
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
-    "env": {"robosuite": RobosuiteChoice, "gym": GymChoice, "imagination": ImaginationChoice, "none": NoEnv},
+    "env": {
+        "robosuite": RobosuiteChoice,
+        "branches": BranchChoice,
+        "gym": GymChoice,
+        "imagination": ImaginationChoice,
+        "none": NoEnv,
+    },
     "evaluate_env": {
         "same": SameEnv,
         "robosuite": RobosuiteChoice,

@@ -49,6 +49,11 @@ class NoEnv:
         )
         return count
 
+    @property
+    def horizon(self) -> int:
+        """See `EnvChoice`: there is none."""
+        self._refuse()
+
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`: there is none."""
         self._refuse()

@@ -46,6 +46,7 @@ SEEING = (  # what policies read
 WORLDS = (  # environments, which stages call through an interface
     "envs.robosuite.vector:robosuite_envs",
     "envs.experts.self_reset:self_resetting_envs",
+    "envs.experts.branches:branch_envs",
     "envs.gymnasium_world:gymnasium_envs",
     "value_model.imagination.environment:ImaginedEnvs",
 )
@@ -153,6 +154,21 @@ STAGES = {
     ),
     "fidelity_replay": Stage(
         "experiments.stages.fidelity", ("experiments.stages.fidelity:replay_really", *WORLDS)
+    ),
+    "branches": Stage(
+        "experiments.stages.branches",
+        (
+            "experiments.stages.branches:roll_out_branches",
+            "experiments.choices.plain_critics:StateCritic",
+            *ACTORS,
+        ),
+    ),
+    "branches_imagined": Stage(
+        "experiments.stages.imagined_branches",
+        ("experiments.stages.imagined_branches:imagine_branches", *WORLDS),
+    ),
+    "branch_gains": Stage(
+        "experiments.stages.branches", ("experiments.stages.branches:judge_branches", *READERS)
     ),
     "classifier": Stage(
         "experiments.stages.classifier",

@@ -25,6 +25,8 @@ Purpose = Literal[
     "fidelity",
     "judging",
     "test_scene",
+    "branches",
+    "branch_check",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -46,6 +48,8 @@ STARTS: dict[Purpose, int] = {
     "fidelity": 13 * RANGE,
     "judging": 14 * RANGE,
     "test_scene": 17 * RANGE,
+    "branches": 15 * RANGE,
+    "branch_check": 16 * RANGE,
 }
 
 

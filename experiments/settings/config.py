@@ -232,6 +232,7 @@ class RunConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    branch_check: int = 16  # states from which short imagined branches are tried before they teach; 0: none
     seed: int = 0  # of the training and of the evaluation; the data have their own (data.seed)
     name: str = ""  # of the run's folder; empty: made from the choices
     outputs: str = "outputs"
@@ -243,4 +244,5 @@ class RunConfig:
             self.train.learning_rate >= 0,
             f"train.learning_rate={self.train.learning_rate} must not be negative",
         )
+        require(self.branch_check >= 0, f"branch_check={self.branch_check} must not be negative")
         require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")

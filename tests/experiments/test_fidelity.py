@@ -28,6 +28,7 @@ def outputs(tmp_path_factory):
 
 def words(outputs):
     few = ["temperatures=[0.3,1.0]", "noises=[0.5,1.0]", "episodes=3", "horizon=8", "workers=1"]
+    few += ["branches=2", "branch_size=3"]
     return [
         f"outputs={outputs}",
         f"env.path={outputs}/world",
@@ -49,6 +50,12 @@ def test_every_policy_is_rolled_out_in_both_places_and_replayed(outputs, capsys,
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["pearson_r"] == pytest.approx(1) and printed["policies"] == 4
     assert printed["precision"] == printed["recall"] == printed["agreement"] == 1
+    branches = printed["branches"]
+    assert list(branches) == ["real_true", "imagined_true", "imagined_real"]
+    for rankings in branches.values():
+        assert list(rankings["all"]) == ["1", "2", "3", "4"]
+        assert all(one["r"] is None or abs(one["r"]) <= 1 for of in rankings.values() for one in of.values())
+    assert branches["real_true"]["all"]["4"]["groups"] == branches["imagined_true"]["all"]["4"]["groups"]
     kept = json.loads((outputs / "fidelity/lift.json").read_text())
     assert kept["policies"]["T = 0.3, noise 1"] == {"real": 1.0, "imagined": 1.0, "replayed": 1.0}
     assert kept["settings"]["episodes"] == 3
