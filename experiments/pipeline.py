@@ -2,7 +2,7 @@
 
     experiment = Experiment(config, Context(artifacts, tracker, simulators))
     trained = experiment.extract(experiment.label(experiment.collect()))      a method that learns from data
-    trained = experiment.improve()                                            one that learns from its own rollouts
+    trained = experiment.improve()                                            one that learns without data
     experiment.evaluate(trained)
 
 Rounds are loops over these: `collect(trained)` gives a policy's own rollouts, which may be labelled and learned from.
@@ -24,6 +24,7 @@ from envs.errors import UserError
 from envs.store import Store, open_store
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
+from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
@@ -40,6 +41,7 @@ from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
+from experiments.stages.follow import Following, follow, require_pathwise
 from experiments.stages.held_out import Foretold, HeldOut, measure_held_out
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
@@ -53,7 +55,16 @@ from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.remote.policy import NOT_TRAINED
-from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, online_rollouts
+from policy_extraction.types import (
+    Foresight,
+    Method,
+    Policy,
+    PolicySpec,
+    PromptedMethod,
+    foresight_of,
+    learns_from_data,
+    online_rollouts,
+)
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,14 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
         config, Context(Artifacts(Path(config.outputs) / "artifacts"), tracker, simulators)
     )
     experiment.check()
-    labelled = None if experiment.online else experiment.label(experiment.collect())
+    labelled = experiment.label(experiment.collect()) if learns_from_data(config.method) else None
     trained = experiment.extract(labelled) if labelled else experiment.improve()
     acts = experiment.recorded is None
-    asked = labelled or config.reward.asks_critic
+    asked = labelled or experiment.foresight or config.reward.asks_critic
     return Outcome(
         labelled=labelled,
         critic_metrics=experiment.measure_critic() if acts and asked else None,
-        judge={} if labelled else experiment.judge.calibration,
+        judge=experiment.judge.calibration if experiment.online else {},
         before=experiment.evaluate() if acts else None,
         after=experiment.evaluate(trained) if acts else None,
         held_out=experiment.foretell(labelled, trained) if labelled else None,
@@ -124,7 +135,7 @@ class Experiment:
 
     def __init__(self, config: RunConfig, context: Context) -> None:
         self.config, self.context, self.artifacts = config, context, context.artifacts
-        self.online = online_rollouts(config.method)
+        self.online, self.foresight = online_rollouts(config.method), foresight_of(config.method)
 
     def check(self) -> None:
         """Try what comes from outside, and whether the parts fit, before any long work.
@@ -143,7 +154,11 @@ class Experiment:
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
-        if self.online and self.config.reward.asks_critic:
+        if self.foresight:
+            check_fit(self.spec, self.acting.spec, self.foresight.execute)
+            require_pathwise(self._make(self.world))
+            self._imagination()
+        if self.foresight or (self.online and self.config.reward.asks_critic):
             require_sight(self.config.critic, "rollouts")
         if not self.online or self.config.reward.asks_critic:
             self.config.critic.check(examples(self.config.task, self.config.data))
@@ -291,7 +306,9 @@ class Experiment:
         )
 
     def improve(self) -> Artifact:
-        """The policy that the method makes of rollouts in `env=`, judged by `reward=`."""
+        """The policy that the method makes without data: in `env=`, judged by `reward=` or by the critic."""
+        if self.foresight is not None:
+            return self._follow(self.foresight)
         config, judge = self.config, self.judge
         assert self.online is not None
         plan = Improvement(
@@ -299,6 +316,27 @@ class Experiment:
         )
         inputs = {**self._start, **judge.inputs}
         return improve(self.context, plan, inputs, self.policy, judge.load, judge.settings)
+
+    def _follow(self, foresight: Foresight) -> Artifact:
+        """The policy after it followed the critic's gradient through the world model of `env=`."""
+        config = self.config
+        plan = Following(
+            self._imagination(),
+            config.task,
+            config.method,
+            foresight,
+            config.train,
+            config.batch,
+            config.seed,
+        )
+        inputs = {**self._start, "critic": self.critic.digest}
+        return follow(self.context, plan, inputs, self.policy, self.critic.load)
+
+    def _imagination(self) -> ImaginationChoice:
+        """`env=` as a world model."""
+        if not isinstance(self.config.env, ImaginationChoice):
+            raise UserError("this method follows a gradient through a world model: set env=imagination")
+        return self.config.env
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""
