@@ -25,6 +25,7 @@ from envs.store import Store, open_store
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.imagination import ImaginationChoice
+from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
@@ -43,6 +44,7 @@ from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
 from experiments.stages.follow import Following, follow, require_pathwise
 from experiments.stages.held_out import Foretold, HeldOut, measure_held_out
+from experiments.stages.imagined import imagine_data
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
@@ -112,8 +114,9 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
         config, Context(Artifacts(Path(config.outputs) / "artifacts"), tracker, simulators)
     )
     experiment.check()
-    labelled = experiment.label(experiment.collect()) if learns_from_data(config.method) else None
-    trained = experiment.extract(labelled) if labelled else experiment.improve()
+    labelled, trained = (
+        experiment.learn() if learns_from_data(config.method) else (None, experiment.improve())
+    )
     acts = experiment.recorded is None
     asked = labelled or experiment.foresight or config.reward.asks_critic
     return Outcome(
@@ -151,6 +154,9 @@ class Experiment:
             check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if isinstance(self.config.data, StoreData):
             self._check_data()
+        if isinstance(self.config.data, ImaginedData) and learns_from_data(self.config.method):
+            world = self.config.data.world
+            check_fit(self.spec, world.spec(self.config.task), self.config.data.execute)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
@@ -252,9 +258,21 @@ class Experiment:
     def _make(self, world: EnvSpec) -> Policy:
         return self.config.policy.make(world, self.config.train, self.config.seed)
 
-    def collect(self, trained: Artifact | None = None) -> Data:
-        """The data of `data=`; with a trained policy, its own rollouts."""
+    def learn(self) -> tuple[Labelled, Artifact]:
+        """What the method made of data, and the policy that learned from it; of the last round, where there are several."""
         data = self.config.data
+        labelled = self.label(self.collect())
+        trained = self.extract(labelled)
+        for number in range(1, data.rounds if isinstance(data, ImaginedData) else 1):
+            labelled = self.label(self.collect(trained, number))
+            trained = self.extract(labelled)
+        return labelled, trained
+
+    def collect(self, trained: Artifact | None = None, number: int = 0) -> Data:
+        """The data of `data=`; with a trained policy, its own rollouts, of round `number`."""
+        data = self.config.data
+        if isinstance(data, ImaginedData):
+            return self._imagine(data, trained, number)
         if not isinstance(data, RolloutData) and trained is None:
             return get_data(self.artifacts, self.config.task, data)
         settings = data if isinstance(data, RolloutData) else RolloutData()
@@ -269,8 +287,26 @@ class Experiment:
             policy_digest(folder) if folder else self._origin,
         )
 
+    def _imagine(self, data: ImaginedData, trained: Artifact | None, number: int) -> Data:
+        """Attempts in a world model of the policy of `data.policy`, or of one that was trained on those before."""
+        config = self.config
+        folder = trained.folder / "policy" if trained else None
+        if folder is None and data.policy:
+            folder = trained_policy(Path(data.policy))
+        return imagine_data(
+            self.context,
+            data,
+            Acting(data.world, config.task, 0, config.evaluate.workers, data.execute),
+            lambda: ActingPolicy(self.policy(folder), self._prompted, data.temperature),
+            policy_digest(folder) if folder else self._origin,
+            number,
+        )
+
     def label(self, data: Data) -> Labelled:
-        """The critic's values of the data, and the samples that the method makes of them."""
+        """The critic's values of the data, and the samples that the method makes of them.
+
+        Only frames that show something new are learned from.
+        """
         config = self.config
         labels = label(self.artifacts, data, self.critic)
         horizon = self.spec.action_horizon
@@ -278,6 +314,8 @@ class Experiment:
             samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
         else:
             samples = samples_of(data, labels.values, config.advantage, horizon, self.recorded.training)
+        if data.stride > 1:
+            samples = samples.rows(samples.frame % data.stride == 0)
         selected = config.method.select(samples)
         _, inputs = make_inputs(
             self.artifacts, data, selected, self.policy, self._reader, config.batch.variants
