@@ -73,10 +73,9 @@ def gain_of(objective, module, policy, batch):
     return gain, params
 
 
-@pytest.mark.parametrize("train_encoder", [False, True])
-def test_the_gradient_is_that_of_finite_differences(world, critic, base, train_encoder):
-    """Through two decisions of the flow head, four steps of its Euler method, dynamics, pictures and the critic."""
-    policy = vla_policy(base, "flow", train_encoder)
+def test_the_gradient_is_that_of_finite_differences(world, critic, base):
+    """Through two decisions of eyes and flow head, its Euler steps, dynamics, pictures and the critic."""
+    policy = vla_policy(base, "flow", train_encoder=True)
     objective = foresee(world, critic, 8, 4)
     gain, params = gain_of(objective, policy.module, policy, begun(world, policy))
     gradient = jax.grad(gain)(params)
