@@ -95,15 +95,16 @@ class Rollout:
     recording: Recording | None = None
     by_hand: bool | None = None
 
-    def episode(self, spec: EnvSpec, task: str, robot: str) -> Episode:
+    def episode(self, spec: EnvSpec, task: str, robot: str, style: str = POLICY_STYLE) -> Episode:
         """The rollout as data, one frame a control step; it has to be recorded and filmed at every step.
 
-        As in every `Episode`, the picture after the last action is left out.
+        As in every `Episode`, the picture after the last action is left out. Where the environment shows something new only
+        every `stride` control steps, each of these moments is held until the next.
         """
-        recording = self.recording
-        if recording is None or recording.film is None or len(recording.film) != self.length + 1:
+        recording, moments = self.recording, -(-self.length // spec.stride)
+        if recording is None or recording.film is None or len(recording.film) != moments + 1:
             raise UserError("a rollout becomes an episode if it is recorded and filmed: record=True, film=1")
-        film = recording.film[:-1]
+        film = recording.film[np.arange(self.length) // spec.stride]
         return Episode(
             images=film.images,
             proprio=film.proprio,
@@ -116,7 +117,7 @@ class Rollout:
             robot=robot,
             seed=self.seed,
             fps=spec.control_rate,
-            style=POLICY_STYLE,
+            style=style,
         )
 
 

@@ -39,7 +39,7 @@ from experiments.stages.fit import check_watched
 from experiments.value_benchmark.critic import bench_critic
 from policy_extraction.batch import NOTHING_LEFT, make_batch
 from policy_extraction.dataset import build_dataset
-from policy_extraction.types import PromptedMethod, online_rollouts
+from policy_extraction.types import PromptedMethod, learns_from_data
 from value_model.critic.progress import SIDECAR, write_progress
 
 DEFAULTS = [{"critic": "wvm"}, {"advantage": "chunk_difference"}, {"method": "awr"}]
@@ -62,7 +62,7 @@ class LabelConfig:
     def __post_init__(self) -> None:
         require(self.chunk >= 1, f"chunk={self.chunk} must be at least 1")
         require(
-            not self.weights or online_rollouts(self.method) is None,
+            not self.weights or learns_from_data(self.method),
             "this method learns from rollouts alone: it has no weights of data; choose another method=",
         )
         require(

@@ -2,7 +2,7 @@
 
     experiment = Experiment(config, Context(artifacts, tracker, simulators))
     trained = experiment.extract(experiment.label(experiment.collect()))      a method that learns from data
-    trained = experiment.improve()                                            one that learns from its own rollouts
+    trained = experiment.improve()                                            one that learns without data
     experiment.evaluate(trained)
 
 Rounds are loops over these: `collect(trained)` gives a policy's own rollouts, which may be labelled and learned from.
@@ -29,6 +29,7 @@ from experiments.choices.critic_judge import CriticReward
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
 from experiments.choices.imagination import ImaginationChoice
+from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
@@ -46,7 +47,9 @@ from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
+from experiments.stages.follow import Following, follow, require_pathwise
 from experiments.stages.held_out import Foretold, HeldOut, measure_held_out
+from experiments.stages.imagined import imagine_data
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
@@ -60,7 +63,16 @@ from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.remote.policy import NOT_TRAINED
-from policy_extraction.types import Method, Policy, PolicySpec, PromptedMethod, online_rollouts
+from policy_extraction.types import (
+    Foresight,
+    Method,
+    Policy,
+    PolicySpec,
+    PromptedMethod,
+    foresight_of,
+    learns_from_data,
+    online_rollouts,
+)
 
 
 @dataclass(frozen=True)
@@ -108,14 +120,15 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
         config, Context(Artifacts(Path(config.outputs) / "artifacts"), tracker, simulators)
     )
     experiment.check()
-    labelled = None if experiment.online else experiment.label(experiment.collect())
-    trained = experiment.extract(labelled) if labelled else experiment.improve()
+    labelled, trained = (
+        experiment.learn() if learns_from_data(config.method) else (None, experiment.improve())
+    )
     acts = experiment.recorded is None
-    asked = labelled or config.reward.asks_critic
+    asked = labelled or experiment.foresight or config.reward.asks_critic
     return Outcome(
         labelled=labelled,
         critic_metrics=experiment.measure_critic() if acts and asked else None,
-        judge={} if labelled else experiment.judge.calibration,
+        judge=experiment.judge.calibration if experiment.online else {},
         before=experiment.evaluate() if acts else None,
         after=experiment.evaluate(trained) if acts else None,
         held_out=experiment.foretell(labelled, trained) if labelled else None,
@@ -131,7 +144,7 @@ class Experiment:
 
     def __init__(self, config: RunConfig, context: Context) -> None:
         self.config, self.context, self.artifacts = config, context, context.artifacts
-        self.online = online_rollouts(config.method)
+        self.online, self.foresight = online_rollouts(config.method), foresight_of(config.method)
 
     def check(self) -> None:
         """Try what comes from outside, and whether the parts fit, before any long work.
@@ -147,10 +160,17 @@ class Experiment:
             check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
         if isinstance(self.config.data, StoreData):
             self._check_data()
+        if isinstance(self.config.data, ImaginedData) and learns_from_data(self.config.method):
+            world = self.config.data.world
+            check_fit(self.spec, world.spec(self.config.task), self.config.data.execute)
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
-        if self.online and self.config.reward.asks_critic:
+        if self.foresight:
+            check_fit(self.spec, self.acting.spec, self.foresight.execute)
+            require_pathwise(self._make(self.world))
+            self._imagination()
+        if self.foresight or (self.online and self.config.reward.asks_critic):
             require_sight(self.config.critic, "rollouts")
         if not self.online or self.config.reward.asks_critic:
             self.config.critic.check(examples(self.config.task, self.config.data))
@@ -244,9 +264,21 @@ class Experiment:
     def _make(self, world: EnvSpec) -> Policy:
         return self.config.policy.make(world, self.config.train, self.config.seed)
 
-    def collect(self, trained: Artifact | None = None) -> Data:
-        """The data of `data=`; with a trained policy, its own rollouts."""
+    def learn(self) -> tuple[Labelled, Artifact]:
+        """What the method made of data, and the policy that learned from it; of the last round, where there are several."""
         data = self.config.data
+        labelled = self.label(self.collect())
+        trained = self.extract(labelled)
+        for number in range(1, data.rounds if isinstance(data, ImaginedData) else 1):
+            labelled = self.label(self.collect(trained, number))
+            trained = self.extract(labelled)
+        return labelled, trained
+
+    def collect(self, trained: Artifact | None = None, number: int = 0) -> Data:
+        """The data of `data=`; with a trained policy, its own rollouts, of round `number`."""
+        data = self.config.data
+        if isinstance(data, ImaginedData):
+            return self._imagine(data, trained, number)
         if not isinstance(data, RolloutData) and trained is None:
             return get_data(self.artifacts, self.config.task, data)
         settings = data if isinstance(data, RolloutData) else RolloutData()
@@ -261,8 +293,26 @@ class Experiment:
             policy_digest(folder) if folder else self._origin,
         )
 
+    def _imagine(self, data: ImaginedData, trained: Artifact | None, number: int) -> Data:
+        """Attempts in a world model of the policy of `data.policy`, or of one that was trained on those before."""
+        config = self.config
+        folder = trained.folder / "policy" if trained else None
+        if folder is None and data.policy:
+            folder = trained_policy(Path(data.policy))
+        return imagine_data(
+            self.context,
+            data,
+            Acting(data.world, config.task, 0, config.evaluate.workers, data.execute),
+            lambda: ActingPolicy(self.policy(folder), self._prompted, data.temperature),
+            policy_digest(folder) if folder else self._origin,
+            number,
+        )
+
     def label(self, data: Data) -> Labelled:
-        """The critic's values of the data, and the samples that the method makes of them."""
+        """The critic's values of the data, and the samples that the method makes of them.
+
+        Only frames that show something new are learned from.
+        """
         config = self.config
         labels = label(self.artifacts, data, self.critic)
         horizon = self.spec.action_horizon
@@ -270,6 +320,8 @@ class Experiment:
             samples = build_dataset(data.numbers(), labels.values, config.advantage, horizon)
         else:
             samples = samples_of(data, labels.values, config.advantage, horizon, self.recorded.training)
+        if data.stride > 1:
+            samples = samples.rows(samples.frame % data.stride == 0)
         selected = config.method.select(samples)
         _, inputs = make_inputs(
             self.artifacts, data, selected, self.policy, self._reader, config.batch.variants
@@ -298,7 +350,9 @@ class Experiment:
         )
 
     def improve(self) -> Artifact:
-        """The policy that the method makes of rollouts in `env=`, judged by `reward=`."""
+        """The policy that the method makes without data: in `env=`, judged by `reward=` or by the critic."""
+        if self.foresight is not None:
+            return self._follow(self.foresight)
         config, judge = self.config, self.judge
         assert self.online is not None
         rankings = self.try_branches()
@@ -339,6 +393,27 @@ class Experiment:
             digest([self._origin, source_digest(type(config.method))]),
         )
         return branches.imagined(self.critic, self.acting)["imagined_true"]
+
+    def _follow(self, foresight: Foresight) -> Artifact:
+        """The policy after it followed the critic's gradient through the world model of `env=`."""
+        config = self.config
+        plan = Following(
+            self._imagination(),
+            config.task,
+            config.method,
+            foresight,
+            config.train,
+            config.batch,
+            config.seed,
+        )
+        inputs = {**self._start, "critic": self.critic.digest}
+        return follow(self.context, plan, inputs, self.policy, self.critic.load)
+
+    def _imagination(self) -> ImaginationChoice:
+        """`env=` as a world model."""
+        if not isinstance(self.config.env, ImaginationChoice):
+            raise UserError("this method follows a gradient through a world model: set env=imagination")
+        return self.config.env
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""

@@ -12,7 +12,7 @@ from policy_extraction.batch import make_batch
 from policy_extraction.check import example_observation, example_samples
 from policy_extraction.methods import METHODS
 from policy_extraction.methods.bc import BC
-from policy_extraction.types import Method, Policy, online_rollouts
+from policy_extraction.types import Method, Policy, foresight_of, online_rollouts
 from policy_extraction.vla.encoder import VLAConfig
 from policy_extraction.vla.model import new_vla, vla_policy
 
@@ -37,7 +37,8 @@ def measure_methods(
     """
     policy = vla_policy(new_vla(config, seed=0))
     offline, online = (_example_batches(policy, batch_size, of) for of in (False, True))
-    methods: dict[str, Method] = {name: method() for name, method in METHODS.items()}
+    every: dict[str, Method] = {name: method() for name, method in METHODS.items()}
+    methods = {name: method for name, method in every.items() if foresight_of(method) is None}
     batches = {name: online if online_rollouts(method) else offline for name, method in methods.items()}
     for name, method in methods.items():
         for one in (BC(), method):

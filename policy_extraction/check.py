@@ -17,7 +17,7 @@ from envs.types import Observation
 from policy_extraction.adapters.inputs import raw_inputs
 from policy_extraction.batch import NOTHING_LEFT, make_batch
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Batch, Method, Policy, PolicySpec, online_rollouts
+from policy_extraction.types import Batch, Method, Policy, PolicySpec, foresight_of, online_rollouts
 
 ROWS = 4
 SEEDS = np.arange(ROWS)
@@ -175,6 +175,8 @@ def check_method(candidate: Any, policy: Policy | None = None) -> None:
     observation = example_observation(spec, len(samples))
     batch = make_batch(samples, policy.preprocess(observation) if policy else raw_inputs(observation, spec))
     log_prob = np.linspace(-2, -1, len(samples), dtype=np.float32)
+    if foresight_of(method):
+        batch["gain"] = np.linspace(0, 0.1, len(samples), dtype=np.float32)
     if policy and online:
         log_prob = policy.log_prob(batch)
         batch["behavior_log_prob"] = log_prob

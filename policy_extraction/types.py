@@ -31,6 +31,7 @@ Batch = Mapping[str, Any]
     executed           [B, H] float32, 1 for the actions of a chunk that were executed, else 0; online methods only
     seed               [B] uint32 (int64 in torch), names the noise that old and new log_prob share; online methods
                        only
+    gain               [B] float32, what the critic says is gained in imagination; methods with a foresight only
 
 `policy_extraction.batch.make_batch` makes it, for training, checks, benchmarks and reports alike.
 """
@@ -69,6 +70,7 @@ class Rollouts:
     execute: int = 4  # control steps of a chunk that are executed; published 5
     temperature: float = 1.6
     budget: int = 0  # rollouts in all, after which training ends; 0: as many as the iterations take
+    stop: float | None = None  # end with the iteration whose rollouts succeed in this share; none: never
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -78,6 +80,8 @@ class Rollouts:
                 f"online.budget is {self.budget} rollouts, less than a group of {self.group_size}; give more, or 0 for no "
                 "limit"
             )
+        if self.stop is not None and not 0 < self.stop <= 1:
+            raise UserError(f"online.stop is {self.stop}; it is a share of rollouts, above 0 and up to 1")
 
     def left(self, drawn: int) -> int | None:
         """Groups that the budget still allows after so many were drawn; None: any number."""
@@ -90,6 +94,30 @@ class OnlineMethod(Protocol):
 
     @property
     def online(self) -> Rollouts: ...
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """How far a method looks ahead that follows a value's gradient through a world model."""
+
+    updates: int = 100  # gradient steps
+    starts: int = 32  # states from which one gradient step looks ahead
+    execute: int = 4  # control steps of a chunk that are imagined before the policy looks again
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "starts", "execute"):
+            if getattr(self, name) < 1:
+                raise UserError(f"foresight.{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@runtime_checkable
+class ForesightMethod(Protocol):
+    """A method whose loss reads batch["gain"]: [B] float32, what a critic says is gained by what the policy would do,
+    differentiable in the policy's weights. Its batch["action"] are chunks of the policy before training.
+    """
+
+    @property
+    def foresight(self) -> Foresight: ...
 
 
 @runtime_checkable
@@ -107,6 +135,16 @@ class PromptedMethod(Protocol):
 def online_rollouts(method: Method) -> Rollouts | None:
     """What `method` needs from the environment; None for a method that learns from the data set alone."""
     return method.online if isinstance(method, OnlineMethod) else None
+
+
+def foresight_of(method: Method) -> Foresight | None:
+    """How far `method` looks ahead; None for one that follows no gradient through a world model."""
+    return method.foresight if isinstance(method, ForesightMethod) else None
+
+
+def learns_from_data(method: Method) -> bool:
+    """Whether `method` learns from a data set, and not from what its policy does or would do."""
+    return online_rollouts(method) is None and foresight_of(method) is None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from experiments.choices.branches import BranchChoice
 from experiments.choices.critic_judge import CriticReward
 from experiments.choices.environments import GymChoice, RobosuiteChoice, SameEnv
 from experiments.choices.imagination import ImaginationChoice
+from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.choices.lerobot import LeRobotChoice
@@ -61,6 +62,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "suboptimal": MixtureData(clean=0, hesitation=100, retry=100, detour=0, failure=0),
         "store": StoreData,
         "rollouts": RolloutData,
+        "imagined": ImaginedData,
     },
     "critic": {
         "wvm": WVMChoice,

@@ -20,6 +20,7 @@ from experiments.settings.config import TaskConfig, require
 from value_model.imagination.config import FILES, WHERE
 
 if TYPE_CHECKING:
+    from value_model.imagination.starts import StartBank
     from value_model.imagination.world_model import WorldModel
 
 GUARD = 1  # what an episode's own task is drawn with, beside its seed
@@ -72,15 +73,9 @@ class ImaginationChoice:
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
         from value_model.imagination.environment import ImaginedEnvs
-        from value_model.imagination.own_start import own_start
 
         require(linger == 0, "an imagined episode ends where it is solved; set data.linger=0")
-        if self.images:
-            bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
-        else:
-            bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
-        if self.guard:
-            bank = bank.beside(self.world.starts.of(self._others(spec.instruction), "first"))
+        bank = self.bank(task, spec)
         return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
 
     def starts_of(self, task: TaskConfig, seeds: Sequence[int]) -> list[Start]:
@@ -103,6 +98,22 @@ class ImaginationChoice:
         others = tuple(sorted(set(self.world.starts.instruction) - own))
         require(bool(others), "env.guard: the world model knows no other task; leave it at 0")
         return others
+
+    def bank(self, task: TaskConfig, spec: EnvSpec) -> StartBank:
+        """Where episodes begin.
+
+        Raises:
+            UserError: there is no start for the task, or the pictures of one's own cannot be read.
+        """
+        from value_model.imagination.own_start import own_start
+
+        if self.images:
+            bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
+        else:
+            bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+        if self.guard:
+            bank = bank.beside(self.world.starts.of(self._others(spec.instruction), "first"))
+        return bank
 
     def place(self, task: TaskConfig) -> str:
         """See `EnvChoice`."""

@@ -130,6 +130,15 @@ STAGES = {
             *LEARNERS,
         ),
     ),
+    "follow": Stage(
+        "experiments.stages.follow",
+        (
+            "experiments.stages.follow:follow",
+            *READERS,
+            *ACTORS,
+            *LEARNERS,
+        ),
+    ),
     "judge": Stage("experiments.stages.judge", ("experiments.stages.judge:calibrate", *ACTORS)),
     "world_model": Stage(
         "experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)
@@ -175,6 +184,7 @@ STAGES = {
         ("experiments.stages.classifier:train_success_classifier", *ACTORS),
     ),
     "rollouts": Stage("experiments.stages.rollouts", ("experiments.stages.rollouts:roll_out_data", *ACTORS)),
+    "imagined": Stage("experiments.stages.imagined", ("experiments.stages.imagined:imagine_data", *ACTORS)),
     "evaluate": Stage("experiments.stages.evaluate", ("experiments.stages.evaluate:evaluate", *ACTORS)),
     "film": Stage("experiments.stages.film", ("experiments.stages.film:film", *ACTORS)),
     "pretrain": Stage("experiments.pretrain_vla", ("experiments.pretrain_vla:_train",)),

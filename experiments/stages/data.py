@@ -24,12 +24,13 @@ CAMERAS = ("workspace", "wrist")
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on disk and the digest of its content."""
+    """A data set on disk and the digest of its content; stride: frames from one that shows something new to the next."""
 
     folder: Path
     digest: str
     report: Mapping[str, Any]
     reading: Reading = EVERYTHING
+    stride: int = 1
 
     def open(self) -> Store:
         """The store."""

@@ -57,12 +57,16 @@ def improve(
 ) -> Artifact:
     """The policy after `online.iterations` iterations: groups of rollouts -> rewards -> filter -> updates.
 
-    It ends earlier where `online.budget` rollouts have been made.
+    It ends earlier where `online.budget` rollouts have been made, or with an iteration whose rollouts succeed as often as
+    `online.stop` says.
 
     Args:
         inputs: {role: digest} of the policy's origin, the method's source and the judge's.
         make_judge: who gives every rollout its reward; called only if there is work to do.
         judged: the judge's settings.
+
+    Raises:
+        UserError: the judge had no verdict on any rollout, or `online.stop` waits for a success that nobody tells.
     """
 
     def build(folder: Path) -> None:
@@ -85,6 +89,8 @@ def improve(
                 shown.set_postfix(
                     {name: f"{entry[name]:.2f}" for name in ("reward", "success") if name in entry}
                 )
+                if _saturated(plan.online, iteration, entry):
+                    break
                 if iteration + 1 < plan.online.iterations:
                     save_checkpoint(folder, policy, Checkpoint(iteration + 1, history))
         finish_training(folder, policy, history)
@@ -148,6 +154,7 @@ def _iterate(
         "groups_drawn": drawn - first,
         "groups_drawn_in_all": drawn,
         "control_steps": steps,
+        "groups_alike": _alike(given, online.group_size),
         **{what: count - spent[what] for what, count in _cost(judge).items()},
     }
     if successes:
@@ -161,15 +168,40 @@ def _iterate(
     return entry | {"seconds": watch.seconds, "peak_gb": peak_bytes() / 2**30}
 
 
+def _saturated(online: Rollouts, iteration: int, entry: Mapping[str, Any]) -> bool:
+    """Whether the rollouts of this iteration succeeded so often that the training ends; said on the console."""
+    if online.stop is None:
+        return False
+    if "success" not in entry:
+        raise UserError(
+            "method.online.stop waits for a share of solved rollouts, and this environment does not say whether one is "
+            "solved; leave it out"
+        )
+    if entry["success"] < online.stop:
+        return False
+    tqdm.write(
+        f"  iteration {iteration + 1} of {online.iterations} is the last: {entry['success']:.1%} of its rollouts succeeded "
+        f"(method.online.stop={online.stop:g})",
+        file=sys.stderr,
+    )
+    return True
+
+
 def _cost(judge: Judge) -> Mapping[str, int]:
     """What the judge has asked for so far, if it has to be paid."""
     return judge.cost if isinstance(judge, Costly) else {}
 
 
+def _alike(rewards: np.ndarray, group_size: int) -> int:
+    """How many groups, of `group_size` neighbours, had one and the same reward for all."""
+    return int((np.ptp(rewards.reshape(-1, group_size), axis=1) == 0).sum())
+
+
 def _say_nothing_learned(iteration: int, entry: Mapping[str, Any]) -> None:
     tqdm.write(
-        f"  iteration {iteration + 1} learned nothing: the method kept none of {entry['groups_drawn']} groups "
-        f"(mean reward {entry['reward']:.3g}, {entry['no_verdict']} rollouts without a verdict)",
+        f"  iteration {iteration + 1} learned nothing: the method kept none of {entry['groups_drawn']} groups; in "
+        f"{entry['groups_alike']} all rollouts had the same reward (mean reward {entry['reward']:.3g}, "
+        f"{entry['no_verdict']} rollouts without a verdict)",
         file=sys.stderr,
     )
 

@@ -23,7 +23,7 @@ from experiments.stages.data import Data
 from policy_extraction.advantages import Advantage
 from policy_extraction.dataset import Dataset, build_dataset
 from policy_extraction.scaling import SCALING_FILE, ScaledPolicy, Scaling, read_scaling
-from policy_extraction.types import Policy, online_rollouts
+from policy_extraction.types import Policy, learns_from_data
 
 LARGEST = 96  # pixels, square, that pictures are brought to where the policy does not say
 CONSTANT = 1e-6  # a number that spans less does not change
@@ -151,7 +151,7 @@ def check_offline(config: RunConfig) -> None:
         UserError: the first such setting.
     """
     require(
-        online_rollouts(config.method) is None,
+        learns_from_data(config.method),
         "this method learns from its own rollouts, and with env=none there is nowhere to act; choose one that learns "
         "from data, such as method=awr, or an environment: env=robosuite",
     )

@@ -9,7 +9,7 @@ The module, of the user's own, needs two methods, and a constructor that takes a
 `inputs.raw_inputs`); K is a multiple of the horizon H, the tokens of an action side by side. For online
 methods a log_prob [B] takes `executed` [B, H]: 1 for the actions of a chunk that count, 0 for the others.
 With a key each row is called alone, with a key of its own, so that a row's noise does not depend on its
-neighbours.
+neighbours. A module whose draws are differentiable in its weights may have a `pathwise.Pathwise` method beside.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from policy_extraction.adapters.inputs import (
     takes_executed,
     takes_key,
 )
+from policy_extraction.adapters.pathwise import Objective, Pathwise, TracedInputs, TracedPolicy
 from policy_extraction.adapters.schedule import ema_decay, learning_rate
 from policy_extraction.adapters.tree import named_leaves, tree_like
 from policy_extraction.batch import executed_mean
@@ -59,6 +60,10 @@ class JaxPolicy:
         self.training = training
         self.seed = seed
         self._read = preprocess or partial(raw_inputs, spec=spec)
+        self._reads = preprocess.traced if isinstance(preprocess, TracedInputs) else None
+        if preprocess is None:
+            self._reads = dict
+        self.pathwise = isinstance(module, Pathwise)  # whether `update` takes an objective
         self._options = tuple(getattr(module, "sampling_options", ()))
         kinds = (nnx.Param, (nnx.RngState, nnx.BatchStat), ...)
         self._graph, params, changing, self._rest = nnx.split(module, *kinds)
@@ -94,12 +99,16 @@ class JaxPolicy:
         actions = _sample(self._graph, self.spec, self._state["ema"], self._rest, inputs, _uint32(seeds))
         return np.asarray(actions, np.float32)
 
-    def update(self, batches: Batch, method: Method) -> dict[str, float]:
-        static = (self._graph, self.training, method)
+    def update(self, batches: Batch, method: Method, objective: Objective | None = None) -> dict[str, float]:
+        """See `Policy`; with an objective the method sees batch["gain"], whose mean is a further metric."""
+        function, parts = objective or (None, None)
+        reads = self._reads if objective else None
+        static = (self._graph, self.training, method, self.spec, reads, function)
         state, history = self._state, []
         for u in range(len(batches["action"])):  # a scan would slow convolutions twentyfold on a CPU
             batch = jax.tree.map(lambda array: array[u], dict(batches))  # noqa: B023
-            state, metrics = _update(*static, state, self._rest, batch, np.uint32(self.seed % 2**32))
+            seed = np.uint32(self.seed % 2**32)
+            state, metrics = _update(*static, state, self._rest, batch, seed, parts)
             history.append(metrics)
         columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
         finite = np.all([np.isfinite(values) for values in columns.values()], axis=0)
@@ -182,26 +191,41 @@ def _batch_of_one(row: Any) -> Any:
     return jax.tree.map(lambda array: array[None], row)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=range(6))
 def _update(
-    graph: Any, training: Training, method: Method, state: Any, rest: Any, batch: Any, seed: Any
+    graph: Any,
+    training: Training,
+    method: Method,
+    spec: PolicySpec,
+    reads: Any,
+    function: Any,
+    state: Any,
+    rest: Any,
+    batch: Any,
+    seed: Any,
+    parts: Any,
 ) -> Any:
     """One gradient step: the next state and the metrics."""
     step, old = state["step"], state["params"]
     keys = _training_keys(batch, jax.random.fold_in(jax.random.key(seed), step))
 
     def mean_loss(params: Any) -> Any:
-        log_prob = _log_prob(_module(graph, params, rest), batch, keys)
+        module = _module(graph, params, rest)
+        log_prob = _log_prob(module, batch, keys)
         chunk = executed_mean(jnp, log_prob, batch) if log_prob.ndim == 2 else log_prob
         by_token = jnp.ndim(batch.get("behavior_log_prob", 0)) == 2
-        return jnp.mean(method.loss(jnp, log_prob if by_token else chunk, batch)), jnp.mean(chunk)
+        seen, told = batch, {"log_prob": jnp.mean(chunk)}
+        if function is not None:
+            gain = function(TracedPolicy(module, spec, reads), parts, batch, keys)
+            seen, told = {**batch, "gain": gain}, {**told, "gain": jnp.mean(gain)}
+        return jnp.mean(method.loss(jnp, log_prob if by_token else chunk, seen)), told
 
-    (loss, log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(old)
+    (loss, told), gradient = jax.value_and_grad(mean_loss, has_aux=True)(old)
     moves, optimizer = make_optimizer(training).update(gradient, state["optimizer"], old)
     params = optax.apply_updates(old, moves)
     decay = ema_decay(jnp, training, step)
     ema = jax.tree.map(lambda average, new: decay * average + (1 - decay) * new, state["ema"], params)
-    metrics = {"loss": loss, "log_prob": log_prob, "grad_norm": optax.global_norm(gradient)}
+    metrics = {"loss": loss, **told, "grad_norm": optax.global_norm(gradient)}
     return {"params": params, "ema": ema, "optimizer": optimizer, "step": step + 1}, metrics
 
 

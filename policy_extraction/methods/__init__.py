@@ -8,6 +8,7 @@ from policy_extraction.methods.bc import BC
 from policy_extraction.methods.filtered_bc import FilteredBC
 from policy_extraction.methods.grpo import GRPO
 from policy_extraction.methods.rabc import RABC
+from policy_extraction.methods.value_gradient import ValueGradient
 
 METHODS: dict[str, type] = {
     "bc": BC,
@@ -16,4 +17,5 @@ METHODS: dict[str, type] = {
     "rabc": RABC,
     "advantage_conditioned": AdvantageConditioned,
     "grpo": GRPO,
+    "value_gradient": ValueGradient,
 }

@@ -90,6 +90,12 @@ class FlowHead(nnx.Module):
 
         return jnp.clip(jax.lax.fori_loop(0, steps, euler_step, chunk), -1.0, 1.0)
 
+    def pathwise(self, observation: Mapping[str, Any], key: Any) -> Any:
+        """`sample`, whose Euler steps from a fixed noise are differentiable as they stand; cut at ±1, where the gradient
+        is 0.
+        """
+        return self.sample(observation, key)
+
     def velocity(self, condition: Any, noisy: Any, time: Any) -> Any:
         """condition [B, width], noisy [B, H, A], time [B] -> [B, H, A]."""
         waves = time[:, None] * 2.0 ** jnp.linspace(0, 6, 16) * jnp.pi
@@ -129,6 +135,17 @@ class TokenHead(nnx.Module):
     def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
         token = jax.random.categorical(key, self.logits(observation), axis=-1)
         return jnp.linspace(-1, 1, self.config.bins)[token]
+
+    def pathwise(self, observation: Mapping[str, Any], key: Any) -> Any:
+        """What `sample` draws, with the gradient of the distribution's mean: Σ_k p_k v_k over the values v of the bins.
+
+        Straight-through (Bengio et al. 2013, arXiv 1308.3432): what is imagined is a chunk that the policy would do, and the
+        bins are ordered numbers, so that their mean moves where the value rises. Biased: the gradient is taken at the draw
+        and given to the mean alone, which tells nothing of the distribution's width. An expectation in place of the draw
+        would imagine means between two ways of doing it, which nobody does; Gumbel-softmax adds a temperature.
+        """
+        mean = jax.nn.softmax(self.logits(observation), axis=-1) @ jnp.linspace(-1, 1, self.config.bins)
+        return mean + jax.lax.stop_gradient(self.sample(observation, key) - mean)
 
     def logits(self, observation: Mapping[str, Any]) -> Any:
         """[B, H, A, bins], divided by the temperature."""

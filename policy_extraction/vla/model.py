@@ -61,6 +61,10 @@ class EndToEnd(nnx.Module):
     def sample(self, observation: Mapping[str, Any], key: Any) -> Any:
         return self.head.sample({**observation, "features": self.encoder(observation)}, key)
 
+    def pathwise(self, observation: Mapping[str, Any], key: Any) -> Any:
+        """See `policy_extraction.adapters.pathwise.Pathwise`."""
+        return self.head.pathwise({**observation, "features": self.encoder(observation)}, key)
+
 
 class EncodedInputs:
     """`preprocess` through a frozen encoder: {"features": float32 [B, F], "words": int32 [B,
@@ -83,6 +87,10 @@ class EncodedInputs:
             )  # a short block repeats its last row
             blocks.append(np.asarray(self._encode({name: array[index] for name, array in inputs.items()})))
         return {"features": np.concatenate(blocks)[:count], "words": inputs["words"]}
+
+    def traced(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The same within a differentiated function: `inputs.raw_inputs`, pictures as floats in [0, 255]."""
+        return {"features": self._encode(dict(inputs)), "words": inputs["words"]}
 
 
 def vla_policy(

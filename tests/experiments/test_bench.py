@@ -29,7 +29,7 @@ def test_rollout(found):
 
 def test_methods(found):
     cost = found("methods", "updates=1", "batch_size=8")
-    assert set(cost) == set(METHODS)
+    assert set(cost) == set(METHODS) - {"value_gradient"}
     assert all(one["overhead"] > -1 for one in cost.values())
 
 

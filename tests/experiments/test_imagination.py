@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from experiments.lab.artifacts import Artifacts
 from experiments.run import run_each
 from experiments.settings.config import TaskConfig
 from experiments.stages.data import collect_data
-from tests.experiments.imagined import write_world
+from tests.experiments.imagined import random_critic, write_world
 from value_model.imagination.world_model import load_world_model
 
 ONLINE = [
@@ -30,6 +31,7 @@ ONLINE = [
     "method.min_reward=0",
     "method.max_reward=1",
 ]
+HELD_OUT = ["held_out.clean=1", "held_out.hesitation=1", "held_out.retry=1"]
 FEW = [
     "evaluate.episodes=2",
     "evaluate.horizon=8",
@@ -175,3 +177,61 @@ def test_a_policy_looks_before_it_acts(outputs, capsys):
         measured(*looking, "act.steps=6")
     with pytest.raises(UserError, match="has no start for"):
         measured(*looking, "task=stack")
+
+
+def test_a_policy_clones_what_it_imagined(outputs):
+    """Two rounds; pictures are held between the moments of the world, and only these are learned from."""
+    cheap = ["critic=time_index", "train.updates=2", "batch.size=8", "batch.variants=1", *HELD_OUT, *FEW]
+    imagined = [
+        "data=imagined",
+        f"data.world.path={outputs}/world",
+        "data.world.worlds=4",
+        "data.world.horizon=16",
+    ]
+    words = ["task=lift", "method=filtered_bc", *imagined, "data.episodes=3", f"outputs={outputs}", *cheap]
+    run_each([*words, "data.rounds=2", "data.solved=false", "name=cloned"])
+    made = [json.loads(path.read_text()) for path in outputs.glob("artifacts/imagined-*/artifact.json")]
+    assert sorted(one["config"]["round"] for one in made) == [0, 1]
+    assert (
+        len({one["inputs"]["policy"] for one in made}) == 2
+    )  # the second round acts by what the first one trained
+    found = json.loads((outputs / "runs/cloned/results.json").read_text())
+    style = found["data"]["styles"]["imagined"]
+    assert style["episodes"] == 3 and style["unknown"] == 0
+    store = open_store(Path(found["data"]["folder"]))
+    for index in range(3):
+        episode = store.episode(index)
+        assert len(episode) % 4 == 0 and episode.style == "imagined"
+        for frames in (*episode.images.values(), episode.proprio):
+            np.testing.assert_array_equal(frames, frames[np.arange(len(episode)) // 4 * 4])
+    features = max(outputs.glob("artifacts/features-*/0.npy"), key=lambda path: path.stat().st_mtime_ns)
+    assert np.load(features, mmap_mode="r").shape[:2] == (1, style["frames"] // 4)
+    with pytest.raises(UserError, match="none of 3 imagined attempts looks solved"):
+        run_each([*words, "data.world.minimum=999", "name=none"])
+
+
+def test_a_policy_follows_the_value_through_its_world(outputs, capsys):
+    random_critic().save(outputs / "critic")
+    critic = ["critic=wvm", f"critic.path={outputs}/critic", *HELD_OUT]
+    world = ["env=imagination", f"env.path={outputs}/world", "task=lift", *critic, *FEW, f"outputs={outputs}"]
+    follow = [*world, "policy=vla_token", "method=value_gradient", "method.foresight.updates=2"]
+    run_each([*follow, "method.foresight.starts=2", "name=followed"])
+    assert "the critic's gain in imagination went from" in capsys.readouterr().err
+    found = json.loads((outputs / "runs/followed/results.json").read_text())
+    assert found["training"]["updates"] == 2 and found["training"]["grad_norm"] > 0
+    assert found["settings"]["env"]["horizon"] == 8 and found["step"]["seconds"]["update"] > 0
+    assert found["before"]["episodes"] == found["after"]["episodes"] == 2
+    for more, message in (
+        (["env=robosuite"], "set env=imagination"),
+        (["critic=oracle"], "cannot judge rollouts"),
+        (["method.foresight.execute=12"], "12 are to be executed"),
+        (["env.horizon=6"], "looks 6 control steps ahead"),
+    ):
+        kept = [word for word in follow if word.split("=")[0] not in {one.split("=")[0] for one in more}]
+        if more == ["env=robosuite"]:
+            kept = [word for word in kept if not word.startswith("env.")]
+        if more == ["critic=oracle"]:
+            kept = [word for word in kept if not word.startswith("critic.")]
+        with pytest.raises(UserError, match=message) as caught:
+            run_each([*kept, *more, "name=refused"])
+        assert "\n" not in str(caught.value)

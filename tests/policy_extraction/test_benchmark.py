@@ -11,6 +11,6 @@ from tests.policy_extraction.examples import SPEC
 def test_every_method_is_measured():
     rounds = []
     found = measure_methods(10, 8, VLAConfig(spec=SPEC, width=16, blocks=1), rounds.append)
-    assert found.keys() == METHODS.keys()
+    assert found.keys() == METHODS.keys() - {"value_gradient"}  # whose cost is that of its world model
     assert rounds == [5, 5]
     assert np.isfinite([row["overhead"] for row in found.values()]).all()

@@ -17,8 +17,9 @@ from policy_extraction.methods.bc import BC
 from policy_extraction.methods.filtered_bc import FilteredBC
 from policy_extraction.methods.grpo import GRPO
 from policy_extraction.methods.rabc import RABC
+from policy_extraction.methods.value_gradient import ValueGradient
 from policy_extraction.methods.weighting import top_share, weighted_loss
-from policy_extraction.types import Rollouts, online_rollouts
+from policy_extraction.types import Foresight, Rollouts, learns_from_data, online_rollouts
 from tests.policy_extraction.examples import dataset
 
 LOG_PROB = np.array([-1.0, -2.0, -3.0], np.float32)
@@ -182,6 +183,17 @@ def test_grpo_learns_from_executed_actions_alone(xp):
     assert np.asarray(GRPO().loss(xp, log_prob, batch)) == pytest.approx([-0.89, -1.28], rel=1e-5)
 
 
+def test_value_gradient():
+    # gains .25, −.5, 0 and log-probabilities −1, −2, −3 with β = .1: −.25 + .1, .5 + .2, .3
+    batch = {"gain": np.array([0.25, -0.5, 0], np.float32)}
+    assert ValueGradient(anchor=0.1).loss(np, LOG_PROB, batch) == pytest.approx([-0.15, 0.7, 0.3])
+    assert not learns_from_data(ValueGradient()) and not learns_from_data(GRPO()) and learns_from_data(BC())
+    with pytest.raises(UserError, match="not be negative"):
+        ValueGradient(anchor=-1.0)
+    with pytest.raises(UserError, match="execute is 0"):
+        Foresight(execute=0)
+
+
 def test_only_grpo_is_online():
     assert {name for name, method in METHODS.items() if online_rollouts(method())} == {"grpo"}
     assert online_rollouts(GRPO(online=Rollouts(group_size=4))).group_size == 4
@@ -206,6 +218,7 @@ def selected_batch(method, tokens):
         "advantage": data.advantage,
         "weight": data.weight,
         "behavior_log_prob": -np.abs(rng.normal(size=shape)).astype(np.float32),
+        "gain": rng.normal(size=len(data)).astype(np.float32),
     }
 
 

@@ -198,9 +198,21 @@ def test_an_iteration_that_learns_nothing_says_so(tmp_path, capsys):
     policy, history = run(tmp_path, PluginReward(f"{__name__}:alike", film=0), iterations=1)
     assert history[0]["groups_kept"] == 0 and history[0]["groups_drawn"] == 8 and not policy.batches
     assert (
-        "iteration 1 learned nothing: the method kept none of 8 groups (mean reward 1"
-        in capsys.readouterr().err
-    )
+        "iteration 1 learned nothing: the method kept none of 8 groups; in 8 all rollouts had the same reward "
+        "(mean reward 1, 0 rollouts without a verdict)"
+    ) in capsys.readouterr().err
+
+
+def test_it_ends_once_enough_rollouts_succeed(tmp_path, capsys):
+    bold = Bold()
+    bold.mean = 3.0  # all the way up, which solves three seeds of four
+    _, history = run(tmp_path, Watching(), bold, stop=0.7)
+    assert [entry["success"] for entry in history] == [0.75]
+    assert "iteration 1 of 2 is the last: 75.0% of its rollouts succeeded" in capsys.readouterr().err
+    _, history = run(tmp_path / "timid", Watching(), stop=0.7)
+    assert len(history) == 2 and max(entry["success"] for entry in history) < 0.7
+    with pytest.raises(UserError, match="a share of rollouts"):
+        Rollouts(stop=95.0)
 
 
 def alike(rollouts):
