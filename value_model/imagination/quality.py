@@ -87,15 +87,19 @@ def imagine(world: WorldModel, clips: Recorded, actions: np.ndarray | None = Non
     told = np.swapaxes(clips.actions if actions is None else actions, 0, 1)
     keys = jax.random.split(jax.random.key(seed), told.shape[:2])
     start = clips.latents[:, 0], clips.proprio[:, 0], clips.words
-    seen, felt = _unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
+    seen, felt = unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
     return Imagined(np.swapaxes(np.asarray(seen), 0, 1), np.swapaxes(np.asarray(felt), 0, 1))
 
 
 @partial(jax.jit, static_argnums=0)
-def _unroll(
+def unroll(
     graph: nnx.GraphDef, params: nnx.State, start: Any, actions: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Latents [S, B, h, w, C] and proprio [S, B, P] after each step."""
+    """What clips become, from what `Dynamics.init` takes: latents [S, B, h, w, C] and proprio [S, B, P] after each step.
+
+    Args:
+        graph, params: of the dynamics; actions: [S, B, K, A]; keys: [S, B].
+    """
     dynamics = nnx.merge(graph, params)
 
     def step(state: Any, now: Any) -> Any:

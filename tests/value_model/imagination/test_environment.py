@@ -99,7 +99,7 @@ def test_it_begins_from_any_picture(world):
     start = Start(7, TOLD, {"workspace": picture}, place)
     shown, _ = one.reset(seed=[7, 7], options={"starts": [start, Start(7, TOLD, {"workspace": picture})]})
     latents = world.encoder.encode(picture[None])
-    expected = one._blocks[0][1].pictures(jnp.asarray(latents))["workspace"][0]
+    expected = one._blocks[0][1].pictures(latents)["workspace"][0]
     np.testing.assert_array_equal(shown["images"]["workspace"][0], expected)
     np.testing.assert_array_equal(shown["proprio"][0], place)
     assert np.isfinite(shown["proprio"][1]).all()  # not said: the mean of where episodes begin
