@@ -95,7 +95,8 @@ class ChunkEnvs(Protocol):
     """A `gymnasium.vector.VectorEnv` with autoreset disabled, whose action is a chunk of control actions.
 
     An observation is a dict: images {camera: uint8 [N, H, W, 3]}, any mapping, proprio float32 [N, P], environment_state
-    float32 [N, S] and, where `env_spec.seen` names eyes, seen {digest of the eyes: float32 [N, D]}. Rows that were never reset do nothing and show zeros.
+    float32 [N, S] and, where `env_spec.seen` names eyes, seen {digest of the eyes: float32 [N, D]}. Rows that were
+    never reset do nothing and show zeros.
     """
 
     env_spec: EnvSpec

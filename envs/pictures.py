@@ -6,17 +6,20 @@ Dimension letters: N rows, H and W height and width in pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-Images = Mapping[str, np.ndarray]
-"""{camera: uint8 [N, H, W, 3]}."""
+Images = Mapping[str, Any]
+"""{camera: uint8 [N, H, W, 3]}; a check of the values' type would draw them."""
 
 
 class LatePictures(Mapping[str, np.ndarray]):
     """Images of N rows, drawn from what is known of them at the first look and kept."""
 
-    def __init__(self, draw: Callable[[np.ndarray], Images], source: np.ndarray, cameras: Sequence[str]) -> None:
+    def __init__(
+        self, draw: Callable[[np.ndarray], Images], source: np.ndarray, cameras: Sequence[str]
+    ) -> None:
         """See the class.
 
         Args:

@@ -215,5 +215,7 @@ def _concatenate(observations: list[Observation]) -> Observation:
         images=joined([one.images for one in observations]),
         proprio=np.concatenate([one.proprio for one in observations]),
         instruction=sum((one.instruction for one in observations), ()),
-        seen={eyes: np.concatenate([one.seen[eyes] for one in observations]) for eyes in observations[0].seen},
+        seen={
+            eyes: np.concatenate([one.seen[eyes] for one in observations]) for eyes in observations[0].seen
+        },
     )

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from envs.pictures import picked
+from envs.pictures import Images, picked
 
 Style = Literal["clean", "noisy", "slow", "hesitation", "retry", "detour", "failure"]
 STYLES: tuple[Style, ...] = ("clean", "noisy", "slow", "hesitation", "retry", "detour", "failure")
@@ -27,7 +27,7 @@ class Observation:
     an environment knows would make of the pictures, {digest of the eyes: float32 [B, D]}.
     """
 
-    images: Mapping[str, np.ndarray]
+    images: Images
     proprio: np.ndarray
     instruction: tuple[str, ...]
     seen: Mapping[str, np.ndarray] = field(default_factory=dict)

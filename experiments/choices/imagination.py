@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,7 +123,7 @@ class ImaginationChoice:
         return [*files, *([eyes] if eyes.is_file() else []), *own]
 
 
-def what_it_sees(env: EnvChoice, spec: EnvSpec, policy: Policy) -> str:
+def what_it_sees(env: EnvChoice, spec: EnvSpec, make: Callable[[], Policy]) -> str:
     """How a policy sees imagined worlds, in a line to print; nothing for other environments.
 
     Raises:
@@ -130,7 +131,7 @@ def what_it_sees(env: EnvChoice, spec: EnvSpec, policy: Policy) -> str:
     """
     if not isinstance(env, ImaginationChoice):
         return ""
-    eyes, known = frozen_eyes(policy), ", ".join(spec.seen)
+    eyes, known = frozen_eyes(make()), ", ".join(spec.seen)
     if eyes is not None and eyes.digest in spec.seen:
         return f"the policy sees features distilled from latents (eyes {eyes.digest})"
     if env.eyes == "pictures":

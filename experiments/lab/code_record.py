@@ -135,6 +135,14 @@ STAGES = {
     "world_quality": Stage(
         "experiments.stages.world_model", ("experiments.stages.world_model:measure_world_model",)
     ),
+    "world_eyes": Stage(
+        "experiments.stages.eyes",
+        ("experiments.stages.eyes:distil", "policy_extraction.vla.model:FrozenEyes"),
+    ),
+    "eyes_quality": Stage(
+        "experiments.stages.eyes",
+        ("experiments.stages.eyes:measure_eyes", "policy_extraction.vla.model:FrozenEyes"),
+    ),
     "fidelity_real": Stage(
         "experiments.stages.fidelity",
         ("experiments.stages.fidelity:roll_out_really", "experiments.stages.fidelity:Noisy", *ACTORS),

@@ -114,4 +114,6 @@ class Encoder(nnx.Module):
 
     def look(self, inputs: Mapping[str, Any]) -> Any:
         """All that depends on the pictures alone: keypoints [B, D] of all eyes, camera after camera."""
-        return jnp.concatenate([eye(inputs[f"images.{camera}"]) for camera, eye in self.eyes.items()], axis=-1)
+        return jnp.concatenate(
+            [eye(inputs[f"images.{camera}"]) for camera, eye in self.eyes.items()], axis=-1
+        )

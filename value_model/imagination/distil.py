@@ -62,7 +62,9 @@ def distil_eyes(
         UserError: episodes that do not fit the world model; a loss is not finite.
     """
     frames, _ = encode_frames(world.encoder, episodes, world.config)
-    targets = np.concatenate([look(_views(world, episode)) for episode in watch(episodes, world.config.cameras)])
+    targets = np.concatenate(
+        [look(_views(world, episode)) for episode in watch(episodes, world.config.cameras)]
+    )
     pairs = _pairs(world, frames, targets, config, seed)
     eyes = Eyes(world.config, config, digest, targets.shape[1], rngs=nnx.Rngs(seed))
     eyes.felt_mean[...], eyes.felt_std[...] = jnp.mean(frames.proprio, 0), jnp.std(frames.proprio, 0) + 1e-6
@@ -116,7 +118,11 @@ def _imagine(
     parts = []
     for number, block in enumerate(rows):
         first = starts[block]
-        begun = frames.latents[first].astype(jnp.float32), frames.proprio[first], frames.words[frames.episode[first]]
+        begun = (
+            frames.latents[first].astype(jnp.float32),
+            frames.proprio[first],
+            frames.words[frames.episode[first]],
+        )
         told = jnp.asarray(np.swapaxes(actions[block], 0, 1))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), told.shape[:2])
         seen, felt = unroll(graph, params, begun, told, keys)

@@ -74,7 +74,9 @@ class ImaginedEnvs(VectorEnv):
         self._film, self._steps, self._held = (np.zeros(worlds, np.int64) for _ in range(3))
         self._seeds = np.zeros(worlds, np.int64)
         self._over, self._solved = np.ones(worlds, bool), np.zeros(worlds, bool)
-        self._latents = np.full((worlds, *world.config.latent_shape), np.nan, np.float32)  # NaN: none began yet
+        self._latents = np.full(
+            (worlds, *world.config.latent_shape), np.nan, np.float32
+        )  # NaN: none began yet
         self._proprio = np.zeros((worlds, spec.proprio_dim), np.float32)
         self._seen = np.zeros((worlds, sum(spec.seen.values())), np.float32)
 
@@ -215,7 +217,9 @@ class ImaginedEnvs(VectorEnv):
             "proprio": self._proprio,
             "environment_state": np.zeros((self.num_envs, 0), np.float32),
         }
-        return shown | ({"seen": {eyes: self._seen for eyes in self.env_spec.seen}} if self.env_spec.seen else {})
+        return shown | (
+            {"seen": {eyes: self._seen for eyes in self.env_spec.seen}} if self.env_spec.seen else {}
+        )
 
     def _draw(self, latents: np.ndarray) -> dict[str, np.ndarray]:
         """{camera: uint8 [n, H, W, 3]} of latents [n, h, w, C]; black where no episode ever began."""

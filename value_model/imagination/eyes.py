@@ -63,7 +63,10 @@ class Eyes(nnx.Module):
         self.first = Linear(height * width * channels + config.proprio_dim, own.width, rngs=rngs)
         self.second = Linear(own.width, own.width, rngs=rngs)
         self.out = Linear(own.width, size, rngs=rngs)
-        self.felt_mean, self.felt_std = Moment(jnp.zeros(config.proprio_dim)), Moment(jnp.ones(config.proprio_dim))
+        self.felt_mean, self.felt_std = (
+            Moment(jnp.zeros(config.proprio_dim)),
+            Moment(jnp.ones(config.proprio_dim)),
+        )
         self.mean, self.std = Moment(jnp.zeros(size)), Moment(jnp.ones(size))
 
     def __call__(self, latents: jax.Array, proprio: jax.Array) -> jax.Array:
@@ -75,9 +78,15 @@ class Eyes(nnx.Module):
 
     def save(self, folder: Path) -> None:
         """Write eyes.safetensors (half precision)."""
-        told = {"digest": self.digest, "size": str(self.size), "config": json.dumps(dataclasses.asdict(self.own))}
+        told = {
+            "digest": self.digest,
+            "size": str(self.size),
+            "config": json.dumps(dataclasses.asdict(self.own)),
+        }
         arrays = flat_arrays({"eyes": self})
-        save_arrays(folder / EYES, {name: np.asarray(value, np.float16) for name, value in arrays.items()}, told)
+        save_arrays(
+            folder / EYES, {name: np.asarray(value, np.float16) for name, value in arrays.items()}, told
+        )
 
 
 def load_eyes(config: ImaginationConfig, folder: Path) -> Eyes | None:

@@ -146,6 +146,52 @@ def quality(
     return found
 
 
+def eyes_quality(
+    world: WorldModel,
+    clips: Recorded,
+    look: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    steps: Sequence[int],
+) -> dict[str, dict[int, float]]:
+    """How far what eyes are told is from what they see of the real picture, {what: {steps of the world: error}}.
+
+    The error is the root of the mean square, in units of the deviation of what they see over all of the clips' pictures.
+    distilled: the world model's eyes on imagined frames (after 0 steps on the recorded first), and on the `recorded`
+    frames of the same moments; decoded: `look` at decoded pictures of the imagined ones; copy: what was seen at first.
+
+    Args:
+        look: the eyes, {camera: uint8 [n, H, W, 3]} to float32 [n, D].
+    """
+    own, cameras, distilled = imagine(world, clips), world.config.cameras, world.eyes
+    assert distilled is not None, "distil eyes first"
+    told = nnx.jit(lambda eyes, latents, proprio: eyes(latents, proprio))
+
+    def looked(frames: np.ndarray) -> np.ndarray:
+        return look(dict(zip(cameras, np.split(frames, len(cameras), axis=2), strict=True)))
+
+    whole = looked(clips.frames[clips.there])
+    unit = float(np.sqrt(np.mean(np.var(whole, axis=0))))
+    found: dict[str, dict[int, float]] = {
+        what: {} for what in ("clips", "distilled", "recorded", "decoded", "copy")
+    }
+    for count in steps:
+        rows = clips.there[:, count]
+        if not rows.any():
+            continue
+        latents = own.latents[rows, count - 1] if count else clips.latents[rows, 0]
+        proprio = own.proprio[rows, count - 1] if count else clips.proprio[rows, 0]
+        given = {
+            "distilled": told(distilled, latents, proprio),
+            "recorded": told(distilled, clips.latents[rows, count], clips.proprio[rows, count]),
+            "decoded": looked(world.decode(latents)),
+            "copy": looked(clips.frames[rows, 0]),
+        }
+        real = looked(clips.frames[rows, count])
+        found["clips"][count] = float(rows.sum())
+        for what, seen in given.items():
+            found[what][count] = _root(np.asarray(seen) - real) / unit
+    return found
+
+
 def _root(difference: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(difference))))
 

@@ -20,13 +20,14 @@ from value_model.video.flops import count_flops
 
 class Moments(NamedTuple):
     """What B worlds passed through: latents [M, B, h, w, C], proprio [M, B, P], solved bool [M, B]; seen [M, B, D] by the
-    world model's eyes, D = 0 where they are not asked.
+    world model's eyes, D = 0 where they are not asked. On
+    the device, or in numpy.
     """
 
-    latents: jax.Array
-    proprio: jax.Array
-    solved: jax.Array
-    seen: jax.Array
+    latents: Any
+    proprio: Any
+    solved: Any
+    seen: Any
 
 
 class Worlds:
@@ -35,7 +36,8 @@ class Worlds:
     def __init__(self, world: WorldModel, count: int, eyes: bool = False) -> None:
         """See the class; eyes: whether to say what the world model's eyes see."""
         self.count, self.stride = count, world.config.stride
-        graph, self._params = nnx.split(world.parts | ({"eyes": world.eyes} if eyes and world.eyes else {}))
+        told: dict[str, Any] = {"eyes": world.eyes} if eyes else {}
+        graph, self._params = nnx.split(world.parts | told)
 
         def begin(params: Any, latents: Any, proprio: Any, words: Any) -> Any:
             return nnx.merge(graph, params)["dynamics"].init(latents, proprio, words)
