@@ -116,7 +116,7 @@ def test_what_a_policy_sees(outputs, tmp_path, capsys):
     assert "decoded pictures: it has no frozen eyes" in said(VLAChoice("token", train_encoder=True))[1]
     acting, line = said(distil="another")
     assert f"its eyes are {eyes.digest}, those of the world model another" in line
-    with pytest.raises(UserError, match="env.eyes=distilled: its eyes are"):
+    with pytest.raises(UserError, match=r"env\.eyes=distilled: its eyes are"):
         said(distil="another", eyes="distilled")
     own, line = said(distil=eyes.digest)
     assert "distilled from latents" in line and own.spec.seen == {eyes.digest: eyes.size}
