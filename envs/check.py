@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from envs.contract import ChunkEnvs, Start
 from envs.errors import UserError
 
 MOST_CHUNKS = 1000  # until an episode must have ended
+NESTED = ("images", "seen")  # parts of an observation that are mappings themselves
 NAMES = ("env_spec", "num_envs", "execute", "closed", "reset", "step", "close")
 
 
@@ -118,10 +120,7 @@ def _check_mask(envs: ChunkEnvs, seed: int) -> None:
 
 
 def _check_observation(envs: ChunkEnvs, observation: dict[str, Any], when: str) -> None:
-    wanted = {name: part for name, part in envs.env_spec.observation_space.spaces.items() if name != "images"}
-    wanted |= {f"images.{name}": part for name, part in envs.env_spec.observation_space["images"].items()}
-    flat = {name: value for name, value in observation.items() if name != "images"}
-    flat |= {f"images.{name}": value for name, value in observation.get("images", {}).items()}
+    wanted, flat = _flat(envs.env_spec.observation_space.spaces), _flat(observation)
     _require(
         flat.keys() == wanted.keys(),
         f"{when} gives the parts {sorted(flat)}; env_spec says {sorted(wanted)}",
@@ -135,6 +134,14 @@ def _check_observation(envs: ChunkEnvs, observation: dict[str, Any], when: str) 
         _require(
             value.dtype == np.uint8 or bool(np.isfinite(value).all()), f"{name} after {when} is not finite"
         )
+
+
+def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """An observation's or a space's parts, by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, part in parts.items():
+        flat |= {f"{name}.{one}": value for one, value in part.items()} if name in NESTED else {name: part}
+    return flat
 
 
 def _check_film(envs: ChunkEnvs, info: dict[str, Any], rows: np.ndarray, when: str) -> None:
@@ -151,10 +158,10 @@ def _check_film(envs: ChunkEnvs, info: dict[str, Any], rows: np.ndarray, when: s
     )
 
 
-def _equal(one: dict[str, Any], other: dict[str, Any], rows: np.ndarray) -> bool:
+def _equal(one: Mapping[str, Any], other: Mapping[str, Any], rows: np.ndarray) -> bool:
     return all(
         _equal(value, other[name], rows)
-        if isinstance(value, dict)
+        if isinstance(value, Mapping)
         else np.array_equal(np.asarray(value)[rows], np.asarray(other[name])[rows])
         for name, value in one.items()
     )

@@ -25,7 +25,8 @@ class EnvSpec:
     axis; control_rate: control steps a second; horizon: control steps after which an episode is cut;
     instruction: what a policy is told where a `Start` says nothing;
     any_start: whether an episode can begin from any picture, not from a seed alone;
-    stride: control steps from one moment that it can show to the next; chunks and horizon are multiples of it.
+    stride: control steps from one moment that it can show to the next; chunks and horizon are multiples of it;
+    seen: {digest of a policy's eyes: numbers D} of what it gives instead of making that policy look at pictures.
     """
 
     cameras: Mapping[str, tuple[int, int]]
@@ -38,6 +39,7 @@ class EnvSpec:
     state_dim: int = 0
     any_start: bool = False
     stride: int = 1
+    seen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def action_dim(self) -> int:
@@ -48,25 +50,30 @@ class EnvSpec:
     def observation_space(self) -> Dict:
         """Of one row."""
         pictures = {name: Box(0, 255, (*size, 3), np.uint8) for name, size in self.cameras.items()}
-        return Dict(
-            {
-                "images": Dict(pictures),
-                "proprio": Box(-np.inf, np.inf, (self.proprio_dim,), np.float32),
-                "environment_state": Box(-np.inf, np.inf, (self.state_dim,), np.float32),
-            }
-        )
+        numbers = {"proprio": self.proprio_dim, "environment_state": self.state_dim}
+        parts = {"images": Dict(pictures)} | {name: _numbers(size) for name, size in numbers.items()}
+        if self.seen:
+            parts["seen"] = Dict({eyes: _numbers(size) for eyes, size in self.seen.items()})
+        return Dict(parts)
 
     def blank(self) -> dict[str, Any]:
         """An observation of one row in which nothing is seen: zeros."""
-        return {
+        parts = {
             "images": {name: np.zeros((*size, 3), np.uint8) for name, size in self.cameras.items()},
             "proprio": np.zeros(self.proprio_dim, np.float32),
             "environment_state": np.zeros(self.state_dim, np.float32),
         }
+        if self.seen:
+            parts["seen"] = {eyes: np.zeros(size, np.float32) for eyes, size in self.seen.items()}
+        return parts
 
     def chunk_space(self, steps: int) -> Box:
         """Of one row's chunk of `steps` actions."""
         return Box(-1.0, 1.0, (steps, self.action_dim), np.float32)
+
+
+def _numbers(size: int) -> Box:
+    return Box(-np.inf, np.inf, (size,), np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,9 @@ class Start:
 class ChunkEnvs(Protocol):
     """A `gymnasium.vector.VectorEnv` with autoreset disabled, whose action is a chunk of control actions.
 
-    An observation is a dict: images {camera: uint8 [N, H, W, 3]}, proprio float32 [N, P], environment_state float32
-    [N, S]. Rows that were never reset do nothing and show zeros.
+    An observation is a dict: images {camera: uint8 [N, H, W, 3]}, any mapping, proprio float32 [N, P], environment_state
+    float32 [N, S] and, where `env_spec.seen` names eyes, seen {digest of the eyes: float32 [N, D]}. Rows that were
+    never reset do nothing and show zeros.
     """
 
     env_spec: EnvSpec

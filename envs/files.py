@@ -80,8 +80,13 @@ def inside(folder: Path, name: object) -> Path:
 def copy_files(source: Path, target: Path) -> None:
     """Copy all files of a folder into another, each of them atomically."""
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        with atomic_file(target / file.relative_to(source)) as temporary:
-            shutil.copyfile(file, temporary)
+        copy_file(file, target / file.relative_to(source))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file, atomically."""
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _not_written(path: Path, error: OSError) -> UserError:

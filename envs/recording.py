@@ -13,6 +13,7 @@ from PIL import Image
 from envs.contract import EnvSpec, Start
 from envs.errors import UserError
 from envs.files import atomic_file
+from envs.pictures import joined
 from envs.store.video import VideoWriter, find_codec
 from envs.types import Episode, Observation
 
@@ -216,10 +217,10 @@ def _joined(parts: Sequence[Film]) -> Film:
 
 def _concatenate(observations: list[Observation]) -> Observation:
     return Observation(
-        images={
-            name: np.concatenate([one.images[name] for one in observations])
-            for name in observations[0].images
-        },
+        images=joined([one.images for one in observations]),
         proprio=np.concatenate([one.proprio for one in observations]),
         instruction=sum((one.instruction for one in observations), ()),
+        seen={
+            eyes: np.concatenate([one.seen[eyes] for one in observations]) for eyes in observations[0].seen
+        },
     )

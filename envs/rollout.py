@@ -224,7 +224,8 @@ class _Batch:
         default = self._settings.instruction
         told = [log.start.instruction if log else None for log in self._logs]
         instruction = tuple(default if text is None else text for text in told)
-        return Observation(self._observation["images"], self._observation["proprio"], instruction)
+        now = self._observation
+        return Observation(now["images"], now["proprio"], instruction, now.get("seen", {}))
 
     def _draw_seed(self, log: EpisodeLog | None) -> int:
         if log is None:

@@ -7,11 +7,13 @@ P proprioception, S privileged simulator state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+
+from envs.pictures import Images, picked
 
 Style = Literal["clean", "noisy", "slow", "hesitation", "retry", "detour", "failure"]
 STYLES: tuple[Style, ...] = ("clean", "noisy", "slow", "hesitation", "retry", "detour", "failure")
@@ -21,12 +23,14 @@ STYLES: tuple[Style, ...] = ("clean", "noisy", "slow", "hesitation", "retry", "d
 class Observation:
     """What a policy sees at B instants.
 
-    images: {camera name: uint8 [B, H, W, 3]}; proprio: float32 [B, P]; instruction: B sentences.
+    images: {camera name: uint8 [B, H, W, 3]}; proprio: float32 [B, P]; instruction: B sentences; seen: what eyes that
+    an environment knows would make of the pictures, {digest of the eyes: float32 [B, D]}.
     """
 
-    images: Mapping[str, np.ndarray]
+    images: Images
     proprio: np.ndarray
     instruction: tuple[str, ...]
+    seen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.proprio)
@@ -35,9 +39,10 @@ class Observation:
         """The instants at `index` (a slice or an integer array [K])."""
         rows = np.arange(len(self))[index]
         return Observation(
-            images={camera: frames[rows] for camera, frames in self.images.items()},
+            images=picked(self.images, rows),
             proprio=self.proprio[rows],
             instruction=tuple(self.instruction[row] for row in rows),
+            seen={eyes: features[rows] for eyes, features in self.seen.items()},
         )
 
 

@@ -32,13 +32,14 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import EvaluateConfig
-from experiments.stages.acting import Acting, check_fit
+from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.best_of_n import BestOfN
 from experiments.stages.critic import get_critic
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.film import film
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
+from policy_extraction.types import Training
 
 DEFAULTS = [
     {"task": "stack"},
@@ -85,6 +86,7 @@ def measure(arguments: Sequence[str]) -> None:
     settings = config.evaluate
     acting = Acting(config.env, config.task, settings.horizon, settings.workers, settings.execute)
     check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
+    say_what_it_sees(acting, lambda: config.policy.make(acting.spec, Training(), config.seed))
     with Simulators() as simulators, Simulators() as imagined:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
         trial = _trial(context, imagined, config, acting)

@@ -37,7 +37,7 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import require
-from experiments.stages.acting import Acting, check_fit
+from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.fidelity import Player, outcomes, replay_really, roll_out_imagined, roll_out_really
@@ -115,6 +115,7 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
         check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
     if config.branches:
         _check_branches(config, real)
+    say_what_it_sees(imagined, lambda: config.policy.make(imagined.spec, Training(), config.seed))
     entrants = list(_entrants(config, real))
     with Simulators() as simulators:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)

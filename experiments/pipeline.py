@@ -39,7 +39,7 @@ from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import RolloutData, RunConfig, StoreData
 from experiments.settings.plugins import source_digest
-from experiments.stages.acting import Acting, check_fit
+from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
@@ -158,6 +158,7 @@ class Experiment:
             check_offline(self.config)
         else:
             check_fit(self.spec, self.evaluating.spec, self.evaluating.execute)
+            say_what_it_sees(self.evaluating, lambda: self._make(self.world))
         if isinstance(self.config.data, StoreData):
             self._check_data()
         if isinstance(self.config.data, ImaginedData) and learns_from_data(self.config.method):
@@ -166,6 +167,8 @@ class Experiment:
         if self.online:
             check_fit(self.spec, self.acting.spec, self.acting.execute)
             self.config.reward.check()
+        if self.online or isinstance(self.config.data, RolloutData):
+            say_what_it_sees(self.acting, lambda: self._make(self.world))
         if self.foresight:
             check_fit(self.spec, self.acting.spec, self.foresight.execute)
             require_pathwise(self._make(self.world))

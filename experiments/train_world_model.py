@@ -4,9 +4,11 @@
     python -m experiments.train_world_model model=small                             one GPU
     python -m experiments.train_world_model tasks=[lift] stores=[my/rollouts]       more episodes of your own
     python -m experiments.train_world_model refresh=outputs/world_model stores=[…]  going on from a finished one
+    python -m experiments.train_world_model tasks=[lift] world=outputs/world_model  only what policy= sees in a finished one
 
-Collection and training resume; a killed command is continued by the same command. Beside the model the folder gets
-MODEL_CARD.md and strips of pictures, imagined below real. The last line is JSON: the errors, by steps of the world.
+Where the policy's eyes stay as they are in training, what they would see is distilled from latents (env.eyes). Collection
+and training resume; a killed command is continued by the same command. Beside the model the folder gets MODEL_CARD.md and
+strips of pictures, imagined below real. The last line is JSON: the errors, by steps of the world.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from envs.files import atomic_file, copy_files
+from envs.files import atomic_file, copy_file, copy_files
 from envs.robosuite.tasks import task_spec
+from experiments.choices.environments import RobosuiteChoice
 from experiments.choices.policies import PolicyChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
@@ -32,12 +35,17 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store, store_command
 from experiments.settings.config import WandbConfig, require
+from experiments.stages.acting import Acting
 from experiments.stages.data import Data, user_data
-from experiments.stages.experience import Experience, gather
+from experiments.stages.experience import EXECUTE, Experience, gather
+from experiments.stages.eyes import EyesQuality, distil, finished_world, measure_eyes
 from experiments.stages.world_model import FOLDER, PICTURES, Quality, make_world_model, measure_world_model
-from value_model.imagination.config import PRESETS, ImaginationConfig
+from policy_extraction.types import Eyes, Training, frozen_eyes
+from value_model.imagination.config import EYES, PRESETS, ImaginationConfig
+from value_model.imagination.eyes import EyesConfig
 
 CARD = "MODEL_CARD.md"
+EYES_TITLE = "## What a policy sees in it"
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class TrainWorldModelConfig:
     experience: Experience = field(default_factory=Experience)
     stores: tuple[str, ...] = ()  # folders of LeRobot v3 data sets that are learnt from too
     refresh: str = ""  # the folder of a world model to go on from; its tokenizer stays as it is
+    world: str = ""  # folder of a finished world model, for which nothing but the eyes of `policy` is trained
+    eyes: EyesConfig = field(default_factory=EyesConfig)  # what the policy sees, distilled from latents
     seed: int = 0  # of the training; the data have experience.seed
     folder: str = "outputs/world_model"
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -62,7 +72,11 @@ class TrainWorldModelConfig:
 
 
 def train_world_model(arguments: Sequence[str]) -> None:
-    """Collect, train, measure, and write the folder."""
+    """Collect, train, measure, and write the folder.
+
+    Raises:
+        UserError: a mistake in the arguments; a finished world model is to get eyes that the policy does not have.
+    """
     for name, model in PRESETS.items():
         store("model", name, model)
     store_command("train_world_model", TrainWorldModelConfig, [{"model": "tiny"}, {"policy": "vla_token"}])
@@ -71,6 +85,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
     policy: PolicyChoice = config.policy
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     own = [user_data(Path(path)) for path in config.stores]
+    eyes = _eyes(config)
     with (
         tracked(config.wandb, "train_world_model", Path(config.outputs), canonical(config)) as tracker,
         Simulators() as simulators,
@@ -81,18 +96,57 @@ def train_world_model(arguments: Sequence[str]) -> None:
             name: gather(context, name, config.experience, policy, held_out=True) for name in config.tasks
         }
         simulators.close()
-        refresh = Path(config.refresh) if config.refresh else None
-        made = make_world_model(context, config.model, [*parts, *own], config.seed, refresh)
-        found, strips = measure_world_model(context, made, tested)
+        data = Learnt([*parts, *own], tested)
+        if config.world:
+            source, card, found = Path(config.world), _card_of(Path(config.world)), {}
+        else:
+            refresh = Path(config.refresh) if config.refresh else None
+            made = make_world_model(context, config.model, data.parts, config.seed, refresh)
+            source = made.folder / FOLDER
+            found, strips = measure_world_model(context, made, tested)
+            card = _card(config, data, found, made.seconds, arguments)
+            copy_files(strips / PICTURES, Path(config.folder))
+        if eyes is not None:
+            world = finished_world(source)
+            distilled = distil(context, world, eyes, data.parts, config.eyes, config.seed)
+            seen = measure_eyes(context, world, distilled, eyes, data.held_out)
+            card, found = (
+                f"{card}\n{_eyes_card(config, data, eyes, seen, arguments)}",
+                {**found, "eyes": seen},
+            )
         tracker.summary(found)
     folder = Path(config.folder)
-    copy_files(made.folder / FOLDER, folder)
-    copy_files(strips / PICTURES, folder)
+    if source.resolve() != folder.resolve():
+        copy_files(source, folder)
+    if eyes is not None:
+        copy_file(distilled.folder / EYES, folder / EYES)
     with atomic_file(folder / CARD) as temporary:
-        temporary.write_text(_card(config, [*parts, *own], tested, found, made.seconds, arguments))
+        temporary.write_text(card)
     for task, one in found.items():
-        print(f"{task}\n{_table(one)}\n")
-    print(json.dumps({"folder": config.folder, "seconds": made.seconds, **found}))
+        print(f"{task}\n{errors_table(one)}\n")
+    print(json.dumps({"folder": config.folder, **found}))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt from; tested: {task: data} that only measures."""
+
+    parts: Sequence[Data]
+    tested: Mapping[str, Sequence[Data]]
+
+    @property
+    def held_out(self) -> list[Data]:
+        """Of all tasks."""
+        return [part for parts in self.tested.values() for part in parts]
+
+
+def _eyes(config: TrainWorldModelConfig) -> Eyes | None:
+    """The policy's, if it has any that training leaves alone."""
+    spec = Acting(RobosuiteChoice(), config.experience.task(config.tasks[0]), 0, 0, EXECUTE).spec
+    eyes = frozen_eyes(config.policy.make(spec, Training(), config.experience.seed))
+    if config.world:
+        require(eyes is not None, "world=… trains eyes alone, and this policy has none that stay as they are")
+    return eyes
 
 
 def told_apart(model: ImaginationConfig, tasks: Sequence[str]) -> ImaginationConfig:
@@ -100,27 +154,25 @@ def told_apart(model: ImaginationConfig, tasks: Sequence[str]) -> ImaginationCon
     return replace(model, solved=replace(model.solved, told=True)) if len(set(tasks)) > 1 else model
 
 
-def _table(found: Mapping[str, Mapping[int, float]]) -> str:
+def errors_table(found: Mapping[str, Mapping[int, float]]) -> str:
     """A row a figure, a column a number of steps."""
-    columns = list(found["latent"])
+    columns = list(found["clips"])
     rows = [[name, *(f"{row[count]:.3g}" for count in columns)] for name, row in found.items()]
     return table(["error after steps of the world", *map(str, columns)], rows)
 
 
 def _card(
     config: TrainWorldModelConfig,
-    data: Sequence[Data],
-    tested: Mapping[str, Sequence[Data]],
+    data: Learnt,
     found: Quality,
     seconds: float,
     arguments: Sequence[str],
 ) -> str:
     """What it is, what it was trained on, how good it is, what it is not for."""
-    size = f"{sum(len(part.open()) for part in data)} episodes, {sum(part.open().total_frames for part in data):,} frames"
-    held_out = sum(len(part.open()) for parts in tested.values() for part in parts)
+    held_out = sum(len(part.open()) for part in data.held_out)
     rate = config.model.control_rate / config.model.stride
     parts = "\n\n".join(
-        f"`{task}` ([pictures]({task}.png): real above, imagined below)\n\n{_table(one)}"
+        f"`{task}` ([pictures]({task}.png): real above, imagined below)\n\n{errors_table(one)}"
         for task, one in found.items()
     )
     return f"""# World model of {", ".join(config.tasks)}
@@ -130,7 +182,7 @@ proprioception out, {rate:g} a second. Regression of the change, one pass a step
 
 **Made by** `python -m experiments.train_world_model {" ".join(arguments)}` in {seconds:.0f} s; all settings are below.
 
-**Data.** {size}: scripted demonstrations of every style, failures among them, and the base
+**Data.** {_size(data.parts)}: scripted demonstrations of every style, failures among them, and the base
 policy's own attempts at temperatures {", ".join(map(str, config.experience.temperatures))}.
 
 **Held-out episodes** ({held_out}) under their own actions, by steps of the world ({config.model.stride} control steps
@@ -145,6 +197,40 @@ it in the simulator.
 
 ```json
 {json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
+```
+"""
+
+
+def _size(data: Sequence[Data]) -> str:
+    stores = [part.open() for part in data]
+    return f"{sum(map(len, stores))} episodes, {sum(store.total_frames for store in stores):,} frames"
+
+
+def _card_of(folder: Path) -> str:
+    """The card of a finished world model, without what it says of eyes."""
+    file = folder / CARD
+    return file.read_text().partition(EYES_TITLE)[0].rstrip("\n") + "\n" if file.is_file() else ""
+
+
+def _eyes_card(
+    config: TrainWorldModelConfig, data: Learnt, eyes: Eyes, found: EyesQuality, arguments: Sequence[str]
+) -> str:
+    """What eyes were distilled, from what, and how true they are."""
+    return f"""{EYES_TITLE}
+
+What the frozen eyes `{eyes.digest}` ({eyes.size} numbers of {", ".join(eyes.cameras)}) would see, distilled from latents
+and proprioception (`eyes.safetensors`), so that their policy needs no decoded pictures.
+
+**Made by** `python -m experiments.train_world_model {" ".join(arguments)}` from {_size(data.parts)}.
+
+Root of the mean square error on held-out episodes, in units of the deviation of what they see, by steps of the world.
+`distilled` and `decoded`: of imagined frames, beside the real picture of that moment; `recorded`: distilled from the
+recorded frame's latents; `copy`: what was seen at first.
+
+{errors_table(found)}
+
+```json
+{json.dumps({**canonical(config.eyes), "seed": config.seed, "made_by": made_by()}, indent=1)}
 ```
 """
 

@@ -42,6 +42,7 @@ from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store, store_command
 from experiments.stages.acting import Acting
+from experiments.train_world_model import errors_table
 from policy_extraction.acting import ActingPolicy
 from value_model.imagination.config import PRESETS
 
@@ -106,6 +107,7 @@ def _report(folder: Path, runs: Runs, trained: Sequence[Trained], arguments: Seq
         markdown(rows),
         means(rows),
         *_strips(folder, runs, trained),
+        *_worlds(runs, trained),
         "## Commands\n\nEach training by itself:\n\n```\n"
         + "\n".join(one for row in rows for one in row["commands"])
         + "\n```",
@@ -156,6 +158,17 @@ def _strips(folder: Path, runs: Runs, trained: Sequence[Trained]) -> list[str]:
         made = side_by_side(runs.context, real, imagined, actor, digest, FILMED, seed)
         shutil.copyfile(made.folder / PICTURE, folder / f"{task}.png")
         parts += [f"{task}: real above, imagined below; green: solved.", f"![{task}]({task}.png)"]
+    return parts
+
+
+def _worlds(runs: Runs, trained: Sequence[Trained]) -> list[str]:
+    """How well the world models of the last round foretell held-out demonstrations under their own actions."""
+    last = {one.cell.budget: one.cell.round for one in trained if one.cell.method == "imagination"}
+    parts = ["## How well the world models foretell held-out demonstrations"] if last else []
+    for budget, number in last.items():
+        found, _ = runs.quality(budget, 0, number)
+        for task, one in found.items():
+            parts += [f"{task}, after {number} × {budget} rollouts of each task:", errors_table(one)]
     return parts
 
 

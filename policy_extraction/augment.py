@@ -15,7 +15,7 @@ def shifted(observation: Observation, seed: int | tuple[int, ...], pixels: int =
     """
     rng = np.random.default_rng(seed)
     images = {camera: _shift(frames, rng, pixels) for camera, frames in sorted(observation.images.items())}
-    return replace(observation, images=images)
+    return replace(observation, images=images, seen={})
 
 
 def _shift(frames: np.ndarray, rng: np.random.Generator, pixels: int) -> np.ndarray:

@@ -194,6 +194,35 @@ class Training:
 
 
 @runtime_checkable
+class Eyes(Protocol):
+    """What depends on pictures alone in a policy whose training leaves that part as it is.
+
+    digest: stands for its weights, the cameras included; size: D; cameras: in the order of `look`'s.
+    """
+
+    digest: str
+    size: int
+    cameras: tuple[str, ...]
+
+    def look(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the policy makes of pictures {camera: uint8 [B, H, W, 3]}: float32 [B, D]."""
+        ...
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """A policy that can be told what its frozen eyes would have seen, in `Observation.seen`; None: it has none."""
+
+    @property
+    def eyes(self) -> Eyes | None: ...
+
+
+def frozen_eyes(policy: Policy) -> Eyes | None:
+    """Of a policy that has such."""
+    return policy.eyes if isinstance(policy, Seeing) else None
+
+
+@runtime_checkable
 class Policy(Protocol):
     """A trainable policy, behind an adapter of any framework."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,15 @@ from envs.robosuite.tasks import TASKS, task_spec
 from experiments.choices.environments import EnvChoice, RobosuiteChoice
 from experiments.lab.artifacts import digest, file_digest, later
 from experiments.settings.config import TaskConfig, require
-from value_model.imagination.config import FILES, WHERE
+from policy_extraction.types import Policy, frozen_eyes
+from value_model.imagination.config import EYES, FILES, WHERE
 
 if TYPE_CHECKING:
     from value_model.imagination.starts import StartBank
     from value_model.imagination.world_model import WorldModel
 
 GUARD = 1  # what an episode's own task is drawn with, beside its seed
+EYES_CHOICES = ("auto", "distilled", "pictures")
 SHIPPED = Path(value_model.__path__[0]) / "imagination" / "shipped"
 
 
@@ -41,7 +43,8 @@ class ImaginationChoice:
     hold: int = 1  # moments in a row that have to look solved
     guard: float = later(
         0.0
-    )  # share of training episodes that are of the world model's other tasks, so that none is lost
+    )  # share of training episodes that are of the model's other tasks, so that none is lost
+    eyes: str = "auto"  # what a policy sees: "distilled" from latents, decoded "pictures", or "auto": distilled if it can
 
     def __post_init__(self) -> None:
         require(self.worlds >= 1, f"env.worlds={self.worlds} must be at least 1")
@@ -50,6 +53,7 @@ class ImaginationChoice:
         require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
         check_choice("env.starts", self.starts, WHERE)
         require(0 <= self.guard < 1, f"env.guard={self.guard:g} must be at least 0 and below 1")
+        check_choice("env.eyes", self.eyes, EYES_CHOICES)
         require(
             not self.instruction or bool(self.instruction.strip()),
             "env.instruction is blank; say what is to be done",
@@ -68,7 +72,7 @@ class ImaginationChoice:
             f"the world model shows pictures of {size} pixels, task.image_size is {task.image_size}",
         )
         horizon = self.horizon or known.horizon - known.horizon % world.config.stride
-        return world.spec(self.instruction or known.instructions[0], horizon)
+        return world.spec(self.instruction or known.instructions[0], horizon, self.eyes != "pictures")
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
@@ -120,7 +124,7 @@ class ImaginationChoice:
         return f"imagined {task.name}"
 
     def origin(self) -> str:
-        """See `EnvChoice`; the world model's files count, and the pictures of a start of one's own."""
+        """See `EnvChoice`; the world model's files count, its eyes too, and the pictures of a start of one's own."""
         return digest([file_digest(file) for file in self._files])
 
     def rows(self, workers: int) -> int:
@@ -156,4 +160,31 @@ class ImaginationChoice:
             )
         missing = [str(file) for file in own if not file.is_file()]
         require(not missing, f"env.images: there is no file {', '.join(missing)}")
-        return [*files, *own]
+        eyes = folder / EYES
+        return [*files, *([eyes] if eyes.is_file() else []), *own]
+
+
+def what_it_sees(env: EnvChoice, spec: EnvSpec, make: Callable[[], Policy]) -> str:
+    """How a policy sees imagined worlds, in a line to print; nothing for other environments.
+
+    Raises:
+        UserError: it is to see by `env.eyes=distilled`, and these are not its eyes.
+    """
+    if not isinstance(env, ImaginationChoice):
+        return ""
+    eyes, known = frozen_eyes(make()), ", ".join(spec.seen)
+    if eyes is not None and eyes.digest in spec.seen:
+        return f"the policy sees features distilled from latents (eyes {eyes.digest})"
+    if env.eyes == "pictures":
+        return "the policy sees decoded pictures (env.eyes=pictures)"
+    if eyes is None:
+        why = "it has no frozen eyes"
+    elif not known:
+        why = "no eyes have been distilled for this world model"
+    else:
+        why = f"its eyes are {eyes.digest}, those of the world model {known}"
+    require(
+        env.eyes == "auto",
+        f"env.eyes=distilled: {why}; leave env.eyes=auto, or distil them: python -m experiments.train_world_model world=…",
+    )
+    return f"the policy sees decoded pictures: {why}"

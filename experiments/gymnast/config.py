@@ -14,6 +14,7 @@ from experiments.lab.seeds import RANGE, RUN_RANGE
 from experiments.pretrain_vla import PretrainConfig
 from experiments.settings.config import MixtureData, WandbConfig, require
 from policy_extraction.types import Rollouts
+from value_model.imagination.eyes import EyesConfig
 
 METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
 TEST_TIME = ("test_time", "test_time_guarded")  # in one scene, of which there is but a picture
@@ -46,6 +47,7 @@ class WorldGymnastConfig:
     demonstrations: MixtureData = field(default_factory=demonstrated)  # that the policy has learnt from
     critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
     model: Any = MISSING  # the world model
+    eyes: EyesConfig = field(default_factory=EyesConfig)  # what the policy sees in it, distilled from latents
     refresh: int = 400  # unrolled updates of a world model in each further round
     seed: int = 0  # of the world models and of the critic
     name: str = "table"  # of the folder under outputs/world_gymnast

@@ -31,8 +31,10 @@ from experiments.stages.critic import train_on
 from experiments.stages.data import Data, collect_data
 from experiments.stages.evaluate import Evaluation
 from experiments.stages.extract import read_history
+from experiments.stages.eyes import distil, finished_world, seeing_world
 from experiments.stages.world_model import FOLDER, Quality, make_world_model, measure_world_model
 from experiments.train_world_model import told_apart
+from policy_extraction.types import frozen_eyes
 
 HELD_OUT = {
     "clean": 4,
@@ -185,18 +187,31 @@ class Runs:
         return cell.budget, cell.seed % self.config.worlds
 
     def _world(self, budget: int, number: int, round: int) -> Path:
-        """The folder of the world model after so many rounds of rollouts of all tasks."""
-        return self._made_world(budget, number, round).folder / FOLDER
+        """The world model after so many rounds of rollouts of all tasks, with the policy's eyes if it has frozen ones."""
+        made = self._made_world(budget, number, round).folder / FOLDER
+        acting = self.experiment(common(self.config, self.config.tasks[0], 0, self.given))
+        eyes = frozen_eyes(acting.policy())
+        if eyes is None:
+            return made
+        world, data = finished_world(made), self._seen(budget, number, round)
+        distilled = distil(self.context, world, eyes, data, self.config.eyes, self.config.seed + number)
+        return seeing_world(self.context, world, distilled)
 
     def _made_world(self, budget: int, number: int, round: int) -> Artifact:
         model, refresh = told_apart(self.config.model, self.config.tasks), None
-        data = [self._demonstrated(task) for task in self.config.tasks]
-        data += [part for task in self.config.tasks for part in self._rollouts(task, budget, number, round)]
+        data = self._seen(budget, number, round)
         if round > 1:
-            refresh = self.world(budget, number, round - 1)
+            refresh = self._made_world(budget, number, round - 1).folder / FOLDER
             unroll = replace(model.unroll, updates=self.config.refresh)
             model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
         return make_world_model(self.context, model, data, self.config.seed + number, refresh)
+
+    def _seen(self, budget: int, number: int, round: int) -> list[Data]:
+        """All that a world model learns from."""
+        data = [self._demonstrated(task) for task in self.config.tasks]
+        return data + [
+            part for task in self.config.tasks for part in self._rollouts(task, budget, number, round)
+        ]
 
     def quality(self, budget: int, number: int, round: int) -> tuple[Quality, Path]:
         """How well a world model foretells held-out demonstrations of each task, and the folder of its strips."""

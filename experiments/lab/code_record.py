@@ -153,6 +153,15 @@ STAGES = {
     "side_by_side": Stage(
         "experiments.gymnast.strips", ("experiments.gymnast.strips:side_by_side", *ACTORS, *LEARNERS)
     ),
+    "world_eyes": Stage(
+        "experiments.stages.eyes",
+        ("experiments.stages.eyes:distil", "policy_extraction.vla.model:FrozenEyes"),
+    ),
+    "seeing_world": Stage("experiments.stages.eyes", ("experiments.stages.eyes:seeing_world",)),
+    "eyes_quality": Stage(
+        "experiments.stages.eyes",
+        ("experiments.stages.eyes:measure_eyes", "policy_extraction.vla.model:FrozenEyes"),
+    ),
     "fidelity_real": Stage(
         "experiments.stages.fidelity",
         ("experiments.stages.fidelity:roll_out_really", "experiments.stages.fidelity:Noisy", *ACTORS),

@@ -16,7 +16,7 @@ from experiments.lab.progress import bar
 from experiments.lab.simulators import Simulators
 from experiments.reports.run_report import table
 from experiments.settings.config import require
-from experiments.stages.acting import Acting, check_fit
+from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.methods.bc import BC
 from policy_extraction.types import Training
@@ -69,7 +69,9 @@ def bench_imagination(config: ImaginationBench) -> Mapping[str, Any]:
     }
     real = Acting(env.real, config.task, config.horizon, config.workers, config.execute)
     check_fit(config.policy.shape(real.spec), real.spec, config.execute)
-    policy = ActingPolicy(config.policy.make(real.spec, Training(), config.seed), BC(), 1.0)
+    made = config.policy.make(real.spec, Training(), config.seed)
+    say_what_it_sees(next(iter(places.values())), lambda: made)
+    policy = ActingPolicy(made, BC(), 1.0)
     speeds: dict[int, float] = {}
     with bar("imagination", REPEATS * (len(places) + 1), "rollouts") as shown, Simulators() as simulators:
         simulator = _speed(real.pool(simulators), policy, shown.update)

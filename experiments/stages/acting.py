@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,9 +12,10 @@ from envs.contract import EnvSpec, Start
 from envs.errors import UserError
 from envs.rollout import RolloutPool
 from experiments.choices.environments import EnvChoice, OwnStarts
+from experiments.choices.imagination import what_it_sees
 from experiments.lab.simulators import Simulators
 from experiments.settings.config import TaskConfig
-from policy_extraction.types import PolicySpec
+from policy_extraction.types import Policy, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Acting:
             "execute": self.execute,
             "linger": self.linger,
         }
+
+
+def say_what_it_sees(acting: Acting, make: Callable[[], Policy]) -> None:
+    """In one line on stderr, where that is not told by the choice of the environment alone.
+
+    Raises:
+        UserError: the policy cannot see as it is told to.
+    """
+    told = what_it_sees(acting.env, acting.spec, make)
+    if told:
+        print(f"  {told}", file=sys.stderr)
 
 
 def check_fit(policy: PolicySpec, env: EnvSpec, execute: int) -> None:

@@ -36,18 +36,29 @@ def check_observation(observation: Observation, spec: PolicySpec) -> None:
             raise UserError(
                 f"images of {camera!r} have shape {shape[1:]}, the policy reads {(size, size, 3)}"
             )
+    check_proprio(observation, spec)
+
+
+def check_proprio(observation: Observation, spec: PolicySpec) -> None:
+    """Raises UserError if the proprioception is not what the policy was made for."""
     if observation.proprio.shape[1:] != (spec.proprio_dim,):
         raise UserError(
             f"proprio has {observation.proprio.shape[1:]} numbers, the policy reads {spec.proprio_dim}"
         )
 
 
+def told_inputs(observation: Observation, spec: PolicySpec) -> dict[str, np.ndarray]:
+    """All but what is seen: {"proprio": float32 [B, P], "words": int32 [B, max_words]}."""
+    check_proprio(observation, spec)
+    words = words_of(observation.instruction, spec)
+    return {"proprio": observation.proprio.astype(np.float32), "words": words}
+
+
 def raw_inputs(observation: Observation, spec: PolicySpec) -> dict[str, np.ndarray]:
     """{"images.<camera>": uint8 [B, H, W, 3], "proprio": float32 [B, P], "words": int32 [B, max_words]}."""
     check_observation(observation, spec)
     images = {f"images.{camera}": observation.images[camera] for camera in spec.cameras}
-    words = words_of(observation.instruction, spec)
-    return images | {"proprio": observation.proprio.astype(np.float32), "words": words}
+    return images | told_inputs(observation, spec)
 
 
 def sampling_inputs(

@@ -42,7 +42,17 @@ from policy_extraction.adapters.pathwise import Objective, Pathwise, TracedInput
 from policy_extraction.adapters.schedule import ema_decay, learning_rate
 from policy_extraction.adapters.tree import named_leaves, tree_like
 from policy_extraction.batch import executed_mean
-from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec, Sampling, Training
+from policy_extraction.types import (
+    PLAIN,
+    STATE_FILE,
+    Batch,
+    Eyes,
+    Method,
+    PolicySpec,
+    Sampling,
+    Seeing,
+    Training,
+)
 
 
 class JaxPolicy:
@@ -84,6 +94,11 @@ class JaxPolicy:
     def step(self) -> int:
         """Updates made so far."""
         return int(self._state["step"])
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """See `Seeing`: those of `preprocess`, if it has any."""
+        return self._read.eyes if isinstance(self._read, Seeing) else None
 
     @property
     def module(self) -> nnx.Module:

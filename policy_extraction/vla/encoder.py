@@ -103,8 +103,17 @@ class Encoder(nnx.Module):
         self.predict = nnx.Linear(config.width // 2, config.state_dim, rngs=rngs)
 
     def __call__(self, inputs: Mapping[str, Any]) -> Any:
-        """`inputs.raw_inputs` -> features [B, F]; the last state_dim of them are the predicted state."""
-        keypoints = [eye(inputs[f"images.{camera}"]) for camera, eye in self.eyes.items()]
-        seen = jnp.concatenate([*keypoints, self.proprio(inputs["proprio"])], axis=-1)
+        """`inputs.raw_inputs` -> features [B, F]; the last state_dim of them are the predicted state.
+
+        Where there are keypoints "seen" already, [B, D], pictures are not needed.
+        """
+        keypoints = inputs["seen"] if "seen" in inputs else self.look(inputs)
+        seen = jnp.concatenate([keypoints, self.proprio(inputs["proprio"])], axis=-1)
         spoken = jnp.concatenate([seen, self.words(inputs["words"])], axis=-1)
         return jnp.concatenate([seen, self.predict(nnx.silu(self.hidden(spoken)))], axis=-1)
+
+    def look(self, inputs: Mapping[str, Any]) -> Any:
+        """All that depends on the pictures alone: keypoints [B, D] of all eyes, camera after camera."""
+        return jnp.concatenate(
+            [eye(inputs[f"images.{camera}"]) for camera, eye in self.eyes.items()], axis=-1
+        )

@@ -7,8 +7,9 @@ computed once and a method trains a head on them; or trains both from the pictur
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from flax import nnx
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
 from envs.types import Observation
-from policy_extraction.adapters.inputs import raw_inputs, takes_executed, takes_key
+from policy_extraction.adapters.inputs import raw_inputs, takes_executed, takes_key, told_inputs
 from policy_extraction.adapters.jax_policy import JaxPolicy
 from policy_extraction.adapters.tree import named_leaves, tree_like
 from policy_extraction.types import PolicySpec, Training
@@ -69,24 +70,55 @@ class EndToEnd(nnx.Module):
 class EncodedInputs:
     """`preprocess` through a frozen encoder: {"features": float32 [B, F], "words": int32 [B,
     max_words]}.
+
+    Pictures are left alone where the observation says what its eyes would have seen.
     """
 
     def __init__(self, encoder: Encoder, spec: PolicySpec) -> None:
         self.spec = spec
+        self.eyes = FrozenEyes(encoder, spec)
         graph, state = nnx.split(encoder)
         self._encode = jax.jit(lambda inputs: nnx.merge(graph, state)(inputs))
 
     def __call__(self, observation: Observation) -> dict[str, np.ndarray]:
-        inputs = raw_inputs(observation, self.spec)
-        count = len(observation)
-        rows = BLOCK if count > 8 else 8
-        blocks = []
-        for start in range(0, count, rows):
-            index = np.minimum(
-                np.arange(start, start + rows), count - 1
-            )  # a short block repeats its last row
-            blocks.append(np.asarray(self._encode({name: array[index] for name, array in inputs.items()})))
-        return {"features": np.concatenate(blocks)[:count], "words": inputs["words"]}
+        if self.eyes.digest in observation.seen:
+            inputs = told_inputs(observation, self.spec) | {"seen": observation.seen[self.eyes.digest]}
+        else:
+            inputs = raw_inputs(observation, self.spec)
+        return {"features": _in_blocks(self._encode, inputs), "words": inputs["words"]}
+
+
+class FrozenEyes:
+    """The `Eyes` of a frozen encoder: keypoints."""
+
+    def __init__(self, encoder: Encoder, spec: PolicySpec) -> None:
+        self.cameras = spec.cameras
+        graph, state = nnx.split(encoder)
+        self._look = jax.jit(lambda inputs: nnx.merge(graph, state).look(inputs))
+        shown = {
+            f"images.{camera}": jax.ShapeDtypeStruct((1, spec.image_size, spec.image_size, 3), jnp.uint8)
+            for camera in spec.cameras
+        }
+        self.size = int(jax.eval_shape(self._look, shown).shape[1])
+        total = hashlib.sha256(repr((spec.cameras, spec.image_size)).encode())
+        for name, leaf in sorted(named_leaves(nnx.to_pure_dict(nnx.state(encoder.eyes))).items()):
+            total.update(repr((name, leaf.shape)).encode() + np.asarray(leaf, np.float32).tobytes())
+        self.digest = total.hexdigest()[:16]
+
+    def look(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Eyes`."""
+        return _in_blocks(self._look, {f"images.{camera}": images[camera] for camera in self.cameras})
+
+
+def _in_blocks(function: Callable[[Any], Any], inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of rows of any number, in blocks of equal size, so that it is compiled for two sizes alone."""
+    count = len(next(iter(inputs.values())))
+    rows = BLOCK if count > 8 else 8
+    blocks = []
+    for start in range(0, count, rows):
+        index = np.minimum(np.arange(start, start + rows), count - 1)  # a short block repeats its last row
+        blocks.append(np.asarray(function({name: array[index] for name, array in inputs.items()})))
+    return np.concatenate(blocks)[:count]
 
     def traced(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The same within a differentiated function: `inputs.raw_inputs`, pictures as floats in [0, 255]."""

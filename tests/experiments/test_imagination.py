@@ -8,18 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from envs.contract import Start
 from envs.errors import UserError
+from envs.files import copy_files
 from envs.store import open_store
 from experiments import evaluate
 from experiments.choices.imagination import SHIPPED, ImaginationChoice
+from experiments.choices.policies import VLAChoice
 from experiments.lab.artifacts import Artifacts
 from experiments.run import run_each
 from experiments.settings.config import TaskConfig
+from experiments.stages.acting import Acting, say_what_it_sees
 from experiments.stages.data import collect_data
+from policy_extraction.types import Training, frozen_eyes
 from tests.experiments.imagined import random_critic, write_world
+from value_model.imagination.eyes import Eyes, EyesConfig
 from value_model.imagination.world_model import load_world_model
 
 ONLINE = [
@@ -93,9 +99,44 @@ def test_it_begins_from_pictures_of_ones_own(outputs, tmp_path):
         assert np.abs(both.astype(int) - expected).max() <= 1
 
 
+def test_what_a_policy_sees(outputs, tmp_path, capsys):
+    """Its own eyes, distilled; where these are another's, or it learns to see, decoded pictures: that is said."""
+    task, base = TaskConfig("lift"), VLAChoice("token")
+
+    def said(policy=base, distil="", **settings):
+        folder = tmp_path / (distil or "none")
+        copy_files(outputs / "world", folder)
+        choice = ImaginationChoice(str(folder), worlds=2, **settings)
+        if distil:
+            config = choice.world.config
+            Eyes(config, EyesConfig(width=8), distil, eyes.size, rngs=nnx.Rngs(0)).save(folder)
+            choice = ImaginationChoice(str(folder), worlds=2, **settings)
+        acting = Acting(choice, task, 8, 0, 4)
+        say_what_it_sees(acting, lambda: policy.make(acting.spec, Training(), 0))
+        return acting, capsys.readouterr().err
+
+    eyes = frozen_eyes(base.make(ImaginationChoice(f"{outputs}/world").spec(task), Training(), 0))
+    assert "decoded pictures: no eyes have been distilled" in said()[1]
+    assert "decoded pictures: it has no frozen eyes" in said(VLAChoice("token", train_encoder=True))[1]
+    acting, line = said(distil="another")
+    assert f"its eyes are {eyes.digest}, those of the world model another" in line
+    with pytest.raises(UserError, match=r"env\.eyes=distilled: its eyes are"):
+        said(distil="another", eyes="distilled")
+    own, line = said(distil=eyes.digest)
+    assert "distilled from latents" in line and own.spec.seen == {eyes.digest: eyes.size}
+    blind, line = said(distil=eyes.digest, eyes="pictures")
+    assert "env.eyes=pictures" in line and not blind.spec.seen
+    assert len({one.env.origin() for one in (acting, own)}) == 2
+    run_each(words(outputs, f"env.path={tmp_path / eyes.digest}", "name=distilled"))
+    found = json.loads((outputs / "runs/distilled/results.json").read_text())
+    assert found["training"]["groups_kept"] == 1
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["env.eyes=distilled"], "no eyes have been distilled for this world model"),
+        (["env.eyes=closed"], "env.eyes"),
         (["env.images=[nowhere.png,b.png]"], "no file nowhere.png, b.png"),
         (["env.instruction=' '"], "blank"),
         (

@@ -8,7 +8,7 @@ import pytest
 
 from envs.errors import UserError
 from experiments.stages.experience import Experience
-from experiments.train_world_model import train_world_model
+from experiments.train_world_model import EYES_TITLE, train_world_model
 from value_model.imagination.world_model import load_world_model
 
 DATA = ["tasks=[lift]", "experience.share=0.01", "experience.rollouts=1", "experience.temperatures=[1.0]"]
@@ -24,6 +24,10 @@ MODEL = [
     "model.optim.batch=4",
     "model.unroll.updates=2",
     "model.unroll.steps=2",
+    "eyes.updates=2",
+    "eyes.width=8",
+    "eyes.clips=4",
+    "eyes.steps=2",
 ]
 
 
@@ -38,6 +42,17 @@ def test_a_world_model_and_its_card(tmp_path, capsys):
     card = (folder / "MODEL_CARD.md").read_text()
     assert "8 episodes" in card and "model.video.layers=1" in card and "| latent_shuffled" in card
     assert (folder / "lift.png").is_file()
+    assert found["eyes"]["distilled"]["1"] > 0 and found["eyes"]["copy"]["0"] == 0
+    eyes, weights = load_world_model(folder).eyes, (folder / "model.safetensors").read_bytes()
+    assert eyes.own.width == 8 and card.count(EYES_TITLE) == 1 and eyes.digest in card
+    train_world_model([*words, f"world={folder}", "eyes.width=4"])  # nothing but the eyes again
+    again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert list(again) == ["folder", "eyes"] and load_world_model(folder).eyes.own.width == 4
+    assert (folder / "model.safetensors").read_bytes() == weights
+    later = (folder / "MODEL_CARD.md").read_text()
+    assert later.count(EYES_TITLE) == 1 and later.startswith(card.partition(EYES_TITLE)[0])
+    with pytest.raises(UserError, match="trains eyes alone, and this policy has none"):
+        train_world_model([*words, f"world={folder}", "policy.train_encoder=true"])
 
 
 def test_mistakes_are_one_line():

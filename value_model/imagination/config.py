@@ -15,6 +15,7 @@ from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, V
 
 CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
 FILES = (CONFIG, WEIGHTS, STARTS, QUALITY)  # of a trained world model's folder
+EYES = "eyes.safetensors"  # lies there too where eyes have been distilled
 WHERE = ("first", "middle", "all")  # frames of recorded episodes that imagined ones begin at
 
 

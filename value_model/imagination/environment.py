@@ -1,26 +1,25 @@
 """A world model as an environment: many imagined worlds, stepped together on the device.
 
 Dimension letters: N worlds, K control steps of a chunk, M moments that a chunk passes through (K / stride), A action, P
-proprioception, h and w latent height and width, C channels.
+proprioception, h and w latent height and width, C channels, D numbers that a policy's eyes give.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.contract import EnvSpec, Start
 from envs.errors import UserError
+from envs.pictures import LatePictures
 from envs.text import word_ids
 from value_model.imagination.first_states import first_states
 from value_model.imagination.starts import StartBank
 from value_model.imagination.world_model import WorldModel
-from value_model.imagination.worlds import Worlds
+from value_model.imagination.worlds import Moments, Worlds
 
 BLOCK = 64  # worlds that are stepped together: the states of more no longer fit a CPU's cache
 
@@ -30,7 +29,8 @@ class ImaginedEnvs(VectorEnv):
 
     An episode begins as its `Start` says: from its pictures, or where it has none from the one of the `bank` that its
     seed draws. What a world draws follows from the seed of its start, so that the members of a group see the same noise.
-    It is solved once the world model says so at `hold` moments in a row, not before `minimum` control steps.
+    It is solved once the world model says so at `hold` moments in a row, not before `minimum` control steps. Pictures are
+    decoded when somebody looks at them; what the eyes that `spec.seen` names would see is always there.
     """
 
     def __init__(
@@ -68,13 +68,17 @@ class ImaginedEnvs(VectorEnv):
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_fps": spec.control_rate}
         self._world, self._bank, self._minimum, self._hold = world, bank, minimum, hold
         self._blocks = [
-            (slice(first, first + BLOCK), Worlds(world, min(BLOCK, worlds - first)))
+            (slice(first, first + BLOCK), Worlds(world, min(BLOCK, worlds - first), bool(spec.seen)))
             for first in range(0, worlds, BLOCK)
         ]
         self._film, self._steps, self._held = (np.zeros(worlds, np.int64) for _ in range(3))
         self._seeds = np.zeros(worlds, np.int64)
         self._over, self._solved = np.ones(worlds, bool), np.zeros(worlds, bool)
-        self._shown = jax.tree.map(lambda part: np.stack([part] * worlds), spec.blank())
+        self._latents = np.full(
+            (worlds, *world.config.latent_shape), np.nan, np.float32
+        )  # NaN: none began yet
+        self._proprio = np.zeros((worlds, spec.proprio_dim), np.float32)
+        self._seen = np.zeros((worlds, sum(spec.seen.values())), np.float32)
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -95,14 +99,13 @@ class ImaginedEnvs(VectorEnv):
         words = np.stack([word_ids(start.instruction or self.env_spec.instruction) for start in starts])
         for part, worlds in self._blocks:
             worlds.begin(latents[part], proprio[part], words[part], mask[part])
-        begun_all = jnp.concatenate([worlds.state.latents for _, worlds in self._blocks])
-        shown = self._observation(
-            begun_all, np.concatenate([worlds.state.proprio for _, worlds in self._blocks])
-        )
-        self._shown = _rows(mask, shown, self._shown)
+        seen = np.concatenate([worlds.seen() for _, worlds in self._blocks])
+        observation = self._show(mask, latents, proprio, seen)
         filmed = (mask & (self._film > 0))[:, None]
-        info = self._info(np.zeros(rows, np.int64), filmed, np.zeros((rows, 1), np.int64), [self._shown])
-        return self._shown, info
+        passed = Moments(latents[None], proprio[None], np.zeros((1, rows), bool), seen[None])
+        return observation, self._info(
+            np.zeros(rows, np.int64), filmed, np.zeros((rows, 1), np.int64), passed
+        )
 
     def step(
         self, actions: np.ndarray
@@ -117,18 +120,13 @@ class ImaginedEnvs(VectorEnv):
             worlds.advance(chunk[part], self._seeds[part], self._steps[part] // stride, ~self._over[part])
             for part, worlds in self._blocks
         ]
-        latents = jnp.concatenate([seen.latents for seen in passed], axis=1)
-        proprio, said = (
-            np.concatenate([np.asarray(getattr(seen, name)) for seen in passed], axis=1)
-            for name in ("proprio", "solved")
-        )
+        whole = Moments(*(np.concatenate(one, axis=1) for one in zip(*passed, strict=True)))
         before, going, steps = self._over.copy(), [], []
-        for solved in said:
+        for solved in whole.solved:
             going.append(~self._over)
             self._count(solved)
             steps.append(self._steps.copy())
-        went = np.stack(going, axis=1)
-        return self._answer(latents, proprio, ~before, went, np.stack(steps, axis=1))
+        return self._answer(whole, ~before, np.stack(going, axis=1), np.stack(steps, axis=1))
 
     def close(self, **kwargs: Any) -> None:
         """See `ChunkEnvs.close`."""
@@ -144,17 +142,12 @@ class ImaginedEnvs(VectorEnv):
         self._over = self._over | self._solved | (self._steps >= self.env_spec.horizon)
 
     def _answer(
-        self,
-        latents: jax.Array,
-        proprio: np.ndarray,
-        went: np.ndarray,
-        moments: np.ndarray,
-        steps: np.ndarray,
+        self, passed: Moments, went: np.ndarray, moments: np.ndarray, steps: np.ndarray
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """What `step` gives.
 
         Args:
-            latents, proprio: [M, N, …].
+            passed: what all worlds passed through.
             went: bool [N], the worlds that were not over before.
             moments: bool [N, M], which moments a world lived through; steps: int [N, M], its control steps after each.
         """
@@ -162,62 +155,74 @@ class ImaginedEnvs(VectorEnv):
         ended = (self._over & went)[:, None] & (np.arange(moments.shape[1]) == last[:, None])
         due = steps % np.maximum(self._film, 1)[:, None] == 0
         filmed = moments & (self._film > 0)[:, None] & (due | ended)
-        if filmed.any():
-            shown = [self._observation(seen, felt) for seen, felt in zip(latents, proprio, strict=True)]
-            now = jax.tree.map(lambda *parts: np.stack(parts)[last, everyone], *shown)
-        else:
-            shown, now = [], self._observation(latents[last, everyone], proprio[last, everyone])
-        self._shown = _rows(went, now, self._shown)
+        now = Moments(*(part[last, everyone] for part in passed))
+        observation = self._show(went, now.latents, now.proprio, now.seen)
         executed = moments.sum(1) * self.env_spec.stride
         rewards = np.zeros((self.num_envs, self.execute), np.float32)
         won = self._solved & went
         rewards[won, executed[won] - 1] = 1.0
         truncated = self._over & ~self._solved
-        info = self._info(executed, filmed, steps, shown) | {
+        info = self._info(executed, filmed, steps, passed) | {
             "rewards": rewards,
             "_rewards": np.ones(self.num_envs, bool),
         }
-        return self._shown, rewards.sum(1), self._solved.copy(), truncated, info
+        return observation, rewards.sum(1), self._solved.copy(), truncated, info
 
     def _info(
-        self, executed: np.ndarray, filmed: np.ndarray, steps: np.ndarray, shown: list[dict[str, Any]]
+        self, executed: np.ndarray, filmed: np.ndarray, steps: np.ndarray, passed: Moments
     ) -> dict[str, Any]:
         """See `ChunkEnvs.step`.
 
         Args:
             filmed: bool [N, M], which moments are in the film.
-            steps: int [N, M], a world's control steps at each; shown: the observations of each, if any is filmed.
+            steps: int [N, M], a world's control steps at each.
         """
         everyone = np.ones(self.num_envs, bool)
         info: dict[str, Any] = {"executed": executed, "_executed": everyone}
         if self._world.solved is not None:
             info |= {"success": self._solved.copy(), "_success": everyone}
         if filmed.any():
-            count = filmed.sum(1)
-            order = np.argsort(~filmed, axis=1, kind="stable")  # the filmed moments first, in their order
-            there = np.arange(self.execute) < count[:, None]
-            film = jax.tree.map(lambda *parts: _padded(np.stack(parts, axis=1), order, there), *shown)
-            film |= {"count": count, "step": _padded(steps, order, there)}
-            info |= {"film": film, "_film": filmed.any(1)}
+            info |= {"film": self._filmed(filmed, steps, passed), "_film": filmed.any(1)}
         return info
 
-    def _observation(self, latents: jax.Array, proprio: Any) -> dict[str, Any]:
-        """Of one row each: latents [N, h, w, C], proprio [N, P]."""
+    def _filmed(self, filmed: np.ndarray, steps: np.ndarray, passed: Moments) -> dict[str, Any]:
+        """The film of `ChunkEnvs.step`; no other moment is decoded."""
+        rows, moments = np.nonzero(filmed)
+        place = rows, (np.cumsum(filmed, axis=1) - 1)[rows, moments]
+
+        def put(parts: np.ndarray) -> np.ndarray:
+            whole = np.zeros((self.num_envs, self.execute, *parts.shape[1:]), parts.dtype)
+            whole[place] = parts
+            return whole
+
+        images = self._draw(passed.latents[moments, rows])
         return {
-            "images": self._blocks[0][1].pictures(latents),
-            "proprio": np.asarray(proprio),
-            "environment_state": np.zeros((self.num_envs, 0), np.float32),
+            "images": {camera: put(frames) for camera, frames in images.items()},
+            "proprio": put(passed.proprio[moments, rows]),
+            "environment_state": np.zeros((self.num_envs, self.execute, 0), np.float32),
+            "count": filmed.sum(1),
+            "step": put(steps[rows, moments]),
         }
 
+    def _show(
+        self, mask: np.ndarray, latents: np.ndarray, proprio: np.ndarray, seen: np.ndarray
+    ) -> dict[str, Any]:
+        """The observation, after the rows of `mask` bool [N] have moved on to latents [N, h, w, C], proprio [N, P] and what
+        eyes see of them [N, D].
+        """
+        for name, now in (("_latents", latents), ("_proprio", proprio), ("_seen", seen)):
+            setattr(self, name, np.where(mask.reshape(-1, *[1] * (now.ndim - 1)), now, getattr(self, name)))
+        shown: dict[str, Any] = {
+            "images": LatePictures(self._draw, self._latents, tuple(self.env_spec.cameras)),
+            "proprio": self._proprio,
+            "environment_state": np.zeros((self.num_envs, 0), np.float32),
+        }
+        return shown | (
+            {"seen": {eyes: self._seen for eyes in self.env_spec.seen}} if self.env_spec.seen else {}
+        )
 
-def _rows(mask: np.ndarray, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Of each row the one or the other observation."""
-    return jax.tree.map(lambda a, b: np.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), one, other)
-
-
-def _padded(parts: np.ndarray, order: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """[N, M, …] in the order of each row, zeros where nothing is there: [N, K, …]."""
-    rows, moments = np.arange(len(parts))[:, None], order.shape[1]
-    padded = np.zeros((len(parts), there.shape[1], *parts.shape[2:]), parts.dtype)
-    padded[:, :moments] = parts[rows, order]
-    return padded * there.reshape(*there.shape, *[1] * (parts.ndim - 2)).astype(parts.dtype)
+    def _draw(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """{camera: uint8 [n, H, W, 3]} of latents [n, h, w, C]; black where no episode ever began."""
+        begun = np.isfinite(latents[:, 0, 0, 0])[:, None, None, None]
+        images = self._blocks[0][1].pictures(np.where(begun, latents, 0.0))
+        return {camera: frames * begun for camera, frames in images.items()}

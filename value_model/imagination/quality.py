@@ -87,15 +87,19 @@ def imagine(world: WorldModel, clips: Recorded, actions: np.ndarray | None = Non
     told = np.swapaxes(clips.actions if actions is None else actions, 0, 1)
     keys = jax.random.split(jax.random.key(seed), told.shape[:2])
     start = clips.latents[:, 0], clips.proprio[:, 0], clips.words
-    seen, felt = _unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
+    seen, felt = unroll(*nnx.split(world.dynamics), start, jnp.asarray(told), keys)
     return Imagined(np.swapaxes(np.asarray(seen), 0, 1), np.swapaxes(np.asarray(felt), 0, 1))
 
 
 @partial(jax.jit, static_argnums=0)
-def _unroll(
+def unroll(
     graph: nnx.GraphDef, params: nnx.State, start: Any, actions: jax.Array, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Latents [S, B, h, w, C] and proprio [S, B, P] after each step."""
+    """What clips become, from what `Dynamics.init` takes: latents [S, B, h, w, C] and proprio [S, B, P] after each step.
+
+    Args:
+        graph, params: of the dynamics; actions: [S, B, K, A]; keys: [S, B].
+    """
     dynamics = nnx.merge(graph, params)
 
     def step(state: Any, now: Any) -> Any:
@@ -139,6 +143,52 @@ def quality(
         for name, (pixel, changed) in _pixel_errors(world.decode, clips, rows, count, pictures).items():
             note(f"pixel{name}", count, pixel)
             note(f"moved{name}", count, changed)
+    return found
+
+
+def eyes_quality(
+    world: WorldModel,
+    clips: Recorded,
+    look: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    steps: Sequence[int],
+) -> dict[str, dict[int, float]]:
+    """How far what eyes are told is from what they see of the real picture, {what: {steps of the world: error}}.
+
+    The error is the root of the mean square, in units of the deviation of what they see over all of the clips' pictures.
+    distilled: the world model's eyes on imagined frames (after 0 steps on the recorded first), and on the `recorded`
+    frames of the same moments; decoded: `look` at decoded pictures of the imagined ones; copy: what was seen at first.
+
+    Args:
+        look: the eyes, {camera: uint8 [n, H, W, 3]} to float32 [n, D].
+    """
+    own, cameras, distilled = imagine(world, clips), world.config.cameras, world.eyes
+    assert distilled is not None, "distil eyes first"
+    told = nnx.jit(lambda eyes, latents, proprio: eyes(latents, proprio))
+
+    def looked(frames: np.ndarray) -> np.ndarray:
+        return look(dict(zip(cameras, np.split(frames, len(cameras), axis=2), strict=True)))
+
+    whole = looked(clips.frames[clips.there])
+    unit = float(np.sqrt(np.mean(np.var(whole, axis=0))))
+    found: dict[str, dict[int, float]] = {
+        what: {} for what in ("clips", "distilled", "recorded", "decoded", "copy")
+    }
+    for count in steps:
+        rows = clips.there[:, count]
+        if not rows.any():
+            continue
+        latents = own.latents[rows, count - 1] if count else clips.latents[rows, 0]
+        proprio = own.proprio[rows, count - 1] if count else clips.proprio[rows, 0]
+        given = {
+            "distilled": told(distilled, latents, proprio),
+            "recorded": told(distilled, clips.latents[rows, count], clips.proprio[rows, count]),
+            "decoded": looked(world.decode(latents)),
+            "copy": looked(clips.frames[rows, 0]),
+        }
+        real = looked(clips.frames[rows, count])
+        found["clips"][count] = float(rows.sum())
+        for what, seen in given.items():
+            found[what][count] = _root(np.asarray(seen) - real) / unit
     return found
 
 

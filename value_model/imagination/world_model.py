@@ -28,6 +28,7 @@ from value_model.imagination.config import (
     from_json,
     to_json,
 )
+from value_model.imagination.eyes import Eyes, load_eyes
 from value_model.imagination.regression import Regression
 from value_model.imagination.starts import StartBank
 from value_model.imagination.success import Solved
@@ -39,7 +40,8 @@ from value_model.video.weights import fill_arrays, flat_arrays
 class WorldModel:
     """A frozen world model.
 
-    solved: None where no outcome was known to learn it from; success_quality: its precision and recall on held-out frames.
+    solved: None where no outcome was known to learn it from; success_quality: its precision and recall on held-out frames;
+    eyes: what a policy's frozen eyes would see of latents, None where none were distilled.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class WorldModel:
         solved: Solved | None,
         success_quality: Mapping[str, float],
         starts: StartBank,
+        eyes: Eyes | None = None,
     ) -> None:
         self.config, self.tokenizer, self.dynamics, self.solved = config, tokenizer, dynamics, solved
-        self.success_quality, self.starts = success_quality, starts
+        self.success_quality, self.starts, self.eyes = success_quality, starts, eyes
         self.encoder = FrameEncoder(config, config.control_rate, tokenizer)
         self._decode = nnx.jit(partial(pictures, cameras=len(config.cameras)))
 
@@ -62,8 +65,8 @@ class WorldModel:
         parts: dict[str, nnx.Module] = {"tokenizer": self.tokenizer, "dynamics": self.dynamics}
         return parts if self.solved is None else parts | {"solved": self.solved}
 
-    def spec(self, instruction: str, horizon: int) -> EnvSpec:
-        """What an imagined world shows and takes, at a task."""
+    def spec(self, instruction: str, horizon: int, eyes: bool = True) -> EnvSpec:
+        """What an imagined world shows and takes, at a task; with what its eyes would see, if it has any."""
         config, size = self.config, self.config.tokenizer.image_size
         return EnvSpec(
             cameras=dict.fromkeys(config.cameras, (size, size)),
@@ -75,6 +78,7 @@ class WorldModel:
             instruction=instruction,
             any_start=True,
             stride=config.stride,
+            seen={self.eyes.digest: self.eyes.size} if eyes and self.eyes else {},
         )
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -82,8 +86,12 @@ class WorldModel:
         return np.asarray(self._decode(self.tokenizer, jnp.asarray(latents)))
 
     def save(self, folder: Path) -> None:
-        """Write config.json, model.safetensors (half precision), starts.safetensors and success.json."""
+        """Write config.json, model.safetensors (half precision), starts.safetensors, success.json and, where there are
+        eyes, eyes.safetensors.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        if self.eyes is not None:
+            self.eyes.save(folder)
         starts = self.starts
         texts = sorted(set(starts.instruction))
         told = np.array([texts.index(text) for text in starts.instruction], np.int32)
@@ -140,6 +148,7 @@ def load_world_model(folder: Path) -> WorldModel:
         Solved(config, rngs=rngs) if quality else None,
         quality,
         starts,
+        load_eyes(config, folder),
     )
     fill_arrays(world.parts, folder / WEIGHTS)
     return world

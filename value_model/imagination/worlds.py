@@ -1,7 +1,7 @@
 """Imagined worlds on the device: begun from pictures, advanced by chunks of actions, shown as pictures.
 
 Dimension letters: B worlds, M moments that a chunk passes through, A action, P proprioception, h and w latent height
-and width, C channels, L words.
+and width, C channels, L words, D numbers that a policy's eyes give.
 """
 
 from __future__ import annotations
@@ -19,37 +19,48 @@ from value_model.video.flops import count_flops
 
 
 class Moments(NamedTuple):
-    """What B worlds passed through: latents [M, B, h, w, C], proprio [M, B, P], solved bool [M, B]."""
+    """What B worlds passed through: latents [M, B, h, w, C], proprio [M, B, P], solved bool [M, B]; seen [M, B, D] by the
+    world model's eyes, D = 0 where they are not asked. On
+    the device, or in numpy.
+    """
 
-    latents: jax.Array
-    proprio: jax.Array
-    solved: jax.Array
+    latents: Any
+    proprio: Any
+    solved: Any
+    seen: Any
 
 
 class Worlds:
     """B imagined worlds, whose functions are compiled once for that number."""
 
-    def __init__(self, world: WorldModel, count: int) -> None:
+    def __init__(self, world: WorldModel, count: int, eyes: bool = False) -> None:
+        """See the class; eyes: whether to say what the world model's eyes see."""
         self.count, self.stride = count, world.config.stride
-        graph, self._params = nnx.split(world.parts)
+        told: dict[str, Any] = {"eyes": world.eyes} if eyes else {}
+        graph, self._params = nnx.split(world.parts | told)
 
         def begin(params: Any, latents: Any, proprio: Any, words: Any) -> Any:
             return nnx.merge(graph, params)["dynamics"].init(latents, proprio, words)
 
-        def advance(params: Any, state: Any, actions: Any, keys: Any, active: Any) -> Any:
+        def advance(params: Any, state: Any, actions: Any, seeds: Any, numbers: Any, active: Any) -> Any:
             parts = nnx.merge(graph, params)
 
             def step(state: Any, now: Any) -> Any:
                 state = _where(active, parts["dynamics"].step(state, *now), state)
-                return state, Moments(state.latents, state.proprio, _solved(parts, state))
+                return state, _moment(parts, state)
 
-            return jax.lax.scan(step, state, (actions, keys))
+            state, seen = jax.lax.scan(step, state, (actions, _keys(seeds, numbers)))
+            return state, seen, jnp.isfinite(seen.latents).all() & jnp.isfinite(seen.proprio).all()
+
+        def look(params: Any, state: Any) -> Any:
+            return _moment(nnx.merge(graph, params), state).seen
 
         def show(params: Any, latents: Any) -> Any:
             pixels = nnx.merge(graph, params)["tokenizer"].decode(_views(latents, len(world.config.cameras)))
             return jnp.clip(jnp.round((pixels + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
         self._begin, self._advance, self._show = jax.jit(begin), jax.jit(advance), jax.jit(show)
+        self._look = jax.jit(look)
         self._cameras, self._action_dim = world.config.cameras, world.config.action_dim
         self.state: Any = None
 
@@ -75,9 +86,9 @@ class Worlds:
         moments = chunk.shape[1] // self.stride
         actions = np.moveaxis(chunk.reshape(self.count, moments, self.stride, -1), 1, 0)
         numbers = passed + np.arange(moments)[:, None]
-        keys = _keys(np.broadcast_to(seeds % 2**32, numbers.shape).astype(np.uint32), numbers)
-        self.state, seen = self._advance(self._params, self.state, actions, keys, active)
-        if not bool(jnp.isfinite(seen.latents).all() & jnp.isfinite(seen.proprio).all()):
+        drawn = np.broadcast_to(seeds % 2**32, numbers.shape).astype(np.uint32)
+        self.state, seen, finite = self._advance(self._params, self.state, actions, drawn, numbers, active)
+        if not bool(finite):
             raise UserError(
                 "an imagined world became NaN or infinite; train the world model longer, or at a lower learning rate"
             )
@@ -86,19 +97,36 @@ class Worlds:
     def step_flops(self) -> int:
         """Operations of one step of one world that has begun: its picture, its hand, and whether it looks solved."""
         actions = jnp.zeros((1, self.count, self.stride, self._action_dim))
-        keys = _keys(np.zeros((1, self.count), np.uint32), np.zeros((1, self.count), np.int64))
+        drawn, numbers = np.zeros((1, self.count), np.uint32), np.zeros((1, self.count), np.int64)
         everyone = np.ones(self.count, bool)
-        return count_flops(self._advance, self._params, self.state, actions, keys, everyone) // self.count
+        program = self._advance, self._params, self.state, actions, drawn, numbers, everyone
+        return count_flops(*program) // self.count
 
-    def pictures(self, latents: jax.Array) -> dict[str, np.ndarray]:
-        """{camera: uint8 [N, H, W, 3]} of latents [N, h, w, C]."""
-        shown = np.asarray(self._show(self._params, latents))
-        return dict(zip(self._cameras, np.split(shown, len(self._cameras)), strict=True))
+    def seen(self) -> np.ndarray:
+        """What the world model's eyes see of every world now, float32 [B, D]."""
+        return np.asarray(self._look(self._params, self.state))
+
+    def pictures(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """{camera: uint8 [N, H, W, 3]} of latents [N, h, w, C], B at a time."""
+        count, blocks = len(latents), []
+        for first in range(0, count, self.count):
+            rows = np.minimum(np.arange(first, first + self.count), count - 1)
+            shown = np.asarray(self._show(self._params, latents[rows]))
+            blocks.append(shown.reshape(len(self._cameras), self.count, *shown.shape[1:]))
+        shown = np.concatenate(blocks, axis=1)[:, :count]
+        return dict(zip(self._cameras, shown, strict=True))
 
 
 def _views(latents: jax.Array, cameras: int) -> jax.Array:
     """[N, h, w, C] to one view after the other, all of the first camera before all of the next."""
     return jnp.concatenate(jnp.split(latents, cameras, axis=2))
+
+
+def _moment(parts: Any, state: Any) -> Moments:
+    """Of every world as it is now."""
+    nothing = jnp.zeros((len(state.proprio), 0))
+    seen = parts["eyes"](state.latents, state.proprio) if "eyes" in parts else nothing
+    return Moments(state.latents, state.proprio, _solved(parts, state), seen)
 
 
 def _solved(parts: Any, state: Any) -> jax.Array:
@@ -107,7 +135,6 @@ def _solved(parts: Any, state: Any) -> jax.Array:
     return parts["solved"](state.latents, state.proprio, state.words)
 
 
-@jax.jit
 @jax.vmap
 @jax.vmap
 def _keys(seed: jax.Array, number: jax.Array) -> jax.Array:

@@ -34,6 +34,8 @@ class KitchenCounter(ManipulationEnv):
     A drawer task starts where its opposite ends, as does an eggplant task; everything else is at random.
     """
 
+    sim: Any  # robosuite makes it at the first reset
+
     def __init__(self, robots: Any, task: str, layout: int = 0, distractors: int = 0, **options: Any) -> None:
         self.task, self.layout, self.distractors = task, LAYOUTS[layout], distractors
         super().__init__(robots=robots, initialization_noise="default", **options)

@@ -16,7 +16,7 @@ from policy_extraction.check import check_policy, example_observation
 from policy_extraction.methods.advantage_conditioned import AdvantageConditioned
 from policy_extraction.methods.awr import AWR
 from policy_extraction.methods.bc import BC
-from policy_extraction.types import Sampling, Training
+from policy_extraction.types import Sampling, Training, frozen_eyes
 from policy_extraction.vla.encoder import VLAConfig
 from policy_extraction.vla.model import load_vla, new_vla, random_shift, save_vla, vla_policy
 from policy_extraction.vla.pretrain import Pretraining, gather_frames, pretrain
@@ -262,3 +262,24 @@ def test_pretraining_needs_the_state():
         gather_frames([episode], CONFIG.spec, {}, seed=0)
     with pytest.raises(UserError, match="no episode"):
         gather_frames([], CONFIG.spec, {}, seed=0)
+
+
+def test_what_frozen_eyes_saw_stands_for_pictures():
+    """Features from `seen` are those of the pictures, of which none is needed then; a trained encoder has no such eyes."""
+    base = new_vla(CONFIG, 0)
+    policy = vla_policy(base, "token")
+    eyes, observation = frozen_eyes(policy), example_observation(CONFIG.spec, 9)
+    told = replace(observation, images={}, seen={eyes.digest: eyes.look(observation.images)})
+    assert told.seen[eyes.digest].shape == (9, eyes.size)
+    for sampled in (policy.preprocess, lambda seen: {"act": policy.act(seen, np.arange(9))}):
+        for name, values in sampled(observation).items():
+            np.testing.assert_allclose(sampled(told)[name], values, atol=1e-5)
+    assert frozen_eyes(vla_policy(base, "flow")).digest == eyes.digest
+    other = frozen_eyes(vla_policy(new_vla(CONFIG, 1), "token"))
+    assert other.digest != eyes.digest
+    moved = replace(observation, seen={other.digest: np.zeros((9, other.size), np.float32)})
+    np.testing.assert_array_equal(
+        policy.preprocess(moved)["features"], policy.preprocess(observation)["features"]
+    )
+    assert frozen_eyes(vla_policy(base, "token", train_encoder=True)) is None
+    assert not shifted(told, 0).seen

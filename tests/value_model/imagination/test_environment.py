@@ -16,13 +16,16 @@ from envs.rollout import RolloutPool
 from tests.value_model.imagination.scene import MICRO, drawn, push
 from value_model.imagination.clips import encode_frames
 from value_model.imagination.environment import ImaginedEnvs
+from value_model.imagination.eyes import Eyes, EyesConfig
 from value_model.imagination.regression import Regression
 from value_model.imagination.starts import StartBank, draw_starts
 from value_model.imagination.success import Solved
 from value_model.imagination.world_model import WorldModel
+from value_model.imagination.worlds import Worlds
 from value_model.video.encoder import FrameEncoder
 from value_model.video.tokenizer import Tokenizer
 
+PICTURES = Worlds.pictures
 TOLD = "push the red square to the right"
 
 
@@ -42,6 +45,13 @@ def envs(world, rows=3, horizon=24, execute=8, **settings):
     return ImaginedEnvs(world, world.spec(TOLD, horizon), bank, rows, execute, **settings)
 
 
+@pytest.fixture(scope="module")
+def seeing(world):
+    """The same worlds, with eyes of random weights that give three numbers."""
+    eyes = Eyes(MICRO, EyesConfig(width=8), "abc", 3, rngs=nnx.Rngs(1))
+    return WorldModel(MICRO, world.tokenizer, world.dynamics, world.solved, {"f1": 1.0}, world.starts, eyes)
+
+
 def say(world, verdict):
     """Let the classifier say yes to every frame, or to none."""
     world.solved.threshold[...] = jnp.float32(0.0 if verdict else 1.1)
@@ -52,6 +62,50 @@ def say(world, verdict):
 def test_it_is_an_environment(world, execute, verdict):
     say(world, verdict)
     check_envs(envs(world, execute=execute))
+
+
+@pytest.mark.parametrize("execute", [4, 8])
+def test_with_eyes_it_is_one_too(seeing, execute):
+    say(seeing, False)
+    assert seeing.spec(TOLD, 24).seen == {"abc": 3}
+    check_envs(envs(seeing, execute=execute))
+
+
+class Blind:
+    """Acts by what eyes saw, and never looks at a picture."""
+
+    def __init__(self):
+        self.seen = []
+
+    def act(self, observation, seeds):
+        self.seen.append(observation.seen["abc"])
+        return np.zeros((len(observation), 4, 2), np.float32)
+
+
+def test_what_eyes_see_is_that_of_the_latents_and_no_picture_is_decoded(seeing, monkeypatch):
+    say(seeing, False)
+    decoded = []
+    monkeypatch.setattr(
+        Worlds, "pictures", lambda self, latents: decoded.append(len(latents)) or PICTURES(self, latents)
+    )
+    actor = Blind()
+    with RolloutPool(envs(seeing, rows=2, horizon=8, execute=4)) as pool:
+        rollouts = pool.rollout(actor, [3, 4], record=True)
+    assert not decoded and len(actor.seen) == 2
+    recording = rollouts[0].recording
+    np.testing.assert_array_equal(recording.observation.seen["abc"], [seen[0] for seen in actor.seen])
+    source = recording.observation.images.source
+    expected = seeing.eyes(jnp.asarray(source), jnp.asarray(recording.observation.proprio))
+    np.testing.assert_allclose(recording.observation.seen["abc"], expected, rtol=1e-4, atol=1e-5)
+    picture = recording.observation[np.array([1])].images["workspace"]
+    assert decoded == [1]
+    assert np.abs(picture[0].astype(int) - seeing.decode(source[1:])[0]).max() <= 1
+    with RolloutPool(envs(seeing, rows=2, horizon=8, execute=4)) as pool:
+        filmed = pool.rollout(actor, [3, 4], record=True, film=8)[0].recording.film
+    assert decoded == [1, 2, 2] and filmed.step.tolist() == [
+        0,
+        8,
+    ]  # the first and the last moments of two rows
 
 
 def test_more_worlds_than_a_block_are_the_same_worlds(world, monkeypatch):
@@ -99,7 +153,7 @@ def test_it_begins_from_any_picture(world):
     start = Start(7, TOLD, {"workspace": picture}, place)
     shown, _ = one.reset(seed=[7, 7], options={"starts": [start, Start(7, TOLD, {"workspace": picture})]})
     latents = world.encoder.encode(picture[None])
-    expected = one._blocks[0][1].pictures(jnp.asarray(latents))["workspace"][0]
+    expected = one._blocks[0][1].pictures(latents)["workspace"][0]
     np.testing.assert_array_equal(shown["images"]["workspace"][0], expected)
     np.testing.assert_array_equal(shown["proprio"][0], place)
     assert np.isfinite(shown["proprio"][1]).all()  # not said: the mean of where episodes begin

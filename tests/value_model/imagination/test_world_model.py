@@ -16,7 +16,9 @@ from envs.errors import UserError
 from envs.text import word_ids
 from tests.value_model.imagination.scene import MICRO, drawn, moved, push
 from value_model.imagination.config import ImaginationConfig, SolvedConfig, UnrollConfig, from_json, to_json
-from value_model.imagination.quality import imagine, quality, record, strip
+from value_model.imagination.distil import distil_eyes
+from value_model.imagination.eyes import EyesConfig
+from value_model.imagination.quality import eyes_quality, imagine, quality, record, strip
 from value_model.imagination.regression import Regression
 from value_model.imagination.train import train_world_model
 from value_model.imagination.world_model import load_world_model
@@ -94,6 +96,33 @@ def test_gradients_run_through_a_rollout(world):
     np.testing.assert_allclose(float(central), float(jnp.sum(slope * along)), rtol=0.02)
     better = distance(actions - 0.5 * along)
     assert better < distance(actions)
+
+
+def test_eyes_are_true_to_imagined_frames(world, clips, tmp_path):
+    """They say where the red square is, which is what `look` says of the real picture of that moment."""
+
+    def look(images):
+        return np.stack([place_of(picture) / 16 - 1 for picture in images["workspace"]]).astype(np.float32)
+
+    config = EyesConfig(width=64, updates=200, batch=64, clips=64, steps=6)
+    eyes = distil_eyes(world, [push(seed) for seed in range(60)], look, "abc", config, tmp_path / "made")
+    world.eyes = eyes
+    found = eyes_quality(world, clips, look, steps=(0, 4))
+    assert found["copy"][0] == 0.0 and found["clips"][0] == len(clips.frames)
+    assert found["distilled"][0] < 0.3 and found["distilled"][4] < 0.5 * found["copy"][4]
+    rows = clips.there[:, 4]
+    real, first = look({"workspace": clips.frames[rows, 4]}), look({"workspace": clips.frames[rows, 0]})
+    unit = np.sqrt(np.var(look({"workspace": clips.frames[clips.there]}), axis=0).mean())
+    assert found["copy"][4] == pytest.approx(np.sqrt(np.mean((first - real) ** 2)) / unit, rel=1e-5)
+    world.save(tmp_path / "saved")
+    again = load_world_model(tmp_path / "saved").eyes
+    assert (again.digest, again.size, again.own) == ("abc", 2, config)
+    latents, proprio = jnp.asarray(clips.latents[:, 0]), jnp.asarray(clips.proprio[:, 0])
+    np.testing.assert_allclose(again(latents, proprio), eyes(latents, proprio), atol=0.02)
+    (tmp_path / "saved" / "eyes.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        load_world_model(tmp_path / "saved")
+    world.eyes = None
 
 
 def test_a_fresh_network_copies_the_last_frame(world, clips):
