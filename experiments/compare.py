@@ -19,7 +19,8 @@ from experiments.choices.no_env import NoEnv
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
-from experiments.pipeline import Outcome, run_experiment
+from experiments.outcome import Outcome
+from experiments.pipeline import run_experiment
 from experiments.reports.comparison import Row, publish
 from experiments.reports.results import run_name
 from experiments.settings.chosen import Chosen, varied

@@ -10,11 +10,9 @@ Rounds are loops over these: `collect(trained)` gives a policy's own rollouts, w
 
 from __future__ import annotations
 
-import math
-import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,47 +22,41 @@ import numpy as np
 from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.store import Store, open_store
-from experiments.choices.branches import BranchChoice
-from experiments.choices.critic_judge import CriticReward
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
-from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PluginPolicy
+from experiments.imagined_learning import follow_critic, imagined_data, say_doubt, world_of
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
+from experiments.outcome import Labelled, Outcome
 from experiments.settings.config import RolloutData, RunConfig, StoreData
 from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit, say_what_it_sees
-from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
 from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
-from experiments.stages.follow import Following, follow, require_pathwise
+from experiments.stages.follow import require_pathwise
 from experiments.stages.held_out import Foretold, HeldOut, measure_held_out
-from experiments.stages.imagined import imagine_data
 from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
-from experiments.stages.label import Labels, critic_metrics, label
-from experiments.stages.ranking import Rankings, doubt, make_branches
+from experiments.stages.label import critic_metrics, label
 from experiments.stages.recorded import Recorded, check_offline, read_recorded, samples_of, saved_policy
-from experiments.stages.rollouts import policy_digest, roll_out_data, trained_policy
+from experiments.stages.rollouts import folder_of, policy_digest, roll_out_data
 from policy_extraction.acting import ActingPolicy
-from policy_extraction.batch import make_batch
 from policy_extraction.check import check_method, check_policy, check_samples
-from policy_extraction.dataset import Dataset, build_dataset
+from policy_extraction.dataset import build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.remote.policy import NOT_TRAINED
 from policy_extraction.types import (
-    Foresight,
     Method,
     Policy,
     PolicySpec,
@@ -73,44 +65,6 @@ from policy_extraction.types import (
     learns_from_data,
     online_rollouts,
 )
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Data, values and what the method made of them.
-
-    inputs: {name: [V, N, ...]} of the selected samples, what the policy reads of V copies of each.
-    """
-
-    data: Data
-    labels: Labels
-    samples: Dataset
-    selected: Dataset
-    inputs: Mapping[str, np.ndarray]
-
-    def batch(self) -> dict[str, Any]:
-        """All selected samples as one batch."""
-        return make_batch(self.selected, {name: array[0] for name, array in self.inputs.items()})
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All that an experiment found; `labelled` is None for methods that learn from rollouts alone.
-
-    before, after: success; `after` is None where there is no environment, but held-out episodes (`held_out`).
-    policy: the folder of the trained policy; videos: of its films, None where none were asked for.
-    """
-
-    labelled: Labelled | None
-    critic_metrics: Mapping[str, Any] | None
-    judge: Mapping[str, float]
-    before: Evaluation | None
-    after: Evaluation | None
-    held_out: Foretold | None
-    policy: Path
-    videos: Path | None
-    history: list[dict[str, Any]]
-    seconds: float
 
 
 def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) -> Outcome:
@@ -172,7 +126,7 @@ class Experiment:
         if self.foresight:
             check_fit(self.spec, self.acting.spec, self.foresight.execute)
             require_pathwise(self._make(self.world))
-            self._imagination()
+            world_of(self)
         if self.foresight or (self.online and self.config.reward.asks_critic):
             require_sight(self.config.critic, "rollouts")
         if not self.online or self.config.reward.asks_critic:
@@ -251,7 +205,7 @@ class Experiment:
             self.acting,
             replace(self.evaluating, execute=self.acting.execute),
             lambda: ActingPolicy(self.policy(), self.config.method, temperature),
-            self._origin,
+            self.origin,
             self.config.seed,
             lambda: self.critic,
         )
@@ -281,34 +235,17 @@ class Experiment:
         """The data of `data=`; with a trained policy, its own rollouts, of round `number`."""
         data = self.config.data
         if isinstance(data, ImaginedData):
-            return self._imagine(data, trained, number)
+            return imagined_data(self, data, trained, number)
         if not isinstance(data, RolloutData) and trained is None:
             return get_data(self.artifacts, self.config.task, data)
         settings = data if isinstance(data, RolloutData) else RolloutData()
-        folder = trained.folder / "policy" if trained else None
-        if folder is None and settings.policy:
-            folder = trained_policy(Path(settings.policy))
+        folder = folder_of(trained, settings.policy)
         return roll_out_data(
             self.context,
             settings,
             replace(self.acting, linger=settings.linger),
-            lambda: ActingPolicy(self.policy(folder), self._prompted, settings.temperature),
-            policy_digest(folder) if folder else self._origin,
-        )
-
-    def _imagine(self, data: ImaginedData, trained: Artifact | None, number: int) -> Data:
-        """Attempts in a world model of the policy of `data.policy`, or of one that was trained on those before."""
-        config = self.config
-        folder = trained.folder / "policy" if trained else None
-        if folder is None and data.policy:
-            folder = trained_policy(Path(data.policy))
-        return imagine_data(
-            self.context,
-            data,
-            Acting(data.world, config.task, 0, config.evaluate.workers, data.execute),
-            lambda: ActingPolicy(self.policy(folder), self._prompted, data.temperature),
-            policy_digest(folder) if folder else self._origin,
-            number,
+            lambda: ActingPolicy(self.policy(folder), self.prompted, settings.temperature),
+            policy_digest(folder) if folder else self.origin,
         )
 
     def label(self, data: Data) -> Labelled:
@@ -345,7 +282,7 @@ class Experiment:
             config.train,
             config.batch,
             config.seed,
-            self._start | samples,
+            self.start | samples,
             self.policy,
             labelled.selected,
             labelled.inputs,
@@ -355,68 +292,15 @@ class Experiment:
     def improve(self) -> Artifact:
         """The policy that the method makes without data: in `env=`, judged by `reward=` or by the critic."""
         if self.foresight is not None:
-            return self._follow(self.foresight)
+            return follow_critic(self, self.foresight)
         config, judge = self.config, self.judge
         assert self.online is not None
-        rankings = self.try_branches()
-        if rankings and (line := doubt(rankings, self.online.group_size)):
-            print(line, file=sys.stderr)
+        say_doubt(self)
         plan = Improvement(
             self.acting, config.method, self.online, config.train, config.batch.size, config.seed
         )
-        inputs = {**self._start, **judge.inputs}
+        inputs = {**self.start, **judge.inputs}
         return improve(self.context, plan, inputs, self.policy, judge.load, judge.settings)
-
-    def try_branches(self) -> Rankings | None:
-        """How the critic's gain on imagined branches follows true progress within groups of the policy before training.
-
-        None unless the method learns from short imagined branches by that gain, or where `branch_check` is 0.
-        """
-        config, online = self.config, self.online
-        env, reward = config.env, config.reward
-        if not (isinstance(env, ImaginationChoice) and isinstance(reward, CriticReward) and online):
-            return None
-        horizon = self.acting.spec.horizon
-        if reward.of != "gain" or horizon >= env.real.spec(config.task).horizon or not config.branch_check:
-            return None
-        plan = BranchPlan(
-            config.branch_check,
-            online.group_size,
-            math.lcm(reward.every, self.acting.spec.stride),  # the moments that it sees
-            online.temperature,
-            config.seed,
-            "branch_check",
-        )
-        branches = make_branches(
-            self.context,
-            BranchChoice(horizon),
-            self.acting,
-            plan,
-            lambda: ActingPolicy(self.policy(), config.method, online.temperature),
-            digest([self._origin, source_digest(type(config.method))]),
-        )
-        return branches.imagined(self.critic, self.acting)["imagined_true"]
-
-    def _follow(self, foresight: Foresight) -> Artifact:
-        """The policy after it followed the critic's gradient through the world model of `env=`."""
-        config = self.config
-        plan = Following(
-            self._imagination(),
-            config.task,
-            config.method,
-            foresight,
-            config.train,
-            config.batch,
-            config.seed,
-        )
-        inputs = {**self._start, "critic": self.critic.digest}
-        return follow(self.context, plan, inputs, self.policy, self.critic.load)
-
-    def _imagination(self) -> ImaginationChoice:
-        """`env=` as a world model."""
-        if not isinstance(self.config.env, ImaginationChoice):
-            raise UserError("this method follows a gradient through a world model: set env=imagination")
-        return self.config.env
 
     def measure_critic(self) -> Mapping[str, Any] | None:
         """How good the critic is on episodes that nothing was trained on; None for values from a file."""
@@ -466,18 +350,18 @@ class Experiment:
             config=config.evaluate,
             seed=config.seed,
             prompt=prompt_of(method),
-            inputs={"policy": trained.digest if trained else self._origin},
+            inputs={"policy": trained.digest if trained else self.origin},
             make_actor=lambda: ActingPolicy(self.policy(folder), method, temperature),
         )
 
     @property
-    def _prompted(self) -> Method:
+    def prompted(self) -> Method:
         """Under whose prompt a policy collects data: the method's, if it has one."""
         method: Method = self.config.method
         return method if isinstance(method, PromptedMethod) else BC()
 
     @property
-    def _origin(self) -> str:
+    def origin(self) -> str:
         """Digest of the policy before training."""
         origin = self.config.policy.origin(self.world)
         return digest([origin, self.recorded.digest]) if self.recorded else origin
@@ -489,11 +373,11 @@ class Experiment:
         return {"labels": labelled.labels.digest, "advantage": source}
 
     @property
-    def _start(self) -> dict[str, str]:
+    def start(self) -> dict[str, str]:
         """Digests of what every training starts from."""
-        return {"policy": self._origin, "method": source_digest(type(self.config.method))}
+        return {"policy": self.origin, "method": source_digest(type(self.config.method))}
 
     @property
     def _reader(self) -> str:
         """Digest of all that the policy's preprocess depends on; random weights depend on the seed too."""
-        return self._origin if self.config.policy.pretrained else f"{self._origin}-{self.config.seed}"
+        return self.origin if self.config.policy.pretrained else f"{self.origin}-{self.config.seed}"

@@ -12,7 +12,7 @@ from experiments.choices.environments import measured_in
 from experiments.choices.no_env import NoEnv
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
-from experiments.pipeline import Labelled, Outcome
+from experiments.outcome import Labelled, Outcome
 from experiments.reports.held_out import held_out_results
 from experiments.settings.chosen import Chosen
 from experiments.settings.config import StoreData

@@ -13,7 +13,7 @@ from experiments.inspection.keep import Keep
 from experiments.inspection.page import write_page
 from experiments.inspection.pictures import Sheets
 from experiments.inspection.rows import about, page_rows
-from experiments.pipeline import Labelled
+from experiments.outcome import Labelled
 from experiments.reports.hypertext import escaped, hypertext
 
 EACH = 5  # episodes of each style

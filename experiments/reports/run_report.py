@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
-from experiments.pipeline import Labelled, Outcome
+from experiments.outcome import Labelled, Outcome
 from experiments.reports.figures import ValueCurve, draw_success, draw_training, draw_values, draw_weights
 from experiments.reports.held_out import draw_held_out, held_out_headline, held_out_text
 from experiments.reports.hypertext import table

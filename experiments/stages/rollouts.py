@@ -10,7 +10,7 @@ from envs.errors import UserError
 from envs.files import atomic_file
 from envs.rollout import Actor
 from envs.store import StoreWriter, merge_stores
-from experiments.lab.artifacts import SCRATCH, file_digest
+from experiments.lab.artifacts import SCRATCH, Artifact, file_digest
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import Purpose, seeds
@@ -38,6 +38,17 @@ def trained_policy(path: Path) -> Path:
     raise UserError(
         f"no trained policy in {path}; give data.policy the folder of a run (outputs/runs/…) or of its policy"
     )
+
+
+def folder_of(trained: Artifact | None, named: str) -> Path | None:
+    """The folder of a policy: of one just trained, else of the one that a setting names, if it does.
+
+    Raises:
+        UserError: there is no policy in what the setting names.
+    """
+    if trained is not None:
+        return trained.folder / "policy"
+    return trained_policy(Path(named)) if named else None
 
 
 def roll_out_data(
