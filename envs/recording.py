@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,8 @@ class Rollout:
     """One episode of a policy.
 
     repeat: how many earlier rollouts of the same call had the same seed; success: None where it is not known;
-    length: control steps until the end; reward: summed over them; by_hand: of an episode that was to begin where another
-    had ended, whether it had to be begun anew, else None.
+    length: control steps until the end; reward: summed over them; last_reward: of the last; by_hand: of an episode that was
+    to begin where another had ended, whether it had to be begun anew, else None.
     """
 
     seed: int
@@ -95,6 +96,7 @@ class Rollout:
     reward: float
     recording: Recording | None = None
     by_hand: bool | None = None
+    last_reward: float = math.nan
 
     def episode(self, spec: EnvSpec, task: str, robot: str, style: str = POLICY_STYLE) -> Episode:
         """The rollout as data, one frame a control step; it has to be recorded and filmed at every step.
@@ -163,6 +165,7 @@ class EpisodeLog:
             reward=float(rewards.sum(dtype=np.float64)),
             recording=recording,
             by_hand=self.by_hand,
+            last_reward=float(rewards[-1]),
         )
 
     def save_video(self, folder: Path, fps: float) -> None:

@@ -35,7 +35,7 @@ from experiments.settings.config import EvaluateConfig
 from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.best_of_n import BestOfN
 from experiments.stages.critic import get_critic
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, measured, prompt_of
 from experiments.stages.film import film
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.saved import SavedPolicy, check_as_trained, with_choices
@@ -99,7 +99,7 @@ def _trial(context: Context, imagined: Simulators, config: EvaluateCommandConfig
     settings, within = config.evaluate, acting.spec.horizon
     saved = SavedPolicy(config.policy, config.method, config.run, settings.temperature, config.seed)
     trial = Trial(
-        acting=replace(acting, horizon=round(settings.stretch * within)),
+        acting=measured(acting, settings),
         horizon=within,
         config=settings,
         seed=config.seed,

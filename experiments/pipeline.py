@@ -39,7 +39,7 @@ from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.critic import examples, get_critic
 from experiments.stages.data import Data, get_data
-from experiments.stages.evaluate import Evaluation, Trial, evaluate, prompt_of
+from experiments.stages.evaluate import Evaluation, Trial, evaluate, measured, prompt_of
 from experiments.stages.extract import extract, read_history
 from experiments.stages.film import film
 from experiments.stages.fit import check_data, check_recorded
@@ -345,7 +345,7 @@ class Experiment:
         method: Method = config.method if trained else BC()
         within, temperature = self.evaluating.spec.horizon, config.evaluate.temperature
         return Trial(
-            acting=replace(self.evaluating, horizon=round(config.evaluate.stretch * within)),
+            acting=measured(self.evaluating, config.evaluate),
             horizon=within,
             config=config.evaluate,
             seed=config.seed,

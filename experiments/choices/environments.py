@@ -160,7 +160,8 @@ class GymChoice:
         """See `EnvChoice`."""
         require(
             linger == 0,
-            "a Gymnasium environment ends its episodes itself; set data.linger=0, or reward.linger=0 for its judge",
+            "a Gymnasium environment ends its episodes itself; set data.linger=0, evaluate.stop=true, or reward.linger=0 "
+            "for its judge",
         )
         return gymnasium_envs(self._factory(), spec, workers, execute, self.render)
 

@@ -78,7 +78,10 @@ class ImaginationChoice:
         """See `EnvChoice`."""
         from value_model.imagination.environment import ImaginedEnvs
 
-        require(linger == 0, "an imagined episode ends where it is solved; set data.linger=0")
+        require(
+            linger == 0,
+            "an imagined episode ends where it is solved; set data.linger=0, or evaluate.stop=true",
+        )
         bank = self.bank(task, spec)
         return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
 

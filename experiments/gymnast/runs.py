@@ -257,7 +257,8 @@ class Runs:
         if not {"imagination", *TEST_TIME} & set(self.config.methods):
             return None
         env = ImaginationChoice(path=str(self.world(*self._of(cell), cell.round)))
-        config = replace(experiment.config, evaluate_env=env)
+        usual = replace(experiment.config.evaluate, stop=True)  # an imagined episode ends where it is solved
+        config = replace(experiment.config, evaluate_env=env, evaluate=usual)
         return Experiment(config, self.context).evaluate(policy)
 
 

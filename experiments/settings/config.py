@@ -183,9 +183,12 @@ class EvaluateConfig:
     temperature: float = 1.0  # of action tokens; below 1 a policy is sharper than it was trained
     workers: int = 0  # simulator processes; 0: one per core
     videos: int = 2  # episodes to keep as a film
+    stop: bool = later(
+        True
+    )  # an episode ends where it is solved; else at the horizon, and counts if it is solved then
     scene: int = later(
         -1
-    )  # of 0 or more: all episodes begin alike, in the test scene of this number; -1: each in its own
+    )  # the test scene in which all episodes begin; -1: each begins in a scene of its own
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"evaluate.temperature={self.temperature} must be positive")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ class Trial:
             "episodes": episodes,
             "within": self.horizon,
             "seed": self.seed,
+            **({} if self.config.stop else {"stop": False}),
             **({"scene": self.config.scene} if self.config.scene >= 0 else {}),
             "prompt": {**self.prompt, **({"temperature": temperature} if temperature != 1.0 else {})},
         }
@@ -118,6 +119,12 @@ class Trial:
         if self.config.scene < 0:
             return seeds("evaluation", self.seed, episodes).tolist()
         return [test_scene(self.config.scene)] * episodes
+
+
+def measured(acting: Acting, settings: EvaluateConfig) -> Acting:
+    """Where success within the horizon of `acting` is measured: for as long as is asked for."""
+    horizon = round(settings.stretch * acting.spec.horizon)
+    return replace(acting, horizon=horizon, linger=0 if settings.stop else horizon)
 
 
 def test_scene(number: int) -> int:
@@ -137,7 +144,7 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
     def build(folder: Path) -> None:
         results = _roll_out(context, trial, episodes, f"evaluate {label}")
         rows = [
-            {"seed": r.seed, "success": r.success, "length": r.length, "return": r.reward}
+            {"seed": r.seed, "success": _solved(r, trial.config.stop), "length": r.length, "return": r.reward}
             | ({} if r.by_hand is None else {"by_hand": r.by_hand})
             for r in results
         ]
@@ -154,6 +161,13 @@ def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list
     pool = trial.acting.pool(context.simulators)
     with bar(label, episodes, "episodes") as shown:
         return pool.rollout(trial.make_actor(), chosen, progress=shown.update, series=True)
+
+
+def _solved(rollout: Rollout, stop: bool) -> bool | None:
+    """Whether it counts: None where it is not known."""
+    if stop or rollout.success is None:
+        return rollout.success
+    return rollout.last_reward > 0
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -7,14 +7,16 @@ import av
 import numpy as np
 import pytest
 
+from envs.rollout import Rollout
 from experiments.choices.environments import RobosuiteChoice
 from experiments.lab.artifacts import Artifacts, digest
 from experiments.lab.context import Context
+from experiments.lab.seeds import seeds
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import EvaluateConfig, TaskConfig
 from experiments.stages.acting import Acting
-from experiments.stages.evaluate import Evaluation, Trial, evaluate
+from experiments.stages.evaluate import Evaluation, Trial, _solved, evaluate
 from experiments.stages.film import film
 
 TASK = TaskConfig("lift")
@@ -79,8 +81,21 @@ def test_a_worker_for_each_core_is_the_default():
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EvaluateConfig)])
 def test_every_other_setting_repeats_it(name):
-    changed = replace(CONFIG, **{name: getattr(CONFIG, name) + 1})
+    value = getattr(CONFIG, name)
+    changed = replace(CONFIG, **{name: not value if isinstance(value, bool) else value + 1})
     assert (recipe(changed) == recipe(CONFIG)) == (name == "videos")
+
+
+def test_all_episodes_of_a_test_scene_begin_alike():
+    assert trial(replace(CONFIG, scene=3)).starts(4) == [int(seeds("test_scene", 0, 4)[3])] * 4
+    assert trial(CONFIG).starts(2) == seeds("evaluation", 0, 2).tolist()
+
+
+def test_an_episode_that_goes_on_counts_if_it_ends_solved():
+    for stop, last, expected in ((True, 0.0, True), (False, 0.0, False), (False, 1.0, True)):
+        assert _solved(Rollout(0, 0, True, 9, 1.0, last_reward=last), stop) is expected
+    assert _solved(Rollout(0, 0, None, 9, 1.0, last_reward=1.0), False) is None
+    assert _solved(Rollout(0, 0, False, 9, 1.0, last_reward=0.0), False) is False
 
 
 def test_success_counts_up_to_the_horizon_and_may_be_unknown():
