@@ -1,6 +1,7 @@
 """Pretrain the base VLA on mixed-quality demonstrations of all tasks, and write it with its model card.
 
     python -m experiments.pretrain_vla [folder=policy_extraction/vla/base] [train.updates=…] [check.episodes=…]
+    python -m experiments.pretrain_vla tasks=[open_drawer,close_drawer,eggplant_sink,eggplant_basket] folder=…
 
 Its seeds are its own: no episode of an experiment's data or evaluation is among them. A killed run is
 continued by the same command.
@@ -85,7 +86,7 @@ def pretrain_base(arguments: Sequence[str]) -> None:
     with tracked(config.wandb, "pretrain_vla", Path(config.outputs), canonical(config)) as tracker:
         made = _train(artifacts, config, data, tracker)
     found = _check(artifacts, config, tasks, made)
-    _publish(config, data, made, found)
+    _publish(config, data, made, found, arguments)
 
 
 def _train(
@@ -150,7 +151,11 @@ def _acting(task: TaskConfig, check: EvaluateConfig) -> Acting:
 
 
 def _publish(
-    config: PretrainConfig, data: Mapping[str, Data], made: Artifact, found: Mapping[str, Any]
+    config: PretrainConfig,
+    data: Mapping[str, Data],
+    made: Artifact,
+    found: Mapping[str, Any],
+    arguments: Sequence[str],
 ) -> None:
     """Copy the weights to their folder, beside a model card."""
     folder = Path(config.folder)
@@ -158,13 +163,15 @@ def _publish(
         with atomic_file(folder / file.name) as temporary:
             shutil.copyfile(file, temporary)
     with atomic_file(folder / CARD) as temporary:
-        temporary.write_text(_card(config, data, found))
+        temporary.write_text(_card(config, data, found, arguments))
     rates = {name: asdict(wilson(solved / count, count)) for name, (solved, count) in found.items()}
     print(table(["task", "success"], [[name, percent(rate)] for name, rate in rates.items()]))
     print(json.dumps({"folder": str(folder), "success": rates}))
 
 
-def _card(config: PretrainConfig, data: Mapping[str, Data], found: Mapping[str, Any]) -> str:
+def _card(
+    config: PretrainConfig, data: Mapping[str, Data], found: Mapping[str, Any], arguments: Sequence[str]
+) -> str:
     """What it is, what it was trained on, how good it is, what it is not for."""
     rows = []
     for name, (solved, count) in found.items():
@@ -185,7 +192,7 @@ A small vision-language-action policy: cameras ({", ".join(spec.cameras)}; {spec
 an instruction and proprioception in, a chunk of {spec.action_horizon} actions out; one encoder, a
 flow-matching head and a token head. Weights are in half precision, `model.safetensors`.
 
-**Made by** `python -m experiments.pretrain_vla`, nothing else; all settings are below.
+**Made by** `{" ".join(["python -m experiments.pretrain_vla", *arguments])}`, nothing else; all settings are below.
 
 **Data.** Scripted demonstrations in robosuite with the {config.robot}, per task: {styles}.
 It imitates the bad ones as faithfully as the good ones: it is a starting point for policy extraction, not a

@@ -15,6 +15,7 @@ from policy_extraction.types import Policy, PolicySpec, Training
 from policy_extraction.vla.encoder import VLAConfig
 
 BASE_VLA = Path(policy_extraction.__file__).parent / "vla" / "base"
+KITCHEN_VLA, KITCHEN = BASE_VLA.parent / "kitchen", "kitchen"  # of the kitchen's tasks: policy.base=kitchen
 
 
 class PolicyChoice(Protocol):
@@ -69,7 +70,7 @@ class VLAChoice:
     """The built-in VLA, pretrained: the one that ships with the project, or another folder's."""
 
     head: str = "flow"  # or "token", with an exact likelihood
-    base: str = ""  # a folder that `pretrain_vla` wrote; empty: the shipped one
+    base: str = ""  # a folder that `pretrain_vla` wrote; empty: the shipped one, "kitchen": that of the kitchen's tasks
     train_encoder: bool = False  # from pictures; slower. Else its frozen features are computed once
 
     pretrained = True
@@ -99,7 +100,7 @@ class VLAChoice:
         return digest(["vla", self.head, self.train_encoder, *files])
 
     def _folder(self) -> Path:
-        folder = Path(self.base) if self.base else BASE_VLA
+        folder = {"": BASE_VLA, KITCHEN: KITCHEN_VLA}.get(self.base) or Path(self.base)
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"no base VLA in {folder}; make one: python -m experiments.pretrain_vla folder={folder}"

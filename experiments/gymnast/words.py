@@ -10,7 +10,13 @@ from experiments.gymnast.config import MOST_ROUNDS as ROUNDS
 from experiments.gymnast.config import PARTS, WorldGymnastConfig
 from policy_extraction.types import Rollouts
 
-USUAL = ("policy=vla_token", "evaluate.episodes=100", "evaluate.execute=4", "evaluate.videos=0")
+USUAL = (
+    "policy=vla_token",
+    "policy.base=kitchen",
+    "evaluate.episodes=100",
+    "evaluate.execute=4",
+    "evaluate.videos=0",
+)
 IMAGINED, SIMULATED = 24, 4  # kept groups an iteration: where rollouts cost, updates come more often
 ITERATIONS = 6  # in imagination
 OWN = {  # how a method learns
