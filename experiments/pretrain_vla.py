@@ -199,7 +199,8 @@ It imitates the bad ones as faithfully as the good ones: it is a starting point 
 good policy. Its seeds are used for no experiment's data and no evaluation. An auxiliary loss taught the
 encoder where the objects are, from the simulator.
 
-**Success** before any extraction, {config.check.episodes} episodes a task, 95 % intervals:
+**Success** of the flow head before any extraction, {config.check.execute} actions of each chunk executed,
+{config.check.episodes} episodes a task, 95 % intervals:
 
 {table(["task", "frames", "success", "control steps"], rows)}
 
