@@ -87,6 +87,10 @@ class EncodedInputs:
             inputs = raw_inputs(observation, self.spec)
         return {"features": _in_blocks(self._encode, inputs), "words": inputs["words"]}
 
+    def traced(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The same within a differentiated function: `inputs.raw_inputs`, pictures as floats in [0, 255]."""
+        return {"features": self._encode(dict(inputs)), "words": inputs["words"]}
+
 
 class FrozenEyes:
     """The `Eyes` of a frozen encoder: keypoints."""
@@ -119,10 +123,6 @@ def _in_blocks(function: Callable[[Any], Any], inputs: Mapping[str, np.ndarray])
         index = np.minimum(np.arange(start, start + rows), count - 1)  # a short block repeats its last row
         blocks.append(np.asarray(function({name: array[index] for name, array in inputs.items()})))
     return np.concatenate(blocks)[:count]
-
-    def traced(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The same within a differentiated function: `inputs.raw_inputs`, pictures as floats in [0, 255]."""
-        return {"features": self._encode(dict(inputs)), "words": inputs["words"]}
 
 
 def vla_policy(
