@@ -24,7 +24,7 @@ from experiments.stages.data import Data
 from experiments.value_benchmark.measuring import Request, label_requests
 from value_model.critic.metrics.controls import paused, retraced
 from value_model.critic.metrics.episodes import Views
-from value_model.critic.metrics.lapses import Typical, covered, find_lapses, typical
+from value_model.critic.metrics.lapses import Typical, covered, final_value, find_lapses, typical
 
 VERSION = 1
 VALUES = "values.safetensors"
@@ -99,7 +99,7 @@ def lapse_figures(
     in an expert as it is, on average. Episodes whose values are not all known are left out.
     """
     experts = [(video, view.base) for video, view in zip(videos, views, strict=True) if video.expert]
-    usual = typical([video.length for video, _ in experts], [base[-1] for _, base in experts])
+    usual = typical([video.length for video, _ in experts], [final_value(base) for _, base in experts])
     found: dict[str, float] = {}
     for kind in KINDS:
         scores = [
