@@ -201,6 +201,9 @@ STAGES = {
     "own_critic_values": Stage(
         "experiments.own_critic.measure", ("experiments.own_critic.measure:values_of", *READERS)
     ),
+    "own_critic_lapses": Stage(
+        "experiments.own_critic.made_lapses", ("experiments.own_critic.made_lapses:values_of_made", *READERS)
+    ),
     "value_bench_data": Stage(
         "experiments.value_benchmark.data", ("experiments.value_benchmark.data:generate",)
     ),

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
+from envs.types import Segment
 from experiments.inspection.page import write_page
 from experiments.lab.artifacts import canonical
 from experiments.lab.provenance import made_by
+from experiments.own_critic.made_lapses import Made
 from experiments.own_critic.measure import Shown
 from experiments.own_critic.split import Part
 from experiments.reports.figures import ValueCurve, draw_values
@@ -34,6 +36,9 @@ MEANINGS = {
     "length_correlation": "rank correlation of experts' scores (last value × VOC) with their lengths; near 0 is right",
     "hesitation_rmse": "error in marked hesitations",
     "retry_voc": "value-order correlation with true progress in marked retries; 1: the value falls where it should",
+    "pause_found": "share of experts in which a pause made by hand, a seventh of their length, is found in the values",
+    "retrace_found": "the same of a seventh of their length undone and done again",
+    "lapses_before": "lapses found in an expert as it is, on average",
     "instruction_top1": "share of experts whose last value is highest under their own instruction",
     "instruction_margin": "by how much it is above the mean under the others",
 }
@@ -61,7 +66,7 @@ def write_report(
     outcome: Outcome,
     parts: Sequence[Part],
     counted: Mapping[str, Mapping[str, int]],
-    shown: Sequence[tuple[Shown, Views]],
+    drawn: Sequence[ValueCurve],
     arguments: Sequence[str],
     config: Any,
 ) -> None:
@@ -69,9 +74,9 @@ def write_report(
 
     Args:
         counted: {side: {kind: episodes}}.
-        shown: the held-out episodes whose curves are drawn.
+        drawn: curves of held-out episodes.
     """
-    draw_values([_curve(video, views) for video, views in shown], outcome.name, folder / STRIPS)
+    draw_values(drawn, outcome.name, folder / STRIPS)
     text = _card(outcome, parts, counted, arguments, config)
     with atomic_file(folder / SPLIT) as temporary:
         temporary.write_text(json.dumps(split_json(parts), indent=1) + "\n")
@@ -114,13 +119,23 @@ def telling(videos: Sequence[Shown], views: Sequence[Views], count: int) -> list
     return [*(experts[place] for place in places), *rest.values()]
 
 
-def _curve(video: Shown, views: Views) -> ValueCurve:
+def episode_curve(video: Shown, views: Views) -> ValueCurve:
+    """A held-out episode as it is."""
     episode, info = video.episode(), video.store.episode_info(video.index)
     frames = episode.images[next(iter(episode.images))]
     ending = {True: "success", False: "failure", None: "unknown outcome"}[video.facts.success]
     kinds = ", ".join([ending, *(segment.kind for segment in video.facts.segments)])
     title = f"{video.store.folder.resolve().name} {info.number}: {video.instruction} ({kinds})"
     return ValueCurve(title, frames, views.base, video.truth, video.facts.segments)
+
+
+def made_curve(one: Made, values: np.ndarray) -> ValueCurve:
+    """A held-out episode with a lapse made by hand."""
+    frames = next(iter(one.episode().images.values()))
+    info = one.video.store.episode_info(one.video.index)
+    title = f"{one.video.store.folder.resolve().name} {info.number}, with a {one.kind} made by hand"
+    shaded = Segment("hesitation" if one.kind == "pause" else "retry", one.start, one.end)
+    return ValueCurve(title, frames, values, None, (shaded,))
 
 
 def figures_table(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -20,8 +20,17 @@ from experiments.choices.wvm_critics import TrainChoice
 from experiments.lab.artifacts import Artifacts, canonical, read_manifest
 from experiments.lab.tracking import Tracker, tracked
 from experiments.own_critic.fit import Fit, fit
+from experiments.own_critic.made_lapses import KINDS, lapse_figures, made_lapses, values_of_made
 from experiments.own_critic.measure import confusion, figures, shown, values_of
-from experiments.own_critic.report import PAGE, Outcome, figures_table, telling, write_report
+from experiments.own_critic.report import (
+    PAGE,
+    Outcome,
+    episode_curve,
+    figures_table,
+    made_curve,
+    telling,
+    write_report,
+)
 from experiments.own_critic.split import Part, counts, open_recordings, split
 from experiments.settings.chosen import Chosen
 from experiments.settings.compose import parse
@@ -64,16 +73,27 @@ def train_own(chosen: Chosen, choice: TrainableChoice, arguments: Sequence[str])
         assert trained is not None, "a trained critic is in a folder"
         videos, data = shown(parts), _data(config.data, parts, held_out=True)
         views = {of: values_of(artifacts, source, data, videos, of) for of, source in sources.items()}
-        found = {of: figures(videos, values) for of, values in views.items()}
+        made = made_lapses(videos)
+        curves = {of: values_of_made(artifacts, source, data, made, of) for of, source in sources.items()}
+        found = {
+            of: figures(videos, views[of]) | lapse_figures(videos, views[of], made, curves[of])
+            for of in sources
+        }
         tracker.summary(found[name])
-    made = read_manifest(trained.parent)
-    assert made is not None, "it has just been made or found"
-    seconds = {"training": made["seconds"], "this command": time.perf_counter() - began}
+    manifest = read_manifest(trained.parent)
+    assert manifest is not None, "it has just been made or found"
+    seconds = {"training": manifest["seconds"], "this command": time.perf_counter() - began}
     told = confusion(videos, views[name])
     outcome = Outcome(name, fitted.choice.about, str(fitted), found, told, seconds, peak_bytes())
     folder = Path(config.folder)
     copy_files(trained, folder)
-    drawn = telling(videos, views[name], DRAWN)
+    drawn = [
+        *(episode_curve(video, values) for video, values in telling(videos, views[name], DRAWN)),
+        *(
+            made_curve(one, values)
+            for one, values in list(zip(made, curves[name], strict=True))[: len(KINDS)]
+        ),
+    ]
     write_report(folder, outcome, parts, counted, drawn, arguments, config)
     print(figures_table(found))
     print(folder / PAGE)

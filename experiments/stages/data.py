@@ -79,18 +79,24 @@ def user_data(folder: Path, reading: Reading = EVERYTHING) -> Data:
     """A LeRobot folder of the user's own, as it is.
 
     Its digest covers the content of `meta` and of the user's table of outcomes, the names, sizes and times of all other
-    files, and how it is read.
+    files that it may be read from, and how it is read. Labels and weights that lie beside its folders do not count.
 
     Raises:
         UserError: it is no whole LeRobot data set, or has not what `reading` names.
     """
     store = open_store(folder, reading)
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    inside = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    files = sorted(file for file in inside if not _beside(file))
     facts = [[str(file), *_facts(folder / file, content=file.parts[0] == "meta")] for file in files]
     if reading != EVERYTHING:
         table = file_digest(Path(reading.outcomes)) if reading.outcomes else ""
         facts.append([asdict(reading) | {"outcomes": table}])
     return Data(folder, digest(facts), {"frames": store.total_frames}, reading)
+
+
+def _beside(file: Path) -> bool:
+    """Whether nothing of the recordings is in this file of the folder: `label` puts its tables there."""
+    return file.parts[0].startswith(".") or (len(file.parts) == 1 and file.suffix == ".parquet")
 
 
 def _facts(file: Path, content: bool) -> list[str | int]:

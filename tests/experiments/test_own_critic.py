@@ -17,6 +17,7 @@ from envs.types import Episode, Segment
 from experiments.choices.wvm_critics import TrainChoice
 from experiments.label import label
 from experiments.own_critic.fit import fit, fitting_horizon, fitting_rate
+from experiments.own_critic.made_lapses import lapse_figures, made_lapses
 from experiments.own_critic.measure import confusion, figures, shown
 from experiments.own_critic.report import telling
 from experiments.own_critic.split import Part, SplitConfig, counts, kind, split
@@ -115,6 +116,7 @@ def test_a_critic_of_several_folders_goes_on_from_a_saved_one_and_labels(
     assert first["expert_voc_count"] == first["vroc_count"] == first["instruction_top1_count"] == 2
     assert 0 <= first["static_drift"] <= 1 and first["peak_memory_gb"] > 0
     assert first["beside"]["time_index"]["static_drift"] == 1.0
+    assert first["beside"]["time_index"]["pause_found"] == 0 and 0 <= first["retrace_found"] <= 1
     config = load_wvm(critic).config
     assert config.cameras == tuple(sorted(CAMERAS)) and config.data_fps == config.clip.fps == 8.0
     page = (critic / "report.html").read_text()
@@ -241,6 +243,31 @@ def test_figures_by_hand(recordings: list[Path]) -> None:
     assert figures(videos, views)["expert_voc"] == pytest.approx(0.5)
     drawn = [video.name for video, _ in telling(videos, views, 2)]
     assert drawn[0] == videos[0].name and len(drawn) == 3  # the worst, the best, and the failure
+
+
+def test_made_lapses_by_hand(recordings: list[Path]) -> None:
+    """Of 20 frames a seventh, 3, is a pause; eight frames a second: half a second is 4 frames."""
+    videos = shown([Part(open_store(recordings[0]), (3, 4), (0, 1, 2))])
+    made = made_lapses(videos)
+    assert [(one.kind, one.end - one.start) for one in made] == [("pause", 3), ("retrace", 6)] * 3
+    assert [(one.start, one.length) for one in made[:2]] == [(7, 23), (7, 26)]
+    assert [len(one.episode()) for one in made[:2]] == [23, 26]
+    frames = made[0].episode().images["belly-cam"]
+    assert all((frames[at] == frames[7]).all() for at in range(7, 11)) and (frames[11] != frames[7]).any()
+    views = [Views(np.linspace(0, 1, video.length, dtype=np.float32)) for video in videos]
+    right = [
+        np.interp(np.arange(one.length), [0, one.start, one.end, one.length - 1], [0, 0.4, 0.4, 1])
+        for one in made
+    ]
+    found = lapse_figures(videos, views, made, right)
+    assert found == {"pause_found": 1, "retrace_found": 1, "lapses_before": 0}
+    counting = [np.linspace(0, 1, one.length) for one in made]
+    assert lapse_figures(videos, views, made, counting) == {**found, "pause_found": 0, "retrace_found": 0}
+    unknown = [
+        np.full(one.length, np.nan) if one.kind == "pause" else values
+        for one, values in zip(made, right, strict=True)
+    ]
+    assert "pause_found" not in lapse_figures(videos, views, made, unknown)
 
 
 @pytest.mark.parametrize(

@@ -24,5 +24,9 @@ def test_the_digest_covers_the_content_of_meta_and_the_look_of_the_rest(tmp_path
     info.write_text(text)
     assert user_data(folder).digest == before
 
+    for beside in ("sarm_progress.parquet", "weights.parquet", ".DS_Store"):
+        (folder / beside).write_bytes(b"labels")
+    assert user_data(folder).digest == before
+
     os.utime(data, ns=(0, 0))
     assert user_data(folder).digest != before

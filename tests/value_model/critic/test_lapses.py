@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from value_model.critic.metrics.lapses import LapseRule, Typical, final_value, find_lapses, typical
+from tests.value_model.synthetic import slide
+from value_model.critic.metrics.controls import paused, retraced
+from value_model.critic.metrics.lapses import (
+    Lapse,
+    LapseRule,
+    Typical,
+    covered,
+    final_value,
+    find_lapses,
+    typical,
+)
 
 USUAL = Typical(length=100.0, final=1.0)
 
@@ -64,3 +74,21 @@ def test_what_is_typical() -> None:
     usual = typical([10, 30, 20], [0.75, np.nan, 1.0])
     assert usual == Typical(20.0, 0.875)
     assert typical([10], [np.nan]) == Typical(10.0, 1.0)
+
+
+def test_how_much_of_a_stretch_lies_in_lapses() -> None:
+    lapses = [Lapse("stall", 0, 11, 0.0), Lapse("setback", 18, 30, 0.1)]
+    assert covered(lapses, 10, 19) == pytest.approx(4 / 10)
+    assert covered(lapses, 12, 17) == 0 and covered([], 0, 3) == 0
+
+
+def test_lapses_made_by_hand() -> None:
+    episode = slide(0, 6)
+    episode.proprio[:, 0] = np.arange(6)
+    assert paused(episode, 2, 3).proprio[:, 0].tolist() == [0, 1, 2, 2, 2, 2, 3, 4, 5]
+    back = retraced(episode, 3, 2)
+    assert back.proprio[:, 0].tolist() == [0, 1, 2, 3, 2, 1, 2, 3, 4, 5]
+    assert retraced(episode, 2, 2).proprio[:, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 3, 4, 5]
+    assert (back.images["workspace"][5] == episode.images["workspace"][1]).all()
+    with pytest.raises(ValueError, match="4 frames back from frame 3"):
+        retraced(episode, 3, 4)

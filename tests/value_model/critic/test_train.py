@@ -10,7 +10,9 @@ from envs.errors import UserError
 from envs.types import Segment
 from tests.value_model.synthetic import MICRO, slide
 from value_model.critic.config import WVMConfig
+from value_model.critic.metrics.controls import paused, retraced
 from value_model.critic.metrics.episodes import voc
+from value_model.critic.metrics.lapses import Typical, covered, find_lapses
 from value_model.critic.train import is_known, train_wvm
 from value_model.critic.wvm import WVM, load_wvm
 
@@ -61,6 +63,15 @@ def test_a_longer_training_learns_progress(tmp_path: Path) -> None:
     assert voc(values) > 0.9
     backwards = trained.values(held_out.images["workspace"][::-1].copy(), held_out.instruction)
     assert voc(backwards) < 0  # it watches the square, and does not count frames
+    usual = Typical(40.0, float(values[-1]))
+    lapses = [  # made by hand, longer than a clip of .8 s; the rule was chosen on other data
+        (paused(held_out, 16, 30), "stall", 16, 46),
+        (retraced(held_out, 26, 12), "setback", 26, 50),
+    ]
+    for changed, kind, start, end in lapses:
+        seen = trained.values(changed.images["workspace"], changed.instruction)
+        found = find_lapses(seen, held_out.fps, usual)
+        assert covered(found, start, end) > 0.5 and found[0].kind == kind
 
 
 def test_values_of_short_and_still_videos(critic: WVM) -> None:

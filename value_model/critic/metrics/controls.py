@@ -1,4 +1,5 @@
-"""Videos that show what a critic really looks at: standing still, backwards, or under another instruction.
+"""Videos that show what a critic really looks at: standing still, backwards, or under another instruction; with a pause, or
+a stretch undone and done again.
 
 Their frames are made when a critic asks for them, so that only the cameras that it sees are ever decoded.
 """
@@ -52,6 +53,24 @@ def still(episode: Episode) -> Episode:
 def backwards(episode: Episode) -> Episode:
     """The episode from its last frame to its first: its values should fall."""
     return _rearranged(episode, np.arange(len(episode))[::-1])
+
+
+def paused(episode: Episode, at: int, frames: int) -> Episode:
+    """The episode with frame `at` standing still for so many frames more: the lapse is [at, at + frames]."""
+    return _rearranged(episode, np.sort(np.append(np.arange(len(episode)), np.full(frames, at))))
+
+
+def retraced(episode: Episode, at: int, frames: int) -> Episode:
+    """The episode going back so many frames from frame `at`, then on again: the lapse is [at, at + 2 · frames].
+
+    Raises:
+        ValueError: there are not so many before it.
+    """
+    if not 0 < frames <= at < len(episode):
+        raise ValueError(f"{frames} frames back from frame {at} of {len(episode)}")
+    back = np.arange(at - 1, at - frames - 1, -1)
+    again = np.arange(at - frames + 1, len(episode))
+    return _rearranged(episode, np.concatenate([np.arange(at + 1), back, again]))
 
 
 def told(episode: Episode, instruction: str) -> Episode:

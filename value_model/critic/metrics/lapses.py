@@ -88,3 +88,9 @@ def find_lapses(values: np.ndarray, fps: float, usual: Typical, rule: LapseRule 
 def _lapse(values: np.ndarray, best: np.ndarray, start: int, end: int, rule: LapseRule) -> Lapse:
     fall = float((best[start : end + 1] - values[start : end + 1]).max())
     return Lapse("setback" if fall > rule.drop else "stall", start, end, fall)
+
+
+def covered(lapses: Sequence[Lapse], start: int, end: int) -> float:
+    """The share of the frames `start` to `end`, both inclusive, that lie in lapses."""
+    inside = sum(max(0, min(one.end, end) - max(one.start, start) + 1) for one in lapses)
+    return inside / (end - start + 1)
