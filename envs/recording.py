@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,19 @@ class Rollout:
     by_hand: bool | None = None
     last_reward: float = math.nan
 
+    @property
+    def recorded(self) -> Recording:
+        """Its recording, which must have been asked for."""
+        assert self.recording is not None, "it was not recorded"
+        return self.recording
+
+    @property
+    def filmed(self) -> Film:
+        """Its film, which must have been asked for."""
+        film = self.recorded.film
+        assert film is not None, "it was not filmed"
+        return film
+
     def episode(self, spec: EnvSpec, task: str, robot: str, style: str = POLICY_STYLE) -> Episode:
         """The rollout as data, one frame a control step; it has to be recorded and filmed at every step.
 
@@ -171,7 +184,7 @@ class EpisodeLog:
     def save_video(self, folder: Path, fps: float) -> None:
         """Write the film as an mp4 that any player shows."""
         outcome = {None: "unknown", True: "success", False: "failure"}[self._success]
-        frames = for_people(_joined(self._film).images)
+        frames = for_people(joined_films(self._film).images)
         name = f"{self.number:04d}_seed{self.start.seed}_{outcome}.mp4"
         with atomic_file(folder / name) as temporary:
             height, width = (size - size % 2 for size in frames.shape[1:3])
@@ -188,7 +201,7 @@ class EpisodeLog:
             rewards=rewards,
             act_seeds=np.array([row["act_seed"] for row in self._rows], np.int64),
             last=last,
-            film=_joined(self._film).every(film) if film else None,
+            film=joined_films(self._film).every(film) if film else None,
         )
 
 
@@ -209,7 +222,16 @@ def _enlarged(frames: np.ndarray, height: int) -> np.ndarray:
     )
 
 
-def _joined(parts: Sequence[Film]) -> Film:
+def row_film(film: Mapping[str, Any], row: int, cameras: Iterable[str]) -> Film:
+    """What info["film"] of `ChunkEnvs` has of one row; Gymnasium puts masks beside its cameras."""
+    count = film["count"][row]
+    images = {name: film["images"][name][row, :count] for name in cameras}
+    parts = (film[name][row, :count] for name in ("proprio", "environment_state"))
+    return Film(film["step"][row, :count], images, *parts)
+
+
+def joined_films(parts: Sequence[Film]) -> Film:
+    """One that shows all parts' moments, one part after the other."""
     return Film(
         step=np.concatenate([part.step for part in parts]),
         images={name: np.concatenate([part.images[name] for part in parts]) for name in parts[0].images},

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError
-from envs.recording import EpisodeLog, Film, Recording, Rollout
+from envs.recording import EpisodeLog, Film, Recording, Rollout, row_film
 from envs.types import Observation
 
 __all__ = ["Actor", "Film", "Recording", "Rollout", "RolloutPool"]
@@ -248,10 +248,7 @@ class _Batch:
         log, film = self._logs[row], info.get("film")
         if log is None or film is None or not info["_film"][row]:
             return
-        count = film["count"][row]
-        images = {name: film["images"][name][row, :count] for name in self._envs.env_spec.cameras}
-        parts = (film[name][row, :count] for name in ("proprio", "environment_state"))
-        log.add_film(Film(film["step"][row, :count], images, *parts))
+        log.add_film(row_film(film, row, self._envs.env_spec.cameras))
 
 
 def _success(row: int, info: dict[str, Any]) -> bool | None:

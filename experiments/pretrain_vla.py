@@ -10,13 +10,12 @@ continued by the same command.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envs.files import atomic_file
+from envs.files import atomic_file, copy_files
 from envs.robosuite.tasks import task_spec
 from envs.robosuite.views import visible_state
 from envs.types import Episode
@@ -159,9 +158,7 @@ def _publish(
 ) -> None:
     """Copy the weights to their folder, beside a model card."""
     folder = Path(config.folder)
-    for file in (made.folder / "vla").iterdir():
-        with atomic_file(folder / file.name) as temporary:
-            shutil.copyfile(file, temporary)
+    copy_files(made.folder / "vla", folder)
     with atomic_file(folder / CARD) as temporary:
         temporary.write_text(_card(config, data, found, arguments))
     rates = {name: asdict(wilson(solved / count, count)) for name, (solved, count) in found.items()}

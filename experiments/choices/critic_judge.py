@@ -100,9 +100,7 @@ def critic_judge(reward: CriticReward, critic: CriticSource, spec: EnvSpec, task
 
 def watched(rollout: Rollout, spec: EnvSpec, every: int, task: str, robot: str) -> Episode:
     """What a rollout showed, as an episode at the film's rate: there is no action, and its outcome is not told."""
-    recording = rollout.recording
-    assert recording is not None and recording.film is not None, "a judge's rollouts are recorded and filmed"
-    film, frames = recording.film, len(recording.film)
+    film, frames = rollout.filmed, len(rollout.filmed)
     return Episode(
         images=film.images,
         proprio=film.proprio,
@@ -111,7 +109,7 @@ def watched(rollout: Rollout, spec: EnvSpec, every: int, task: str, robot: str) 
         environment_state=film.environment_state,
         success=None,
         task=task,
-        instruction=recording.observation.instruction[0],
+        instruction=rollout.recorded.observation.instruction[0],
         robot=robot,
         seed=rollout.seed,
         fps=spec.control_rate / every,

@@ -87,11 +87,13 @@ class ImaginationChoice:
 
     def starts_of(self, task: TaskConfig, seeds: Sequence[int]) -> list[Start]:
         """See `OwnStarts`: a share of them, `guard`, are of other tasks of the world model, each as often."""
-        told, found = self.spec(task).instruction, []
+        if not self.guard:
+            return [Start(seed) for seed in seeds]
+        others, found = self._others(self.spec(task).instruction), []
         for seed in seeds:
             drawn = np.random.default_rng([seed, GUARD])
             other = drawn.random() < self.guard
-            found.append(Start(seed, str(drawn.choice(self._others(told))) if other else None))
+            found.append(Start(seed, str(drawn.choice(others)) if other else None))
         return found
 
     def _others(self, told: str) -> tuple[str, ...]:

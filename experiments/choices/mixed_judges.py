@@ -160,6 +160,4 @@ def narrowed(rollouts: Sequence[Rollout], film: int) -> list[Rollout]:
 
 
 def _narrowed(rollout: Rollout, film: int) -> Rollout:
-    recording = rollout.recording
-    assert recording is not None and recording.film is not None, "judged rollouts are filmed"
-    return replace(rollout, recording=replace(recording, film=recording.film.every(film)))
+    return replace(rollout, recording=replace(rollout.recorded, film=rollout.filmed.every(film)))

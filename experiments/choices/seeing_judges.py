@@ -12,7 +12,6 @@ import numpy as np
 
 from envs.contract import EnvSpec
 from envs.errors import UserError
-from envs.recording import Film
 from envs.rollout import Rollout
 from experiments.choices.judges import JudgeSource, JudgeWorkshop, Learned, require_pictures
 from experiments.lab.artifacts import digest, file_digest
@@ -93,7 +92,7 @@ class VLMRewardJudge:
 
     def rewards(self, rollouts: Sequence[Rollout]) -> np.ndarray:
         """See `Judge`."""
-        return self.model.verdicts([(film_of(r).images[self.camera], told(r)) for r in rollouts])
+        return self.model.verdicts([(r.filmed.images[self.camera], told(r)) for r in rollouts])
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class ClassifierJudge:
 
     def values(self, rollouts: Sequence[Rollout]) -> np.ndarray:
         """See `Graded`: the score of each, see `attempt_score`."""
-        films = [film_of(rollout) for rollout in rollouts]
+        films = [rollout.filmed for rollout in rollouts]
         shown = [side_by_side(film.images, self.classifier.config) for film in films]
         probability = self.classifier.probabilities(np.concatenate(shown))
         parts = np.split(probability, np.cumsum([len(film) for film in films])[:-1])
@@ -200,13 +199,6 @@ def require_camera(camera: str, spec: EnvSpec) -> None:
     require(camera in spec.cameras, f"the judge sees the camera {camera!r}, the environment shows {shown}")
 
 
-def film_of(rollout: Rollout) -> Film:
-    """The pictures of a rollout that was recorded and filmed for a judge."""
-    assert rollout.recording is not None and rollout.recording.film is not None, "judged rollouts are filmed"
-    return rollout.recording.film
-
-
 def told(rollout: Rollout) -> str:
     """The instruction that the policy was told."""
-    assert rollout.recording is not None, "judged rollouts are recorded"
-    return rollout.recording.observation.instruction[0]
+    return rollout.recorded.observation.instruction[0]

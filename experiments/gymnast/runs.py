@@ -83,20 +83,15 @@ class Runs:
         context: Context,
     ) -> None:
         self.config, self.given, self.own, self.context = config, given, own, context
-        self.world, self.critic = cache(self._world), cache(self._critic)
-        self._done: dict[Cell, Trained] = {}
-
-    def trained(self, cell: Cell) -> Trained:
-        """The training of a cell, evaluated."""
-        if cell not in self._done:
-            self._done[cell] = self._train(cell)
-        return self._done[cell]
+        self.trained, self.world, self.critic = cache(self._train), cache(self._world), cache(self._critic)
+        self.made_world, self.rollouts = cache(self._made_world), cache(self._rollouts)
 
     def experiment(self, words: Sequence[str]) -> Experiment:
         """What `experiments.run` would do under these settings."""
         return Experiment(settings(words), self.context)
 
     def _train(self, cell: Cell) -> Trained:
+        """The training of a cell, evaluated."""
         words = [*common(self.config, cell.task, cell.seed, self.given), *OWN[cell.method], *self._more(cell)]
         experiment = self.experiment(words)
         experiment.check()
@@ -124,7 +119,7 @@ class Runs:
         policy = experiment.improve()
         if cell.method == "simulator":
             return policy, sum(entry["control_steps"] for entry in read_history(policy.folder))
-        seen = self._rollouts(cell.task, *self._of(cell), cell.round)
+        seen = self.rollouts(cell.task, *self._of(cell), cell.round)
         return policy, sum(data.open().total_frames for data in seen)
 
     def _evaluate(self, experiment: Experiment, policy: Artifact | None) -> dict[float, Evaluation]:
@@ -188,7 +183,7 @@ class Runs:
 
     def _world(self, budget: int, number: int, round: int) -> Path:
         """The world model after so many rounds of rollouts of all tasks, with the policy's eyes if it has frozen ones."""
-        made = self._made_world(budget, number, round).folder / FOLDER
+        made = self.made_world(budget, number, round).folder / FOLDER
         acting = self.experiment(common(self.config, self.config.tasks[0], 0, self.given))
         eyes = frozen_eyes(acting.policy())
         if eyes is None:
@@ -201,7 +196,7 @@ class Runs:
         model, refresh = told_apart(self.config.model, self.config.tasks), None
         data = self._seen(budget, number, round)
         if round > 1:
-            refresh = self._made_world(budget, number, round - 1).folder / FOLDER
+            refresh = self.made_world(budget, number, round - 1).folder / FOLDER
             unroll = replace(model.unroll, updates=self.config.refresh)
             model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
         return make_world_model(self.context, model, data, self.config.seed + number, refresh)
@@ -210,12 +205,12 @@ class Runs:
         """All that a world model learns from."""
         data = [self._demonstrated(task) for task in self.config.tasks]
         return data + [
-            part for task in self.config.tasks for part in self._rollouts(task, budget, number, round)
+            part for task in self.config.tasks for part in self.rollouts(task, budget, number, round)
         ]
 
     def quality(self, budget: int, number: int, round: int) -> tuple[Quality, Path]:
         """How well a world model foretells held-out demonstrations of each task, and the folder of its strips."""
-        made = self._made_world(budget, number, round)
+        made = self.made_world(budget, number, round)
         held = {task: [self._demonstrated(task, held_out=True)] for task in self.config.tasks}
         return measure_world_model(self.context, made, held)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
-from envs.files import atomic_file
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
+from experiments.lab.pictures import write_png
 from experiments.lab.progress import announce
 from experiments.stages.acting import Acting
-from experiments.stages.evaluate import test_scene
+from experiments.stages.evaluate import scene_seed
 
 VERSION = 1
 
@@ -21,10 +19,9 @@ def first_picture(context: Context, acting: Acting, number: int) -> Artifact:
 
     def build(folder: Path) -> None:
         envs = acting.pool(context.simulators).envs
-        shown, _ = envs.reset(seed=[test_scene(number)] * envs.num_envs)
+        shown, _ = envs.reset(seed=[scene_seed(number)] * envs.num_envs)
         for name, pictures in shown["images"].items():
-            with atomic_file(folder / f"{name}.png") as temporary:
-                Image.fromarray(pictures[0]).save(temporary, format="png")
+            write_png(folder / f"{name}.png", pictures[0])
 
     recipe = {"scene": number, **acting.recipe()}
     return announce(context.artifacts.make("first_picture", VERSION, recipe, {}, build))

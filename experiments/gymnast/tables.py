@@ -11,8 +11,8 @@ import numpy as np
 from experiments.gymnast.runs import Trained
 from experiments.lab.statistics import Interval, paired_difference, success_rate
 from experiments.reports.hypertext import table
-from experiments.reports.run_report import percent
-from experiments.stages.evaluate import Evaluation
+from experiments.reports.run_report import percent, points
+from experiments.stages.evaluate import Evaluation, median_length
 
 BASELINE = "sft"
 
@@ -49,7 +49,7 @@ def _row(group: Sequence[Trained], base: Sequence[Trained] | None) -> dict[str, 
         "by_seed": [float(one.success().mean()) for one in evaluations],
         "difference_to_sft": _difference(evaluations, _before(group, base)),
         "others": _others(group),
-        "median_length": _median_length(evaluations),
+        "median_length": median_length(evaluations),
         "imagined": float(np.mean([one.success().mean() for one in imagined])) if imagined else None,
         "real_steps": float(np.mean([one.real_steps for one in group])),
         "seconds": float(np.mean([one.seconds for one in group])),
@@ -91,11 +91,6 @@ def _others(group: Sequence[Trained]) -> dict[str, float] | None:
     return asdict(paired_difference(after, before))
 
 
-def _median_length(evaluations: Sequence[Evaluation]) -> float | None:
-    steps = np.concatenate([one.steps[one.success()] for one in evaluations])
-    return float(np.median(steps)) if len(steps) else None
-
-
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table."""
     head = [
@@ -132,19 +127,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         row["task"],
         _name(row),
         percent({"mean": row["success"], "low": row["low"], "high": row["high"]}),
-        _points(row["difference_to_sft"]),
+        points(row["difference_to_sft"]),
         f"{row['temperature']:g}",
         "–" if length is None else f"{length:.0f}",
         "–" if imagined is None else f"{100 * imagined:.0f} %",
         f"{row['real_steps']:,.0f}",
         f"{row['seconds']:,.0f}",
     ]
-
-
-def _points(gain: Mapping[str, float] | None) -> str:
-    if gain is None:
-        return "–"
-    return f"{100 * gain['mean']:+.0f} [{100 * gain['low']:+.0f}, {100 * gain['high']:+.0f}]"
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.gymnast.config import MOST_ROUNDS as ROUNDS
-from experiments.gymnast.config import PARTS, WorldGymnastConfig
+from experiments.gymnast.config import MOST_ROUNDS, PARTS, WorldGymnastConfig
 from policy_extraction.types import Rollouts
 
 USUAL = (
@@ -50,7 +49,7 @@ class Cell:
 
 def data_seed(seed: int, number: int, part: int) -> int:
     """Of the rollouts of a round; part 0 is for cloning, the others are for the world model, one a temperature."""
-    return (seed * ROUNDS + number - 1) * PARTS + part
+    return (seed * MOST_ROUNDS + number - 1) * PARTS + part
 
 
 def common(config: WorldGymnastConfig, task: str, seed: int, given: Sequence[str]) -> list[str]:

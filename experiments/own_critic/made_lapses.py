@@ -14,20 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.files import load_arrays, save_arrays
+from envs.files import load_arrays
 from envs.types import Episode
 from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import Artifacts, digest
-from experiments.lab.progress import announce, bar
-from experiments.own_critic.measure import Shown
+from experiments.lab.progress import announce
+from experiments.own_critic.measure import VALUES, Shown, write_values
 from experiments.stages.data import Data
-from experiments.value_benchmark.measuring import Request, label_requests
+from experiments.value_benchmark.measuring import Request
 from value_model.critic.metrics.controls import paused, retraced
 from value_model.critic.metrics.episodes import Views
 from value_model.critic.metrics.lapses import Typical, covered, final_value, find_lapses, typical
 
 VERSION = 1
-VALUES = "values.safetensors"
 SHARE = 1 / 7  # of an episode that is a pause, or undone
 PLACES = (0.35, 0.75)  # of an episode between which they begin
 ENOUGH = 0.5  # of a lapse that has to be found
@@ -78,12 +77,7 @@ def values_of_made(
 
     def build(folder: Path) -> None:
         requests = [Request(one.name, one.length, one.episode) for one in made]
-        values = {}
-        with bar(f"lapses {what}", sum(request.length for request in requests), "frames") as counter:
-            for request, found in label_requests(source.load(), requests):
-                values[request.name] = found
-                counter.update(request.length)
-        save_arrays(folder / VALUES, values)
+        write_values(folder, source, requests, f"lapses {what}")
 
     inputs = {"critic": source.digest, "data": digest([part.digest for part in data])}
     recipe = {"lapses": [(one.name, one.start, one.end) for one in made]}

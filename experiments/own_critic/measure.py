@@ -111,18 +111,23 @@ def values_of(
     requests = list(_requests(videos))
 
     def build(folder: Path) -> None:
-        values = {}
-        with bar(f"measure {what}", sum(request.length for request in requests), "frames") as counter:
-            for request, found in label_requests(source.load(), requests):
-                values[request.name] = found
-                counter.update(request.length)
-        save_arrays(folder / VALUES, values)
+        write_values(folder, source, requests, f"measure {what}")
 
     inputs = {"critic": source.digest, "data": digest([part.digest for part in data])}
     recipe = {"requests": [request.name for request in requests]}
     made = announce(artifacts.make("own_critic_values", VERSION, recipe, inputs, build), what)
     values = load_arrays(made.folder / VALUES)[0]
     return [_views(video, values) for video in videos]
+
+
+def write_values(folder: Path, source: CriticSource, requests: Sequence[Request], told: str) -> None:
+    """The critic's values float32 [T] of all that is requested, by its name, in `VALUES`; `told` is for the bar."""
+    values = {}
+    with bar(told, sum(request.length for request in requests), "frames") as counter:
+        for request, found in label_requests(source.load(), requests):
+            values[request.name] = found
+            counter.update(request.length)
+    save_arrays(folder / VALUES, values)
 
 
 def _requests(videos: Sequence[Shown]) -> Iterator[Request]:

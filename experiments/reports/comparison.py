@@ -15,11 +15,11 @@ from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
 from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
 from experiments.reports.figures import draw_comparison
-from experiments.reports.run_report import percent, table
+from experiments.reports.run_report import percent, points, table
 from experiments.settings.chosen import Chosen
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
-from experiments.stages.evaluate import Evaluation
+from experiments.stages.evaluate import Evaluation, median_length
 
 BASELINE = "bc"
 COLUMNS = ("task", "method", "critic")  # of the table; what else varies stands beside the method
@@ -55,8 +55,7 @@ class Row:
     @property
     def median_length(self) -> float | None:
         """Median control steps of all successes within the horizon."""
-        steps = np.concatenate([evaluation.steps[evaluation.success()] for evaluation in self.evaluations])
-        return float(np.median(steps)) if len(steps) else None
+        return median_length(self.evaluations)
 
 
 def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
@@ -154,7 +153,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
                 row["task"],
                 row["critic"],
                 percent(rate),
-                _points(difference) if difference else "–",
+                points(difference),
                 " / ".join(shorter),
                 "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
             ]
@@ -176,8 +175,3 @@ def _pooled_rate(evaluations: Sequence[Evaluation]) -> Interval:
     """Success of one policy, which no seed has trained yet, over all episodes."""
     success = np.concatenate([one.success() for one in evaluations])
     return wilson(float(success.mean()), len(success))
-
-
-def _points(difference: dict[str, float]) -> str:
-    low, high = 100 * difference["low"], 100 * difference["high"]
-    return f"{100 * difference['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"

@@ -127,6 +127,14 @@ def _step_table(step: Mapping[str, Any] | None) -> str:
     return table(["an iteration, median", "s"], rows)
 
 
+def points(difference: Mapping[str, float] | None) -> str:
+    """`+12 [+3, +21]`: a difference of rates with its interval; "–" where there is none."""
+    if difference is None:
+        return "–"
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    return f"{100 * difference['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"
+
+
 def percent(rate: Mapping[str, float] | None) -> str:
     """`85 % [73, 92]`: a rate with its interval; "unknown" where there is none."""
     if rate is None:

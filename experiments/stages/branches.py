@@ -81,10 +81,10 @@ def roll_out_branches(
                 progress=shown.update,
             )
         length = acting.spec.horizon
-        films, moments = [_film(rollout) for rollout in rollouts], 1 - -length // plan.every
+        films, moments = [rollout.filmed for rollout in rollouts], 1 - -length // plan.every
         arrays = {
             **filmed(films, moments),
-            "action": np.stack([held(_actions(rollout), length) for rollout in rollouts]),
+            "action": np.stack([held(rollout.recorded.actions(), length) for rollout in rollouts]),
             "reward": np.stack([held(_earned(rollout), moments) for rollout in rollouts]),
             "first": np.stack([point.first for point in points]),
             "phase": np.array([PHASES.index(point.phase) for point in points], np.int64),
@@ -171,16 +171,6 @@ def _environment(task: str, robot: str) -> RobosuiteEnv:
     return RobosuiteEnv(task, robot, cameras=())
 
 
-def _film(rollout: Rollout) -> Film:
-    assert rollout.recording is not None and rollout.recording.film is not None, "branches are filmed"
-    return rollout.recording.film
-
-
-def _actions(rollout: Rollout) -> np.ndarray:
-    assert rollout.recording is not None, "branches are recorded"
-    return rollout.recording.actions()
-
-
 def held(values: np.ndarray, length: int) -> np.ndarray:
     """Values [N, …] with the last repeated: [length, …]."""
     return values[np.minimum(np.arange(length), len(values) - 1)]
@@ -198,8 +188,7 @@ def filmed(films: Sequence[Film], moments: int) -> dict[str, np.ndarray]:
 
 def _earned(rollout: Rollout) -> np.ndarray:
     """What the step before each moment of the film earned: float32 [F], 0 at the first."""
-    assert rollout.recording is not None, "branches are recorded"
-    return np.concatenate([[0.0], rollout.recording.rewards]).astype(np.float32)[_film(rollout).step]
+    return np.concatenate([[0.0], rollout.recorded.rewards]).astype(np.float32)[rollout.filmed.step]
 
 
 def _known(arrays: Mapping[str, np.ndarray], row: int, first: np.ndarray, acting: Acting) -> Episode:

@@ -16,7 +16,7 @@ from envs.rollout import Actor
 from envs.store import Store
 from experiments.choices.critic_judge import best_threshold
 from experiments.choices.judges import Learned
-from experiments.choices.seeing_judges import FOLDER, QUALITY, ClassifierReward, film_of
+from experiments.choices.seeing_judges import FOLDER, QUALITY, ClassifierReward
 from experiments.lab.artifacts import SCRATCH
 from experiments.lab.context import Context
 from experiments.lab.progress import Bars, announce, bar
@@ -130,9 +130,8 @@ def rollout_attempt(rollout: Rollout, choice: ClassifierReward) -> Attempt:
             "reward=classifier learns from rollouts whose outcome is known, and this environment does not say it; "
             "choose evaluate_env= that does"
         )
-    film, recording = film_of(rollout), rollout.recording
-    assert recording is not None
-    solved = shown_success(film.step, recording.rewards, rollout.success, choice.linger)
+    film = rollout.filmed
+    solved = shown_success(film.step, rollout.recorded.rewards, rollout.success, choice.linger)
     return Attempt(side_by_side(film.images, choice.network), film.step, solved, rollout.success)
 
 

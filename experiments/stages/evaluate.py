@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,13 @@ class Evaluation:
 
     def median_length(self) -> float | None:
         """Median control steps of the successes within the horizon; None if there are none."""
-        solved = self.steps[self.steps <= self.horizon]
-        return float(np.median(solved)) if len(solved) else None
+        return median_length([self])
+
+
+def median_length(evaluations: Sequence[Evaluation]) -> float | None:
+    """Median control steps of all successes within the horizon; None if there are none."""
+    solved = np.concatenate([one.steps[one.steps <= one.horizon] for one in evaluations])
+    return float(np.median(solved)) if len(solved) else None
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Trial:
         """The seeds with which the first `episodes` begin: one each, or all that of the test scene."""
         if self.config.scene < 0:
             return seeds("evaluation", self.seed, episodes).tolist()
-        return [test_scene(self.config.scene)] * episodes
+        return [scene_seed(self.config.scene)] * episodes
 
 
 def measured(acting: Acting, settings: EvaluateConfig) -> Acting:
@@ -127,7 +132,7 @@ def measured(acting: Acting, settings: EvaluateConfig) -> Acting:
     return replace(acting, horizon=horizon, linger=0 if settings.stop else horizon)
 
 
-def test_scene(number: int) -> int:
+def scene_seed(number: int) -> int:
     """The seed of a scene to which a policy may be fitted; no other purpose has it."""
     return int(seeds("test_scene", 0, number + 1)[number])
 

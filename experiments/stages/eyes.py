@@ -12,12 +12,12 @@ from experiments.lab.artifacts import SCRATCH, Artifact, digest, file_digest
 from experiments.lab.context import Context
 from experiments.lab.progress import Bars, announce
 from experiments.stages.data import Data
+from experiments.stages.world_model import FOLDER
 from policy_extraction.types import Eyes
 from value_model.imagination.config import EYES, FILES
 from value_model.imagination.eyes import EyesConfig
 
 VERSION = 1
-FOLDER = "world_model"
 STEPS = (0, 1, 4, 8, 16)  # of the world, after which what is seen is compared
 FOUND = "eyes.json"
 

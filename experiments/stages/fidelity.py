@@ -14,7 +14,7 @@ from envs.contract import Start
 from envs.errors import UserError
 from envs.files import atomic_file, load_arrays, save_arrays
 from envs.replay import replay
-from envs.rollout import Actor, Recording, Rollout
+from envs.rollout import Actor, Rollout
 from envs.types import Observation
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
@@ -72,11 +72,11 @@ def roll_out_really(
     def build(folder: Path) -> None:
         chosen = seeds("fidelity", seed, episodes).tolist()
         rollouts = _roll_out(context, acting, make_actor(), player, chosen, "really")
-        films = [_recording(rollout).film for rollout in rollouts]
+        films = [rollout.filmed for rollout in rollouts]
         arrays = {"seed": np.array(chosen, np.int64)}
-        arrays["proprio"] = np.stack([film.proprio[0] for film in films if film])
+        arrays["proprio"] = np.stack([film.proprio[0] for film in films])
         for camera in acting.spec.cameras:
-            arrays[f"images.{camera}"] = np.stack([film.images[camera][0] for film in films if film])
+            arrays[f"images.{camera}"] = np.stack([film.images[camera][0] for film in films])
         save_arrays(folder / STARTS, arrays)
         _write_success(folder, rollouts, "the real environment")
 
@@ -106,7 +106,7 @@ def roll_out_imagined(
             for row, seed in enumerate(arrays["seed"])
         ]
         rollouts = _roll_out(context, acting, make_actor(), player, starts, "in imagination")
-        done = {f"{row:05d}": _recording(rollout).actions() for row, rollout in enumerate(rollouts)}
+        done = {f"{row:05d}": rollout.recorded.actions() for row, rollout in enumerate(rollouts)}
         save_arrays(folder / ACTIONS, done)
         _write_success(folder, rollouts, "the world model")
 
@@ -142,11 +142,6 @@ def _roll_out(
         return pool.rollout(
             Noisy(actor, player.noise), starts, record=True, film=acting.spec.horizon, progress=shown.update
         )
-
-
-def _recording(rollout: Rollout) -> Recording:
-    assert rollout.recording is not None, "it was recorded"
-    return rollout.recording
 
 
 def _write_success(folder: Path, rollouts: list[Rollout], where: str) -> None:

@@ -27,8 +27,8 @@ class Replayed:
         """What these rollouts did, which were recorded."""
         found = {}
         for rollout in rollouts:
-            assert rollout.recording is not None
-            found |= dict(zip(rollout.recording.act_seeds.tolist(), rollout.recording.chunks, strict=True))
+            recording = rollout.recorded
+            found |= dict(zip(recording.act_seeds.tolist(), recording.chunks, strict=True))
         return cls(found)
 
     def act(self, observation: Observation, seeds: np.ndarray) -> np.ndarray:

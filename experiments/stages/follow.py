@@ -143,10 +143,7 @@ class _Starts:
     ) -> None:
         self._seed, self._count = seed, len(bank)
         latents = np.asarray(bank.latents, np.float32)
-        shown = np.split(world.decode(latents), len(world.config.cameras), axis=2)
-        observation = Observation(
-            dict(zip(world.config.cameras, shown, strict=True)), bank.proprio, bank.instruction
-        )
+        observation = Observation(world.views(world.decode(latents)), bank.proprio, bank.instruction)
         words = np.stack([word_ids(text) for text in bank.instruction])
         self._start = {"latents": latents, "proprio": bank.proprio, "words": words}
         self._inputs = policy.preprocess(observation)

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.contract import ChunkEnvs, Start
 from envs.files import load_arrays, save_arrays
-from envs.rollout import Film
+from envs.recording import Film, joined_films, row_film
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
@@ -67,22 +67,4 @@ def _imagined(
     _, began = envs.reset(seed=[start.seed for start in starts], options=options)
     info = envs.step(arrays["action"][rows[filled]])[4]
     for row in range(len(rows)):
-        parts = [_part(shown["film"], row, cameras) for shown in (began, info)]
-        images = {name: np.concatenate([part.images[name] for part in parts]) for name in cameras}
-        yield Film(
-            np.concatenate([part.step for part in parts]),
-            images,
-            np.concatenate([part.proprio for part in parts]),
-            np.concatenate([part.environment_state for part in parts]),
-        )
-
-
-def _part(film: Mapping[str, np.ndarray], row: int, cameras: Mapping[str, tuple[int, int]]) -> Film:
-    count = film["count"][row]
-    images = {name: film["images"][name][row, :count] for name in cameras}
-    return Film(
-        film["step"][row, :count],
-        images,
-        film["proprio"][row, :count],
-        film["environment_state"][row, :count],
-    )
+        yield joined_films([row_film(shown["film"], row, cameras) for shown in (began, info)])

@@ -11,6 +11,7 @@ import numpy as np
 from envs.files import atomic_file
 from experiments.lab.artifacts import SCRATCH, Artifact, digest, file_digest
 from experiments.lab.context import Context
+from experiments.lab.pictures import stacked, write_png
 from experiments.lab.progress import Bars, announce
 from experiments.stages.data import Data
 from value_model.imagination.config import WEIGHTS, ImaginationConfig
@@ -19,6 +20,7 @@ VERSION = 4
 FOLDER = "world_model"
 PICTURES = "pictures"
 STRIPS = 4  # pictures of a task
+GAP = 4  # pixels between them
 
 Quality = Mapping[str, Mapping[str, Mapping[int, float]]]
 """{task: {what: {steps of the world: error}}}, see `value_model.imagination.quality.quality`."""
@@ -55,8 +57,6 @@ def measure_world_model(
     """Its errors on held-out data sets of each task, and the artifact's folder, with strips in `pictures/<task>.png`."""
 
     def build(folder: Path) -> None:
-        from PIL import Image
-
         from value_model.imagination.quality import HORIZONS, quality, record, strip
         from value_model.imagination.world_model import load_world_model
 
@@ -66,10 +66,7 @@ def measure_world_model(
             found[task] = quality(world, clips)
             longest = np.argsort(-clips.there.sum(axis=1), kind="stable")[: STRIPS * 4 : 4]
             strips = [strip(world, clips, int(row), every=2) for row in longest]
-            wide = max(picture.shape[1] for picture in strips)
-            padded = [np.pad(one, ((0, 4), (0, wide - one.shape[1]), (0, 0))) for one in strips]
-            with atomic_file(folder / PICTURES / f"{task}.png") as temporary:
-                Image.fromarray(np.concatenate(padded)).save(temporary, format="png")
+            write_png(folder / PICTURES / f"{task}.png", stacked(strips, GAP))
         with atomic_file(folder / "quality.json") as temporary:
             temporary.write_text(json.dumps(found, indent=1))
 

@@ -109,6 +109,13 @@ def solved_frames(episode: Episode) -> np.ndarray:
     return np.where(np.isnan(before), np.nan, before > 0).astype(np.float32)
 
 
+def noisy(latents: jax.Array, largest: float, key: jax.Array) -> jax.Array:
+    """Latents [B, h, w, C] with noise, each frame's of a standard deviation of its own, up to `largest`."""
+    keys = jax.random.split(key)
+    size = largest * jax.random.uniform(keys[0], (len(latents), 1, 1, 1))
+    return latents + size * jax.random.normal(keys[1], latents.shape)
+
+
 def sample_clips(data: Frames, key: jax.Array, batch: int, steps: int, config: ImaginationConfig) -> Clip:
     """B clips of S steps. A share of them begin as imagined worlds do, from one frame alone; the anchor of the others is
     their episode's first frame or, as often, any before.

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from value_model.imagination.clips import Frames, encode_frames
+from value_model.imagination.clips import Frames, encode_frames, noisy
 from value_model.imagination.eyes import Eyes, EyesConfig
 from value_model.imagination.quality import unroll
 from value_model.imagination.world_model import WorldModel
@@ -74,9 +74,7 @@ def distil_eyes(
 
 def _views(world: WorldModel, episode: Any) -> dict[str, np.ndarray]:
     """Its pictures as the world model's decoded ones are."""
-    cameras = world.config.cameras
-    shown = episode_frames(episode, cameras, world.config.tokenizer.image_size)
-    return dict(zip(cameras, np.split(shown, len(cameras), axis=2), strict=True))
+    return world.views(episode_frames(episode, world.config.cameras, world.config.tokenizer.image_size))
 
 
 def _pairs(world: WorldModel, frames: Frames, targets: np.ndarray, config: EyesConfig, seed: int) -> Pairs:
@@ -143,10 +141,7 @@ def _train(
     unit = jnp.mean(jnp.square(eyes.std[...]))
 
     def loss(params: nnx.State, fixed: nnx.State, rows: jax.Array, key: jax.Array, pairs: Pairs) -> jax.Array:
-        keys = jax.random.split(key)
-        latents = pairs.latents[rows].astype(jnp.float32)
-        size = config.noise * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
-        latents = latents + size * jax.random.normal(keys[1], latents.shape)
+        latents = noisy(pairs.latents[rows].astype(jnp.float32), config.noise, key)
         given = nnx.merge(graph, params, fixed)(latents, pairs.proprio[rows])
         return jnp.mean(jnp.square(given - pairs.targets[pairs.seen[rows]])) / unit
 

@@ -161,12 +161,12 @@ def eyes_quality(
     Args:
         look: the eyes, {camera: uint8 [n, H, W, 3]} to float32 [n, D].
     """
-    own, cameras, distilled = imagine(world, clips), world.config.cameras, world.eyes
+    own, distilled = imagine(world, clips), world.eyes
     assert distilled is not None, "distil eyes first"
     told = nnx.jit(lambda eyes, latents, proprio: eyes(latents, proprio))
 
     def looked(frames: np.ndarray) -> np.ndarray:
-        return look(dict(zip(cameras, np.split(frames, len(cameras), axis=2), strict=True)))
+        return look(world.views(frames))
 
     whole = looked(clips.frames[clips.there])
     unit = float(np.sqrt(np.mean(np.var(whole, axis=0))))

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from envs.text import BUCKETS
-from value_model.imagination.clips import Frames
+from value_model.imagination.clips import Frames, noisy
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.hand import Moment
 from value_model.success.threshold import sweep_threshold
@@ -81,10 +81,7 @@ def train_solved(
     def loss(
         params: nnx.State, fixed: nnx.State, key: jax.Array, data: Frames, rows: jax.Array, truth: jax.Array
     ):
-        keys = jax.random.split(key)
-        latents = data.latents[rows].astype(jnp.float32)
-        size = settings.noise * jax.random.uniform(keys[0], (len(rows), 1, 1, 1))
-        latents = latents + size * jax.random.normal(keys[1], latents.shape)
+        latents = noisy(data.latents[rows].astype(jnp.float32), settings.noise, key)
         words = data.words[data.episode[rows]]
         logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows], words)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))

@@ -85,6 +85,11 @@ class WorldModel:
         """Pictures uint8 [B, H, W · cameras, 3] of latents [B, h, w, C], the cameras side by side."""
         return np.asarray(self._decode(self.tokenizer, jnp.asarray(latents)))
 
+    def views(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """{camera: uint8 [B, H, W, 3]} of pictures [B, H, W · cameras, 3] with the cameras side by side."""
+        cameras = self.config.cameras
+        return dict(zip(cameras, np.split(frames, len(cameras), axis=2), strict=True))
+
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors (half precision), starts.safetensors, success.json and, where there are
         eyes, eyes.safetensors.
