@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from experiments.serving.questions import JSON, MSGPACK, read_question, write_va
 from value_model.critic.types import SeeingCritic
 
 PATIENCE = 30.0  # seconds that a client may take to send the next bytes
-DISCARDED = 2**26  # bytes that are read of a request that is too long, before it is cut off
+DISCARDED = 2**26  # bytes that are read of a request that was refused, before it is cut off
 
 
 class Refused(Exception):
@@ -90,6 +91,7 @@ class _HTTP(ThreadingHTTPServer):
     def __init__(self, served: ValueServer) -> None:
         self.served = served
         self.slots = threading.BoundedSemaphore(served.binding.clients)
+        self.turned_away = threading.BoundedSemaphore(served.binding.clients)
         super().__init__((served.binding.host, served.binding.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -97,12 +99,31 @@ class _HTTP(ThreadingHTTPServer):
         if self.slots.acquire(blocking=False):
             super().process_request(request, client_address)
             return
+        if self.turned_away.acquire(blocking=False):
+            threading.Thread(target=self._turn_away, args=(request,), daemon=True).start()
+        else:  # as many again are being told
+            self.close_request(request)
+
+    def _turn_away(self, request: socket.socket) -> None:
         line = b'{"error": "too many clients; try later"}'
         head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {JSON}\r\nConnection: close\r\n"
         request.settimeout(1.0)
-        with contextlib.suppress(OSError):  # it is gone already
-            request.sendall(f"{head}Content-Length: {len(line)}\r\n\r\n".encode() + line)
-        self.shutdown_request(request)
+        try:
+            with contextlib.suppress(OSError):  # it is gone already
+                request.sendall(f"{head}Content-Length: {len(line)}\r\n\r\n".encode() + line)
+            self.shutdown_request(request)
+        finally:
+            self.turned_away.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection; what its client is still sending is read for a while, so that it sees why it was refused."""
+        left, until = DISCARDED, time.monotonic() + 5.0
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(1.0)
+            while left > 0 and time.monotonic() < until and (part := request.recv(2**16)):
+                left -= len(part)
+        self.close_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """A connection, from its first request to its end."""
@@ -176,7 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit():
             raise Refused(411, "a Content-Length is needed")
         if int(length) > served.binding.max_bytes:
-            self._discard(int(length))
             raise Refused(413, f"a request may have at most {served.binding.max_megabytes} MiB")
         return int(length)
 
@@ -187,16 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, "the request ended before its Content-Length")
         self.close_connection = self.headers.get("Connection", "").lower() == "close"
         return body
-
-    def _discard(self, length: int) -> None:
-        """Read some of a body that is too long, so that the client, which may still be sending, sees why it is refused."""
-        if self.headers.get("Expect", "").lower() == "100-continue":
-            return
-        left, until = min(length, DISCARDED), time.monotonic() + 5.0
-        self.connection.settimeout(1.0)
-        with contextlib.suppress(OSError):
-            while left > 0 and time.monotonic() < until and (part := self.rfile.read(min(left, 2**16))):
-                left -= len(part)
 
     def _send(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

@@ -197,8 +197,9 @@ def test_clients_that_send_nothing_take_no_more_than_their_places(url):
         for _ in range(4):
             silent = stack.enter_context(socket.create_connection(address))
             silent.sendall(b"POST /values HTTP/1.1\r\n")
-        status, content = post(url, question(video(1)), MSGPACK)
-        assert status == 503 and "too many clients" in content["error"]
+        for body in [question(video(1)), bytes(2**23)] * 5:  # a long one is still being sent when it is refused
+            status, content = post(url, body, MSGPACK)
+            assert status == 503 and "too many clients" in content["error"]
     for _ in range(100):
         status, _ = post(url, question(video(255)), MSGPACK)
         if status == 200:
@@ -212,6 +213,7 @@ def test_a_slow_critic_and_a_key(monkeypatch):
     bind = replace(BIND, key_variable="VALUE_KEY")
     with serving(ValueServer(critic, bind, max_frames=16, timeout=0.2).run) as url:
         assert post(url, question(video(1)), MSGPACK)[0] == 401
+        assert post(url, bytes(2**23), MSGPACK)[0] == 401
         key = {**MSGPACK, "Authorization": "Bearer sesame"}
         assert post(url, question(video(1)), key)[0] == 200
         critic.go.clear()
