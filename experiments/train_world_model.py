@@ -98,13 +98,13 @@ def train_world_model(arguments: Sequence[str]) -> None:
         simulators.close()
         data = Learnt([*parts, *own], tested)
         if config.world:
-            source, card, found = Path(config.world), _card_of(Path(config.world)), {}
+            source, card, found, seconds = Path(config.world), _card_of(Path(config.world)), {}, None
         else:
             refresh = Path(config.refresh) if config.refresh else None
             made = make_world_model(context, config.model, data.parts, config.seed, refresh)
-            source = made.folder / FOLDER
+            source, seconds = made.folder / FOLDER, made.seconds
             found, strips = measure_world_model(context, made, tested)
-            card = _card(config, data, found, made.seconds, arguments)
+            card = _card(config, data, found, seconds, arguments)
             copy_files(strips / PICTURES, Path(config.folder))
         if eyes is not None:
             world = finished_world(source)
@@ -124,7 +124,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
         temporary.write_text(card)
     for task, one in found.items():
         print(f"{task}\n{errors_table(one)}\n")
-    print(json.dumps({"folder": config.folder, **found}))
+    print(json.dumps({"folder": config.folder, "seconds": seconds, **found}))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.choices.critics import require_training
 from experiments.choices.imagination import ImaginationChoice
 from experiments.gymnast.config import TEST_TIME, WorldGymnastConfig
@@ -17,9 +19,11 @@ from experiments.gymnast.words import (
     Cell,
     common,
     data_seed,
+    hottest,
     online_words,
     rollout_words,
     scene_words,
+    unless_given,
 )
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
@@ -156,7 +160,14 @@ class Runs:
             more = [f"env.path={self.world(*self._of(cell), cell.round)}", *more]
         if cell.method in TEST_TIME:
             more = [*self._scene_words(cell), *more]
-        return more if cell.method == "sft" else [*online_words(cell), *more]
+        if cell.method == "sft":
+            return more
+        return [*unless_given(online_words(cell, self._temperature(cell)), self.given), *more]
+
+    def _temperature(self, cell: Cell) -> float:
+        """That of a cell's groups, by the rollouts that its world model has seen in its last round."""
+        seen = self.rollouts(cell.task, *self._of(cell), cell.round)[-len(self.config.explore) :]
+        return hottest({heat: _solved(data) for heat, data in zip(self.config.explore, seen, strict=True)})
 
     def _scene_words(self, cell: Cell) -> list[str]:
         """A scene that nothing was trained on, by its first picture."""
@@ -259,10 +270,20 @@ class Runs:
 
 def settings(words: Sequence[str]) -> RunConfig:
     """The configuration of `experiments.run` under these settings; of a setting that is given twice the last counts."""
-    last = {word.split("=", 1)[0]: word for word in words}
-    [chosen] = configurations("run", list(last.values()))
+    return _settings(tuple({word.split("=", 1)[0]: word for word in words}.values()))
+
+
+@cache
+def _settings(words: tuple[str, ...]) -> RunConfig:
+    [chosen] = configurations("run", words)
     config: Any = chosen.config
     return resolved(config)
+
+
+def _solved(data: Data) -> float:
+    """Share of the episodes that solved the task."""
+    store = data.open()
+    return float(np.mean([store.info(index).success is True for index in range(len(store))]))
 
 
 def _warm(config: RunConfig, temperature: float) -> RunConfig:

@@ -92,7 +92,8 @@ def _others(group: Sequence[Trained]) -> dict[str, float] | None:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table."""
+    """The table; what training in one scene did to the other tasks is told where that was done."""
+    told = any(row["others"] is not None for row in rows)
     head = [
         "task",
         "method",
@@ -104,7 +105,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         "real steps",
         "train, s",
     ]
-    return table(head, [_cells(row) for row in sorted(rows, key=_place)])
+    cells = [_cells(row) + [points(row["others"])] * told for row in sorted(rows, key=_place)]
+    return table(head + ["other tasks, points"] * told, cells)
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ USUAL = (
 )
 IMAGINED, SIMULATED = 24, 4  # kept groups an iteration: where rollouts cost, updates come more often
 ITERATIONS = 6  # in imagination
+MIXED = 0.2  # share of solved rollouts from which on most groups of 8 are mixed
 OWN = {  # how a method learns
     "sft": ("method=bc",),
     "iterated_sft": (
@@ -68,14 +69,30 @@ def rollout_words(
     return [*own, f"data.seed={seed}", f"data.linger={linger}", "env=robosuite", *trained]
 
 
-def online_words(cell: Cell) -> list[str]:
-    """How many rollouts a method makes itself; in the simulator its budget is all of them."""
+def online_words(cell: Cell, temperature: float) -> list[str]:
+    """How many rollouts a method makes itself, how hot; in the simulator its budget is all of them."""
+    own = [f"method.online.temperature={temperature:g}"]
     if cell.method != "simulator":
-        return [f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
+        return [*own, f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
     budget = cell.budget * cell.round
     iterations = budget // Rollouts().group_size
-    own = [f"method.online.groups={SIMULATED}", f"method.online.budget={budget}"]
+    own += [f"method.online.groups={SIMULATED}", f"method.online.budget={budget}"]
     return [*own, f"method.online.iterations={iterations}"]
+
+
+def hottest(solved: Mapping[float, float]) -> float:
+    """The temperature of an online method's groups, from {temperature: share of explored rollouts that solved the task}.
+
+    The hottest at which at least `MIXED` of them did: hotter groups explore more, but where all fail nothing is learned.
+    The coldest where none did.
+    """
+    return max((heat for heat, share in solved.items() if share >= MIXED), default=min(solved))
+
+
+def unless_given(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Those whose setting is not among the given ones."""
+    names = {word.split("=", 1)[0] for word in given}
+    return [word for word in words if word.split("=", 1)[0] not in names]
 
 
 def scene_words(cell: Cell, pictures: Sequence[Path], instruction: str) -> list[str]:

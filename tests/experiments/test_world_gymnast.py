@@ -9,7 +9,7 @@ import pytest
 from envs.errors import UserError
 from experiments.gymnast.config import METHODS, WorldGymnastConfig
 from experiments.gymnast.runs import cells
-from experiments.gymnast.words import Cell, data_seed, online_words
+from experiments.gymnast.words import Cell, data_seed, hottest, online_words, unless_given
 from experiments.world_gymnast import split_words, world_gymnast
 from policy_extraction.types import PolicySpec
 from policy_extraction.vla.encoder import VLAConfig
@@ -95,7 +95,7 @@ def _best_before(row, rows):
 
 
 def test_a_budget_is_kept_in_every_round():
-    assert online_words(Cell("simulator", "lift", 128, 0, 2))[1:] == [
+    assert online_words(Cell("simulator", "lift", 128, 0, 2), 1.0)[2:] == [
         "method.online.budget=256",
         "method.online.iterations=32",
     ]
@@ -114,6 +114,14 @@ def test_a_budget_is_kept_in_every_round():
         ["policy.base=C:x"],
         {"sft": ["a.b=[c:d]"]},
     )
+
+
+def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
+    assert hottest({0.3: 0.6, 1.0: 0.25, 1.6: 0.19}) == 1.0
+    assert hottest({1.6: 0.2, 0.3: 0.9}) == 1.6
+    assert hottest({1.0: 0.1, 0.3: 0.0, 1.6: 0.0}) == 0.3
+    words = online_words(Cell("imagination", "lift", 128, 0), 1.6)
+    assert unless_given(words, ["method.online.temperature=1", "policy.base=x"]) == words[1:]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class SolvedConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     noise: float = 0.3  # largest standard deviation of noise on the latents: imagined ones are not exact
+    steps: int = 0  # largest number of the model's own steps to imagined frames it learns from, too; 0: recorded ones alone
     told: bool = False  # whether it reads the instruction: tasks of one scene differ in nothing else
 
 
@@ -51,6 +52,9 @@ class UnrollConfig:
     )
     begin: float = (
         0.25  # share of clips that begin where an imagined world does: nothing is known but one frame
+    )
+    motion_weight: float = (
+        0.0  # how much more a place counts that differs from the clip's anchor by a standard deviation
     )
     action_dropout: float = 0.1  # of all of a clip's actions; published .1
 
@@ -95,6 +99,8 @@ class ImaginationConfig:
         for name in ("stride", "action_dim", "proprio_dim"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.solved.steps < 0 or self.unroll.motion_weight < 0:
+            raise UserError("solved.steps and unroll.motion_weight must not be negative")
         if self.unroll.steps < 1 or self.unroll.updates < 0 or self.unroll.noise < 0:
             raise UserError("unroll.steps must be at least 1, unroll.updates and unroll.noise not negative")
         for name in ("begin", "action_dropout"):

@@ -18,7 +18,7 @@ from envs.text import BUCKETS
 from value_model.imagination.clips import Frames, noisy
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.hand import Moment
-from value_model.success.threshold import sweep_threshold
+from value_model.success.threshold import agreement, sweep_threshold
 from value_model.video.linear import Linear
 from value_model.video.loop import Progress, gradient_step, run_updates
 
@@ -59,17 +59,27 @@ class Solved(nnx.Module):
 
 
 def train_solved(
-    frames: Frames, config: ImaginationConfig, folder: Path, seed: int, progress: Progress | None = None
+    recorded: Frames,
+    config: ImaginationConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+    imagined: Frames | None = None,
 ) -> tuple[Solved | None, Mapping[str, float]]:
     """The classifier, and its precision and recall on frames of episodes that it was not trained on.
 
-    Both outcomes are drawn equally often. Where one of them does not occur, there is no classifier.
+    Both outcomes are drawn equally often, and where there are `imagined` frames, these as often as recorded ones; then the
+    threshold is set on them, for them it is to judge, and their precision and recall are told beside. Where an outcome
+    does not occur, there is no classifier.
     """
-    settings, known = config.solved, np.asarray(frames.solved)
-    held = np.asarray(frames.episode) % HELD_OUT == 0
-    rows = [np.flatnonzero((known == value) & ~held) for value in (0, 1)]
-    tested = np.flatnonzero(np.isfinite(known) & held)
-    if min(map(len, rows)) == 0 or len(np.unique(known[tested])) < 2:
+    settings = config.solved
+    frames = recorded if imagined is None else _joined(recorded, imagined)
+    known, held = np.asarray(frames.solved), np.asarray(frames.episode) % HELD_OUT == 0
+    dreamt = np.arange(len(known)) >= len(recorded.solved)
+    kinds = [~dreamt] if imagined is None else [~dreamt, dreamt]
+    rows = [np.flatnonzero((known == value) & ~held & kind) for value in (0, 1) for kind in kinds]
+    tested = [np.flatnonzero(np.isfinite(known) & held & kind) for kind in kinds]
+    if min(map(len, rows)) == 0 or any(len(np.unique(known[part])) < 2 for part in tested):
         return None, {}
     solved = Solved(config, rngs=nnx.Rngs(seed))
     solved.mean[...] = jnp.mean(frames.proprio, 0)
@@ -88,15 +98,16 @@ def train_solved(
 
     def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, jax.Array]]):
         params, optimizer_state = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 3)
+        *keys, last = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(rows) + 1)
+        share = settings.batch // len(rows)
         chosen = jnp.concatenate(
             [
-                part[jax.random.randint(key, (settings.batch // 2,), 0, len(part))]
-                for part, key in zip(data[2], keys, strict=False)
+                part[jax.random.randint(key, (share,), 0, len(part))]
+                for part, key in zip(data[2], keys, strict=True)
             ]
         )
-        truth = jnp.repeat(jnp.arange(2.0), settings.batch // 2)
-        value, gradients = jax.value_and_grad(loss)(params, data[1], keys[2], data[0], chosen, truth)
+        truth = jnp.repeat(jnp.arange(2.0), share * len(kinds))
+        value, gradients = jax.value_and_grad(loss)(params, data[1], last, data[0], chosen, truth)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
 
@@ -112,15 +123,25 @@ def train_solved(
         progress=progress,
     )
     solved = nnx.merge(graph, params, fixed)
-    return solved, _set_threshold(solved, frames, tested)
+    probability = [_probability(solved, frames, part) for part in tested]
+    truth = [known[part] == 1 for part in tested]
+    threshold, found = sweep_threshold(probability[-1], truth[-1])
+    solved.threshold[...] = jnp.float32(threshold)
+    if imagined is None:
+        return solved, {**found, "frames": float(len(tested[0]))}
+    told = {f"imagined_{name}": value for name, value in found.items() if name != "threshold"}
+    there = agreement(probability[0] >= threshold, truth[0])
+    return solved, {**there, **told, "threshold": threshold, "frames": float(len(tested[0]))}
 
 
-def _set_threshold(solved: Solved, frames: Frames, rows: np.ndarray) -> Mapping[str, float]:
-    """Where F1 is largest on these frames; its quality there."""
+def _joined(recorded: Frames, imagined: Frames) -> Frames:
+    """All frames of both, which have their episodes in common."""
+    parts = ("latents", "proprio", "solved", "episode")
+    both = {name: jnp.concatenate([getattr(one, name) for one in (recorded, imagined)]) for name in parts}
+    return recorded._replace(**both)
+
+
+def _probability(solved: Solved, frames: Frames, rows: np.ndarray) -> np.ndarray:
     logit = jax.jit(lambda latents, *told: solved.logit(latents.astype(jnp.float32), *told))
     words = frames.words[frames.episode[rows]]
-    probability = np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows], words)))
-    truth = np.asarray(frames.solved)[rows] == 1
-    threshold, found = sweep_threshold(probability, truth)
-    solved.threshold[...] = jnp.float32(threshold)
-    return {**found, "frames": float(len(rows))}
+    return np.asarray(jax.nn.sigmoid(logit(frames.latents[rows], frames.proprio[rows], words)))

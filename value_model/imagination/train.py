@@ -18,6 +18,7 @@ from flax import nnx
 from envs.errors import UserError
 from value_model.imagination.clips import Clip, Frames, encode_frames, sample_clips
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
+from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
@@ -72,7 +73,8 @@ def train_world_model(
     for part, (steps, updates) in parts.items():
         if updates:
             dynamics = train_dynamics(dynamics, frames, config, steps, updates, folder / part, seed, progress)
-    solved, quality = train_solved(frames, config, folder / "solved", seed, progress)
+    imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
+    solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
     world.save(folder)
     return load_world_model(folder)
@@ -158,7 +160,11 @@ def train_dynamics(
 def clip_loss(
     dynamics: Regression, clip: Clip, key: jax.Array, config: ImaginationConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean squared error of latents and of proprioception, in units of its change, over a clip's steps."""
+    """Mean squared error of latents and of proprioception, in units of its change, over a clip's steps.
+
+    Places of the latent frame that differ from the anchor, as far as a standard deviation, count
+    `config.unroll.motion_weight` times more.
+    """
     keys = jax.random.split(key, 3)
     size = config.unroll.noise * jax.random.uniform(keys[0], (len(clip.anchor), 1, 1, 1))
     noise = size * jax.random.normal(keys[1], (2, *clip.anchor.shape))
@@ -173,7 +179,9 @@ def clip_loss(
         actions, latents, proprio = now
         state = dynamics.step(state, actions, dropped=dropped)
         off = (state.proprio - proprio) / dynamics.hand.change[...]
-        return state, (jnp.mean((state.latents - latents) ** 2), jnp.mean(off**2))
+        moved = jnp.minimum(jnp.mean((latents - clip.anchor) ** 2, axis=-1, keepdims=True), 1.0)
+        weight = 1.0 + config.unroll.motion_weight * moved
+        return state, (jnp.mean(weight * (state.latents - latents) ** 2), jnp.mean(off**2))
 
     steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:])
     by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)

@@ -12,14 +12,15 @@ def sweep_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, dict[
     """
     order = np.unique(scores)
     cuts = np.append((order[1:] + order[:-1]) / 2, order[0])
-    found = [(*_quality(scores >= cut, truth), cut) for cut in cuts]
-    f1, precision, recall, cut = max(found, key=lambda entry: (entry[0], entry[3]))
-    return float(cut), {"f1": f1, "precision": precision, "recall": recall}
+    found = [(agreement(scores >= cut, truth), float(cut)) for cut in cuts]
+    best, cut = max(found, key=lambda entry: (entry[0]["f1"], entry[1]))
+    return cut, best
 
 
-def _quality(verdict: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """F1, precision, recall of verdicts bool [N]; 0 where there is nothing to divide by."""
+def agreement(verdict: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """F1, precision, recall of verdicts bool [N] against truth bool [N]; 0 where there is nothing to divide by."""
     hits = float((verdict & truth).sum())
     precision = hits / max(float(verdict.sum()), 1.0)
     recall = hits / max(float(truth.sum()), 1.0)
-    return 2 * precision * recall / max(precision + recall, 1e-9), precision, recall
+    f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+    return {"f1": f1, "precision": precision, "recall": recall}

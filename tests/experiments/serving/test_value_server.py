@@ -197,7 +197,10 @@ def test_clients_that_send_nothing_take_no_more_than_their_places(url):
         for _ in range(4):
             silent = stack.enter_context(socket.create_connection(address))
             silent.sendall(b"POST /values HTTP/1.1\r\n")
-        for body in [question(video(1)), bytes(2**23)] * 5:  # a long one is still being sent when it is refused
+        for body in [
+            question(video(1)),
+            bytes(2**23),
+        ] * 5:  # a long one is still being sent when it is refused
             status, content = post(url, body, MSGPACK)
             assert status == 503 and "too many clients" in content["error"]
     for _ in range(100):

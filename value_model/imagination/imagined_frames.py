@@ -1,0 +1,82 @@
+"""Frames as the dynamics imagine them, with what was true of the recorded ones in their place.
+
+A classifier that has only seen recorded frames takes imagined ones, which are smoother, for something else. Each is
+reached by a few steps of the model from a recorded frame, under the actions that were recorded; so few that what it shows
+is still what happened.
+
+Dimension letters: N frames, B at a time, S steps of the world, h and w latent height and width, C channels.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from value_model.imagination.clips import Frames
+from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.regression import Regression, RegressionState
+
+MOST = 8192  # of each outcome
+BLOCK = 256  # imagined together
+
+
+def imagined_frames(dynamics: Regression, frames: Frames, config: ImaginationConfig, seed: int) -> Frames:
+    """Imagined frames of known outcome, up to `MOST` solved and as many unsolved, after 1 to `config.solved.steps` steps."""
+    random, stride = np.random.default_rng(seed), config.stride
+    known, first = np.asarray(frames.solved), np.asarray(frames.first)
+    passed = (np.arange(len(known)) - first) // stride
+    ends = [np.flatnonzero((known == value) & (passed > 0)) for value in (0, 1)]
+    end = np.concatenate([random.permutation(rows)[:MOST] for rows in ends])
+    steps = random.integers(1, np.minimum(passed[end], config.solved.steps) + 1)
+    graph, params = nnx.split(dynamics)
+    latents, proprio = [], []
+    for begin in range(0, len(end), BLOCK):
+        rows = np.minimum(np.arange(begin, begin + BLOCK), len(end) - 1)
+        seen, felt = _imagine(graph, config, params, frames, jnp.asarray(end[rows]), jnp.asarray(steps[rows]))
+        latents.append(seen[: len(end) - begin])
+        proprio.append(felt[: len(end) - begin])
+    return frames._replace(
+        latents=jnp.concatenate(latents),
+        proprio=jnp.concatenate(proprio),
+        actions=frames.actions[end],
+        solved=frames.solved[end],
+        first=frames.first[end],
+        episode=frames.episode[end],
+        begins=jnp.zeros(0, jnp.int32),
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _imagine(
+    graph: nnx.GraphDef,
+    config: ImaginationConfig,
+    params: nnx.State,
+    frames: Frames,
+    end: jax.Array,
+    steps: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """What stands in the place of frames `end` int32 [B], `steps` int32 [B] steps after a recorded one."""
+    dynamics = nnx.merge(graph, params)
+    start = end - steps * config.stride
+    first = frames.first[end]
+    known = [
+        frames.latents[row].astype(jnp.float32)
+        for row in (first, jnp.maximum(first, start - config.stride), start)
+    ]
+    state = RegressionState(*known, frames.proprio[start], frames.words[frames.episode[end]])
+
+    def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
+        now = start + number * config.stride
+        acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
+        moved = dynamics.step(state, frames.actions[acted])
+        going = number < steps
+        return jax.tree.map(
+            lambda new, old: jnp.where(going.reshape(-1, *[1] * (new.ndim - 1)), new, old), moved, state
+        ), None
+
+    state, _ = jax.lax.scan(step, state, jnp.arange(config.solved.steps))
+    return state.latents.astype(jnp.float16), state.proprio
