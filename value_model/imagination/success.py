@@ -96,7 +96,7 @@ def train_solved(
         logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows], words)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
 
-    def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, jax.Array]]):
+    def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, ...]]):
         params, optimizer_state = state
         *keys, last = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(rows) + 1)
         share = settings.batch // len(rows)
