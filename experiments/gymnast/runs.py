@@ -282,8 +282,7 @@ def _settings(words: tuple[str, ...]) -> RunConfig:
 
 def _solved(data: Data) -> float:
     """Share of the episodes that solved the task."""
-    store = data.open()
-    return float(np.mean([store.info(index).success is True for index in range(len(store))]))
+    return float(np.mean([episode.success is True for episode in data.numbers()]))
 
 
 def _warm(config: RunConfig, temperature: float) -> RunConfig:

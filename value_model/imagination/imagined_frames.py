@@ -63,11 +63,9 @@ def _imagine(
     dynamics = nnx.merge(graph, params)
     start = end - steps * config.stride
     first = frames.first[end]
-    known = [
-        frames.latents[row].astype(jnp.float32)
-        for row in (first, jnp.maximum(first, start - config.stride), start)
-    ]
-    state = RegressionState(*known, frames.proprio[start], frames.words[frames.episode[end]])
+    before = jnp.maximum(first, start - config.stride)
+    anchor, previous, last = (frames.latents[rows].astype(jnp.float32) for rows in (first, before, start))
+    state = RegressionState(anchor, previous, last, frames.proprio[start], frames.words[frames.episode[end]])
 
     def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
         now = start + number * config.stride
