@@ -204,10 +204,11 @@ class Runs:
         return seeing_world(self.context, world, distilled)
 
     def _made_world(self, budget: int, number: int, round: int) -> Artifact:
-        model, refresh = told_apart(self.config.model, self.config.tasks), None
-        data = self._seen(budget, number, round)
+        model, data = told_apart(self.config.model, self.config.tasks), self._seen(budget, number, round)
+        refresh = Path(self.config.begin) if self.config.begin else None
         if round > 1:
             refresh = self.made_world(budget, number, round - 1).folder / FOLDER
+        if refresh is not None:
             unroll = replace(model.unroll, updates=self.config.refresh)
             model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
         return make_world_model(self.context, model, data, self.config.seed + number, refresh)

@@ -20,17 +20,18 @@ from value_model.imagination.clips import Frames
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.regression import Regression, RegressionState
 
-MOST = 8192  # of each outcome
+MOST = 16384
 BLOCK = 256  # imagined together
 
 
 def imagined_frames(dynamics: Regression, frames: Frames, config: ImaginationConfig, seed: int) -> Frames:
-    """Imagined frames of known outcome, up to `MOST` solved and as many unsolved, after 1 to `config.solved.steps` steps."""
+    """Up to `MOST` imagined frames of known outcome, as many of them solved as of the recorded ones, each after 1 to
+    `config.solved.steps` steps.
+    """
     random, stride = np.random.default_rng(seed), config.stride
     known, first = np.asarray(frames.solved), np.asarray(frames.first)
     passed = (np.arange(len(known)) - first) // stride
-    ends = [np.flatnonzero((known == value) & (passed > 0)) for value in (0, 1)]
-    end = np.concatenate([random.permutation(rows)[:MOST] for rows in ends])
+    end = random.permutation(np.flatnonzero(np.isfinite(known) & (passed > 0)))[:MOST]
     steps = random.integers(1, np.minimum(passed[end], config.solved.steps) + 1)
     graph, params = nnx.split(dynamics)
     latents, proprio = [], []
