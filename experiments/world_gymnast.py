@@ -54,7 +54,7 @@ def world_gymnast(arguments: Sequence[str]) -> None:
     """Train and evaluate every cell, print the table, write the report."""
     for name, model in PRESETS.items():
         store("model", name, model)
-    store_command("world_gymnast", WorldGymnastConfig, [{"model": "tiny"}])
+    store_command("world_gymnast", WorldGymnastConfig, [{"model": "kitchen"}])
     words, given, own = split_words(arguments)
     config: WorldGymnastConfig = prepare_one("world_gymnast", words).config
     outputs = Path(config.outputs)

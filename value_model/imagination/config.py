@@ -122,6 +122,9 @@ class ImaginationConfig:
 
 PRESETS: dict[str, ImaginationConfig] = {
     "tiny": ImaginationConfig(),
+    "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it
+        unroll=UnrollConfig(updates=1600, motion_weight=4.0), solved=SolvedConfig(steps=8)
+    ),
     "small": ImaginationConfig(
         tokenizer=TokenizerConfig(
             image_size=128, channels=16, width=128, updates=10_000, motion_weight=4.0, updates_per_dispatch=10
