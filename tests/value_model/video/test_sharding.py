@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What `tests/value_model/sharded.py` saw, on 1, 2 and 8 simulated devices."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # compiled once, run briefly
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     command = [sys.executable, "-m", "tests.value_model.sharded", str(tmp_path_factory.mktemp("sharded"))]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True
