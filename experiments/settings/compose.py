@@ -88,20 +88,16 @@ def choose(command: str, overrides: Sequence[str]) -> Chosen:
     Raises:
         UserError: as `composition`, or a dataclass refuses its fields.
     """
-    config, names = _composed(command, overrides)
-    unseeded = [override for override in overrides if not override.startswith("seed=")]
-    if len(unseeded) == len(overrides):
+    settings = composition(command, overrides, keep_hydra=True)
+    names = chosen_names(settings.hydra.runtime.choices)
+    with open_dict(settings):
+        del settings["hydra"]
+    config = to_object(settings)
+    if not any(override.startswith("seed=") for override in overrides):
         return Chosen(config, names, config)
-    return Chosen(config, names, _composed(command, unseeded)[0])
-
-
-def _composed(command: str, overrides: Sequence[str]) -> tuple[Any, dict[str, str]]:
-    """The configuration object, and the names of its choices."""
-    config = composition(command, overrides, keep_hydra=True)
-    names = chosen_names(config.hydra.runtime.choices)
-    with open_dict(config):
-        del config["hydra"]
-    return to_object(config), names
+    schema: Any = OmegaConf.get_type(settings)
+    settings["seed"] = schema.seed
+    return Chosen(config, names, to_object(settings))
 
 
 def composition(command: str, overrides: Sequence[str], keep_hydra: bool = False) -> DictConfig:
