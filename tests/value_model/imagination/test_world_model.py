@@ -41,6 +41,13 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A short training: its episodes, its folder and the model."""
+    episodes, folder = [push(seed) for seed in range(4)], tmp_path_factory.mktemp("short")
+    return episodes, folder, train_world_model(episodes, SHORT, folder, seed=3)
+
+
+@pytest.fixture(scope="module")
 def clips(world):
     return record(world, [push(seed) for seed in range(100, 116)], steps=8, count=64)
 
@@ -164,9 +171,8 @@ def test_strip_shows_real_over_imagined(world, clips):
     assert np.abs(shown[32:, 32:64].astype(int) - world.decode(own)[0]).max() <= 1
 
 
-def test_killed_and_resumed_gives_the_same_weights(tmp_path):
-    episodes = [push(seed) for seed in range(4)]
-    straight = train_world_model(episodes, SHORT, tmp_path / "straight", seed=3)
+def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
+    episodes, _, straight = short
 
     def kill(part: str, done: int, total: int, metrics: object) -> None:
         if part == "world model, 2 steps" and done == 4:
@@ -182,13 +188,12 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path):
         train_world_model(episodes, SHORT, tmp_path / "killed", seed=4)
 
 
-def test_a_finished_model_is_gone_on_from(tmp_path):
-    episodes = [push(seed) for seed in range(4)]
-    first = train_world_model(episodes, SHORT, tmp_path / "first")
+def test_a_finished_model_is_gone_on_from(short, tmp_path):
+    episodes, folder, first = short
     none = dataclasses.replace(SHORT.optim, updates=0), dataclasses.replace(SHORT.unroll, updates=0)
     still = dataclasses.replace(SHORT, optim=none[0], unroll=none[1])
-    again = train_world_model(episodes[:2], still, tmp_path / "again", refresh=tmp_path / "first")
-    on = train_world_model(episodes[:2], SHORT, tmp_path / "on", refresh=tmp_path / "first")
+    again = train_world_model(episodes[:2], still, tmp_path / "again", refresh=folder)
+    on = train_world_model(episodes[:2], SHORT, tmp_path / "on", refresh=folder)
     before, kept, after = (flat_arrays({"dynamics": world.dynamics}) for world in (first, again, on))
     for name, array in before.items():
         np.testing.assert_array_equal(array, kept[name], err_msg=name)
@@ -198,7 +203,7 @@ def test_a_finished_model_is_gone_on_from(tmp_path):
     assert len(on.starts) < len(first.starts)
     with pytest.raises(UserError, match="other cameras, sizes or layers"):
         wider = dataclasses.replace(SHORT, stride=2)
-        train_world_model(episodes, wider, tmp_path / "other", refresh=tmp_path / "first")
+        train_world_model(episodes, wider, tmp_path / "other", refresh=folder)
     with pytest.raises(UserError, match="another configuration or seed"):
         train_world_model(episodes, SHORT, tmp_path / "on")
 
