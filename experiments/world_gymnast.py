@@ -2,6 +2,7 @@
 
     python -m experiments.world_gymnast                              the four tasks of Bridge, 128 rollouts of each, 3 seeds
     python -m experiments.world_gymnast rounds=2                     Dyna: new rollouts, a refreshed world model, again
+    python -m experiments.world_gymnast begin=WORLD_MODEL            from a finished world model, gone on from
     python -m experiments.world_gymnast methods=[sft,test_time,test_time_guarded]   from one picture of a scene never seen
     python -m experiments.world_gymnast tasks=[lift] budgets=[128,1280] methods=[sft,imagination] seeds=[0,1]
 
@@ -45,6 +46,7 @@ from experiments.stages.acting import Acting
 from experiments.train_world_model import errors_table
 from policy_extraction.acting import ActingPolicy
 from value_model.imagination.config import PRESETS
+from value_model.imagination.world_model import load_world_model
 
 FILMED = 3  # episodes of each task
 ASKED = {"--cfg", "-c", "--help", "-h"}
@@ -57,6 +59,8 @@ def world_gymnast(arguments: Sequence[str]) -> None:
     store_command("world_gymnast", WorldGymnastConfig, [{"model": "kitchen"}])
     words, given, own = split_words(arguments)
     config: WorldGymnastConfig = prepare_one("world_gymnast", words).config
+    if config.begin:
+        load_world_model(Path(config.begin))  # refused before anything is collected
     outputs = Path(config.outputs)
     with (
         tracked(config.wandb, "world_gymnast", outputs, canonical(config)) as tracker,

@@ -47,7 +47,8 @@ def test_a_world_model_and_its_card(tmp_path, capsys):
     assert eyes.own.width == 8 and card.count(EYES_TITLE) == 1 and eyes.digest in card
     train_world_model([*words, f"world={folder}", "eyes.width=4"])  # nothing but the eyes again
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert list(again) == ["folder", "eyes"] and load_world_model(folder).eyes.own.width == 4
+    assert list(again) == ["folder", "seconds", "eyes"] and again["seconds"] is None and found["seconds"] > 0
+    assert load_world_model(folder).eyes.own.width == 4
     assert (folder / "model.safetensors").read_bytes() == weights
     later = (folder / "MODEL_CARD.md").read_text()
     assert later.count(EYES_TITLE) == 1 and later.startswith(card.partition(EYES_TITLE)[0])

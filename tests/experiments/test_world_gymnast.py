@@ -133,6 +133,7 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
         (["budgets=[4]"], "4 rollouts are less than a group of 8"),
         (["rounds=0"], "rounds=0 must be from 1"),
         (["seeds=[]"], "seeds must name at least one"),
+        (["begin=nowhere"], "no world model in nowhere"),
         (["tasks=[lift]", "evaluate.episode=3"], "did you mean 'evaluate.episodes'"),
     ],
 )
