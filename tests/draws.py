@@ -2,7 +2,7 @@
 
 JAX compiles a program for each shape that it draws from, .3 s of a core each, and models of many sizes are made here.
 Its counter-based generator gives element i of a flat draw the same value whatever the length, so that a longer draw,
-cut and reshaped, is the same draw to the last bit (`test_draws.py`).
+cut and reshaped, is the same draw up to rounding (`test_draws.py`).
 """
 
 from __future__ import annotations

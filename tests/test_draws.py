@@ -1,4 +1,4 @@
-"""The tests' own way of drawing random numbers gives what JAX gives."""
+"""The tests' own way of drawing random numbers gives what JAX gives, up to rounding."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def test_a_shared_draw_is_the_draw(name, shape):
     shared = DRAWS[name](key, shape, jnp.float32)
     traced = jax.jit(lambda key: DRAWS[name](key, shape, jnp.float32))(key)
     assert shared.dtype == traced.dtype and shared.shape == shape
-    np.testing.assert_array_equal(shared, traced)
+    np.testing.assert_array_max_ulp(np.asarray(shared), np.asarray(traced), maxulp=4)
 
 
 def test_bounds_of_many_values_and_a_known_key_within_a_trace_are_left_alone():
