@@ -48,12 +48,8 @@ class WorldGymnastConfig:
     critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
     model: Any = MISSING  # the world model
     eyes: EyesConfig = field(default_factory=EyesConfig)  # what the policy sees in it, distilled from latents
-    begin: str = (
-        ""  # folder of a finished world model that the first is gone on from; none: trained from nothing
-    )
-    refresh: int = (
-        400  # unrolled updates of a world model that is gone on from: in further rounds, and with begin=
-    )
+    begin: str = ""  # folder of a finished world model that the first goes on from; none: from nothing
+    refresh: int = 400  # unrolled updates of a world model that goes on: in further rounds, with begin=
     seed: int = 0  # of the world models and of the critic
     name: str = "table"  # of the folder under outputs/world_gymnast
     wandb: WandbConfig = field(default_factory=WandbConfig)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 
 
 class WorldState(Protocol):
@@ -43,3 +44,8 @@ class Dynamics(Protocol):
     def step(self, state: Any, actions: jax.Array, keys: jax.Array) -> Any:
         """The state after actions [B, stride, A] in [-1, 1]; a world draws from its own of keys [B], if at all."""
         ...
+
+
+def where(mask: jax.Array, one: Any, other: Any) -> Any:
+    """Of each world the one or the other state, by mask bool [B]."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), one, other)

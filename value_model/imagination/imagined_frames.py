@@ -18,9 +18,10 @@ from flax import nnx
 
 from value_model.imagination.clips import Frames
 from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.dynamics import where
 from value_model.imagination.regression import Regression, RegressionState
 
-MOST = 16384
+MOST = 16384  # frames
 BLOCK = 256  # imagined together
 
 
@@ -71,11 +72,7 @@ def _imagine(
     def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
         now = start + number * config.stride
         acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
-        moved = dynamics.step(state, frames.actions[acted])
-        going = number < steps
-        return jax.tree.map(
-            lambda new, old: jnp.where(going.reshape(-1, *[1] * (new.ndim - 1)), new, old), moved, state
-        ), None
+        return where(number < steps, dynamics.step(state, frames.actions[acted]), state), None
 
     state, _ = jax.lax.scan(step, state, jnp.arange(config.solved.steps))
     return state.latents.astype(jnp.float16), state.proprio

@@ -129,7 +129,7 @@ def train_solved(
     solved.threshold[...] = jnp.float32(threshold)
     if imagined is None:
         return solved, {**found, "frames": float(len(tested[0]))}
-    told = {f"imagined_{name}": value for name, value in found.items() if name != "threshold"}
+    told = {f"imagined_{name}": value for name, value in found.items()}
     there = agreement(probability[0] >= threshold, truth[0])
     return solved, {**there, **told, "threshold": threshold, "frames": float(len(tested[0]))}
 

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from envs.errors import UserError
+from value_model.imagination.dynamics import where
 from value_model.imagination.world_model import WorldModel
 from value_model.video.flops import count_flops
 
@@ -46,7 +47,7 @@ class Worlds:
             parts = nnx.merge(graph, params)
 
             def step(state: Any, now: Any) -> Any:
-                state = _where(active, parts["dynamics"].step(state, *now), state)
+                state = where(active, parts["dynamics"].step(state, *now), state)
                 return state, _moment(parts, state)
 
             state, seen = jax.lax.scan(step, state, (actions, _keys(seeds, numbers)))
@@ -67,7 +68,7 @@ class Worlds:
     def begin(self, latents: np.ndarray, proprio: np.ndarray, words: np.ndarray, mask: np.ndarray) -> None:
         """Let the worlds of `mask` bool [B] begin: latents [B, h, w, C], proprio [B, P], words int32 [B, L]."""
         fresh = self._begin(self._params, latents, proprio, words)
-        self.state = fresh if self.state is None else _where(jnp.asarray(mask), fresh, self.state)
+        self.state = fresh if self.state is None else where(jnp.asarray(mask), fresh, self.state)
 
     def advance(
         self, chunk: np.ndarray, seeds: np.ndarray, passed: np.ndarray, active: np.ndarray
@@ -140,8 +141,3 @@ def _solved(parts: Any, state: Any) -> jax.Array:
 def _keys(seed: jax.Array, number: jax.Array) -> jax.Array:
     """A key for each world and moment."""
     return jax.random.fold_in(jax.random.key(seed), number)
-
-
-def _where(mask: jax.Array, one: Any, other: Any) -> Any:
-    """Of each world the one or the other state."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), one, other)
