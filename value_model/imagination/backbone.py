@@ -19,7 +19,8 @@ from value_model.video.linear import Linear
 class Backbone(nnx.Module):
     """A stream that reads three frames stacked by channel and answers with one; words, actions and the hand beside it."""
 
-    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ImaginationConfig, drawn: int = 0, *, rngs: nnx.Rngs) -> None:
+        """drawn: how many numbers a step draws, that the hand is told, too."""
         video, (height, width, channels) = config.video, config.latent_shape
         self.stride, self.remat = config.stride, config.optim.remat
         self.patch, self.heads = video.patch, video.heads
@@ -42,10 +43,14 @@ class Backbone(nnx.Module):
         self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
         self.mix = Linear(video.width, video.width, rngs=rngs)
         self.null_action = nnx.Param(jnp.zeros(video.width))
-        self.hand = Hand(config.hand, config.proprio_dim, actions, rngs=rngs)
+        self.hand = Hand(config.hand, config.proprio_dim, actions + drawn, rngs=rngs)
 
     def condition(
-        self, proprio: jax.Array, actions: jax.Array | None, dropped: jax.Array | None = None
+        self,
+        proprio: jax.Array,
+        actions: jax.Array | None,
+        dropped: jax.Array | None = None,
+        more: jax.Array | float = 0.0,
     ) -> jax.Array:
         """What conditions a frame besides its flow time [..., W].
 
@@ -53,13 +58,14 @@ class Backbone(nnx.Module):
             proprio: of the frame before [..., P].
             actions: since then [..., K, A]; None: not known.
             dropped: bool [..., 1], where they are not known.
+            more: what else it is told [..., W].
         """
         acted = self.null_action[...]
         if actions is not None:
             acted = self.act(actions.reshape(*actions.shape[:-2], -1))
         if dropped is not None:
             acted = jnp.where(dropped, self.null_action[...], acted)
-        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio))))
+        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio)) + more))
 
     def text(self, words: jax.Array) -> Text:
         """An instruction, ids int32 [B, L], 0 for none, as cross-attention reads it."""

@@ -28,6 +28,26 @@ class HandConfig:
 
 
 @dataclass(frozen=True)
+class OutcomeConfig:
+    """What a step draws where picture and actions leave open what happens, see `outcome`. Not published."""
+
+    classes: int = 0  # that a step draws one of; 0: nothing is drawn, the mean of what may happen is foretold
+    width: int = 256
+    weight: float = (
+        0.01  # of the divergence from what was foretold, in nats, beside the errors of frame and hand
+    )
+    balance: float = (
+        0.8  # share of the divergence that trains the prior, the rest the posterior; published .8
+    )
+
+    def __post_init__(self) -> None:
+        if self.classes < 0 or self.width < 1:
+            raise UserError("outcome.classes must not be negative, outcome.width at least 1")
+        if self.weight < 0 or not 0 < self.balance < 1:
+            raise UserError("outcome.weight must not be negative, outcome.balance lie between 0 and 1")
+
+
+@dataclass(frozen=True)
 class SolvedConfig:
     """The classifier of solved frames, and its training."""
 
@@ -75,6 +95,7 @@ class ImaginationConfig:
         default_factory=lambda: VideoConfig(layers=4, width=128, heads=4, feedforward=512, patch=(1, 2, 2))
     )
     hand: HandConfig = field(default_factory=HandConfig)
+    outcome: OutcomeConfig = field(default_factory=OutcomeConfig)
     solved: SolvedConfig = field(default_factory=SolvedConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
@@ -117,7 +138,8 @@ class ImaginationConfig:
         """All that has to be the same where one model's weights shall be another's."""
         token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
         sizes = (token.image_size, token.channels, token.spatial, token.width)
-        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand)
+        drawn = (self.outcome.classes, self.outcome.width)
+        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand, drawn)
 
 
 PRESETS: dict[str, ImaginationConfig] = {
@@ -148,12 +170,15 @@ def from_json(text: str) -> ImaginationConfig:
     Raises:
         UserError: it is damaged, or of another version.
     """
-    parts = {"tokenizer": TokenizerConfig, "video": VideoConfig, "hand": HandConfig}
-    parts |= {"solved": SolvedConfig, "unroll": UnrollConfig, "optim": OptimConfig}
+    parts = {"tokenizer": TokenizerConfig, "video": VideoConfig, "hand": HandConfig, "solved": SolvedConfig}
+    parts |= {"unroll": UnrollConfig, "optim": OptimConfig}
     try:
         fields = json.loads(text)
         fields["video"]["patch"] = tuple(fields["video"]["patch"])
         made = {name: part(**fields.pop(name)) for name, part in parts.items()}
+        made["outcome"] = OutcomeConfig(
+            **fields.pop("outcome", {})
+        )  # models from before there was one have none
         return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

@@ -19,7 +19,7 @@ from flax import nnx
 
 from value_model.imagination.clips import Frames, encode_frames, noisy
 from value_model.imagination.eyes import Eyes, EyesConfig
-from value_model.imagination.quality import unroll
+from value_model.imagination.quality import follow
 from value_model.imagination.world_model import WorldModel
 from value_model.video.frames import Episodes, episode_frames, watch
 from value_model.video.loop import Progress, gradient_step, run_updates
@@ -108,8 +108,8 @@ def _starts(frames: Frames, config: EyesConfig, stride: int, seed: int) -> np.nd
 def _imagine(
     world: WorldModel, frames: Frames, starts: np.ndarray, actions: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clips from the frames `starts` under actions [clips, S, K, A]: latents float16 [clips, S, h, w, C], proprio [clips, S,
-    P].
+    """Clips from the frames `starts` under actions [clips, S, K, A], with the outcomes that were recorded: latents float16
+    [clips, S, h, w, C], proprio [clips, S, P].
     """
     graph, params = nnx.split(world.dynamics)
     rows = np.resize(np.arange(len(starts)), -(-len(starts) // BLOCK) * BLOCK).reshape(-1, BLOCK)
@@ -122,8 +122,11 @@ def _imagine(
             frames.words[frames.episode[first]],
         )
         told = jnp.asarray(np.swapaxes(actions[block], 0, 1))
+        wanted = first + world.config.stride * np.arange(1, len(told) + 1)[:, None]  # [S, B]
+        there = np.minimum(wanted, len(frames.latents) - 1)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), told.shape[:2])
-        seen, felt = unroll(graph, params, begun, told, keys)
+        came = frames.latents[there], frames.proprio[there]
+        seen, felt = follow(graph, params, begun, told, came, keys)
         parts.append((np.asarray(seen, np.float16).swapaxes(0, 1), np.asarray(felt).swapaxes(0, 1)))
     latents, proprio = (np.concatenate(column)[: len(starts)] for column in zip(*parts, strict=True))
     return latents, proprio

@@ -1,6 +1,7 @@
 """Proprioception by a small model of its own: the change over one step of the world.
 
-Dimension letters: B worlds, K control steps of a world's step, A action, P proprioception.
+Dimension letters: B worlds, K control steps of a world's step, A action, P proprioception,
+D numbers that a step draws.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ class Moment(nnx.Variable):
 class Hand(nnx.Module):
     """An MLP from normalised proprioception and the step's actions to the normalised change."""
 
-    def __init__(self, config: HandConfig, proprio_dim: int, actions: int, *, rngs: nnx.Rngs) -> None:
-        sizes = [proprio_dim + actions, *[config.width] * config.layers]
+    def __init__(self, config: HandConfig, proprio_dim: int, told: int, *, rngs: nnx.Rngs) -> None:
+        """told: how many numbers it reads besides, K · A + D."""
+        sizes = [proprio_dim + told, *[config.width] * config.layers]
         self.layers = nnx.List([Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
         self.out = Linear(config.width, proprio_dim, kernel_init=nnx.initializers.zeros, rngs=rngs)
         self.mean, self.std, self.change = (
@@ -42,9 +44,10 @@ class Hand(nnx.Module):
         """[B, P] with mean 0 and deviation 1 over the data."""
         return (proprio - self.mean[...]) / self.std[...]
 
-    def __call__(self, proprio: jax.Array, actions: jax.Array) -> jax.Array:
-        """Proprioception [B, P] after actions [B, K, A]."""
-        x = jnp.concatenate([self.normalised(proprio), actions.reshape(len(actions), -1)], axis=-1)
+    def __call__(self, proprio: jax.Array, actions: jax.Array, drawn: jax.Array | None = None) -> jax.Array:
+        """Proprioception [B, P] after actions [B, K, A], as was drawn [B, D]."""
+        told = [actions.reshape(len(actions), -1), *([] if drawn is None else [drawn])]
+        x = jnp.concatenate([self.normalised(proprio), *told], axis=-1)
         for layer in self.layers:
             x = nnx.silu(layer(x))
         return proprio + self.out(x) * self.change[...]

@@ -36,9 +36,11 @@ def imagined_frames(dynamics: Regression, frames: Frames, config: ImaginationCon
     steps = random.integers(1, np.minimum(passed[end], config.solved.steps) + 1)
     graph, params = nnx.split(dynamics)
     latents, proprio = [], []
-    for begin in range(0, len(end), BLOCK):
+    for number, begin in enumerate(range(0, len(end), BLOCK)):
         rows = np.minimum(np.arange(begin, begin + BLOCK), len(end) - 1)
-        seen, felt = _imagine(graph, config, params, frames, jnp.asarray(end[rows]), jnp.asarray(steps[rows]))
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        there = jnp.asarray(end[rows]), jnp.asarray(steps[rows])
+        seen, felt = _imagine(graph, config, params, frames, *there, key)
         latents.append(seen[: len(end) - begin])
         proprio.append(felt[: len(end) - begin])
     return frames._replace(
@@ -60,8 +62,12 @@ def _imagine(
     frames: Frames,
     end: jax.Array,
     steps: jax.Array,
+    key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """What stands in the place of frames `end` int32 [B], `steps` int32 [B] steps after a recorded one."""
+    """What stands in the place of frames `end` int32 [B], `steps` int32 [B] steps after a recorded one.
+
+    Outcomes are what they were.
+    """
     dynamics = nnx.merge(graph, params)
     start = end - steps * config.stride
     first = frames.first[end]
@@ -72,7 +78,11 @@ def _imagine(
     def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
         now = start + number * config.stride
         acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
-        return where(number < steps, dynamics.step(state, frames.actions[acted]), state), None
+        came = jnp.minimum(now + config.stride, end)
+        recorded = frames.latents[came].astype(jnp.float32), frames.proprio[came]
+        keys = jax.random.split(jax.random.fold_in(key, number), len(end))
+        after, _ = dynamics.follow(state, frames.actions[acted], *recorded, keys)
+        return where(number < steps, after, state), None
 
     state, _ = jax.lax.scan(step, state, jnp.arange(config.solved.steps))
     return state.latents.astype(jnp.float16), state.proprio

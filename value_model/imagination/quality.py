@@ -109,6 +109,30 @@ def unroll(
     return jax.lax.scan(step, dynamics.init(*start), (actions, keys))[1]
 
 
+@partial(jax.jit, static_argnums=0)
+def follow(
+    graph: nnx.GraphDef,
+    params: nnx.State,
+    start: Any,
+    actions: jax.Array,
+    came: tuple[jax.Array, jax.Array],
+    keys: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """As `unroll`, with the outcomes that were recorded.
+
+    Args:
+        came: latents [S, B, h, w, C] and proprio [S, B, P] that came out.
+    """
+    dynamics = nnx.merge(graph, params)
+
+    def step(state: Any, now: Any) -> Any:
+        actions, (latents, proprio), keys = now
+        state, _ = dynamics.follow(state, actions, latents.astype(jnp.float32), proprio, keys)
+        return state, (state.latents, state.proprio)
+
+    return jax.lax.scan(step, dynamics.init(*start), (actions, came, keys))[1]
+
+
 def quality(
     world: WorldModel, clips: Recorded, horizons: Sequence[int] = HORIZONS
 ) -> Mapping[str, Mapping[int, float]]:

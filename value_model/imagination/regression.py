@@ -1,11 +1,13 @@
 """Regression of the next latent frame's change: one pass of the video stream for each step of the world.
 
+With `config.outcome.classes` it is of the change that goes with an outcome which is drawn first, see `outcome`.
+
 First, previous and last frame are stacked by channel; the step's actions and the proprioception enter through the
 adaptive norms, the instruction by cross-attention. Published (arXiv 2506.00613) is a flow with diffusion forcing, see `flow`
 and `worldgym`.
 
 Dimension letters: B worlds, h and w latent height and width, C channels, K control steps of a world's step, A action, P
-proprioception, L words, W width.
+proprioception, L words, W width, D numbers that a step draws.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from value_model.imagination.backbone import Backbone
+from value_model.imagination.config import ImaginationConfig
+from value_model.imagination.outcome import Outcome
 from value_model.video.blocks import rotary_angles
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Tokens, run_layers
+from value_model.video.linear import Linear
 
 
 class RegressionState(NamedTuple):
@@ -32,7 +38,13 @@ class RegressionState(NamedTuple):
 
 
 class Regression(Backbone):
-    """A `Dynamics` that draws nothing."""
+    """A `Dynamics` that draws outcomes, or nothing."""
+
+    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
+        drawn = config.outcome.classes
+        super().__init__(config, drawn, rngs=rngs)
+        self.outcome = Outcome(config, rngs=rngs) if drawn else None
+        self.happen = Linear(drawn, config.video.width, use_bias=False, rngs=rngs) if drawn else None
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> RegressionState:
         """See `Dynamics`."""
@@ -46,17 +58,55 @@ class Regression(Backbone):
         dropped: jax.Array | None = None,
     ) -> RegressionState:
         """See `Dynamics`; of `dropped` worlds, bool [B], the video stream is not told the actions."""
-        change = self._change(state, actions, dropped)
-        proprio = self.hand(state.proprio, actions)
+        if self.outcome is None:
+            return self._after(state, actions, None, dropped)
+        assert keys is not None, "a world whose outcomes are drawn needs keys"
+        return self._after(state, actions, self.outcome.foretold(self._known(state, actions), keys), dropped)
+
+    def follow(
+        self,
+        state: RegressionState,
+        actions: jax.Array,
+        latents: jax.Array,
+        proprio: jax.Array,
+        keys: jax.Array,
+        dropped: jax.Array | None = None,
+    ) -> tuple[RegressionState, jax.Array]:
+        """The state after a step whose outcome is told by what was recorded: latents [B, h, w, C] and proprio [B, P].
+
+        Beside it the divergence from what was foretold, in nats [B]; see `step`.
+        """
+        if self.outcome is None:
+            return self._after(state, actions, None, dropped), jnp.zeros(len(actions))
+        felt = (proprio - state.proprio) / self.hand.change[...]
+        came = jnp.concatenate([(latents - state.latents).reshape(len(latents), -1), felt], axis=-1)
+        drawn, apart = self.outcome.told(self._known(state, actions), came, keys)
+        return self._after(state, actions, drawn, dropped), apart
+
+    def _known(self, state: RegressionState, actions: jax.Array) -> jax.Array:
+        """Before a step [B, F]."""
+        felt = self.hand.normalised(state.proprio)
+        flat = (x.reshape(len(x), -1) for x in (state.latents, felt, actions))
+        return jnp.concatenate(list(flat), axis=-1)
+
+    def _after(
+        self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
+    ) -> RegressionState:
+        """The state after actions, as was drawn [B, D]."""
+        change = self._change(state, actions, drawn, dropped)
+        proprio = self.hand(state.proprio, actions, drawn)
         return state._replace(previous=state.latents, latents=state.latents + change, proprio=proprio)
 
-    def _change(self, state: RegressionState, actions: jax.Array, dropped: jax.Array | None) -> jax.Array:
+    def _change(
+        self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
+    ) -> jax.Array:
         """Of the latent frame [B, h, w, C]."""
         height, width = state.latents.shape[1:3]
         stacked = jnp.concatenate([state.anchor, state.previous, state.latents], axis=-1)
         x = self.stream.tokens(patchify(stacked[:, None], self.patch))
         unknown = None if dropped is None else dropped[:, None]
-        told = self.condition(state.proprio, actions, unknown)[:, None]
+        happens = 0.0 if drawn is None or self.happen is None else self.happen(drawn)
+        told = self.condition(state.proprio, actions, unknown, happens)[:, None]
         time, modulation = self.stream.time(jnp.ones((len(x), 1)), told.astype(x.dtype))
         tokens = Tokens(x, self.text(state.words), modulation, self._angles())
         [x] = run_layers([self.stream.blocks], [tokens], self.heads, remat=self.remat)

@@ -160,7 +160,8 @@ def train_dynamics(
 def clip_loss(
     dynamics: Regression, clip: Clip, key: jax.Array, config: ImaginationConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean squared error of latents and of proprioception, in units of its change, over a clip's steps.
+    """Mean squared error of latents and of proprioception, in units of its change, over a clip's steps, and how far their
+    outcomes lie from what is foretold, where any are drawn.
 
     Places of the latent frame that differ from the anchor, as far as a standard deviation, count
     `config.unroll.motion_weight` times more.
@@ -175,16 +176,19 @@ def clip_loss(
 
     def step(
         state: RegressionState, now: tuple[jax.Array, ...]
-    ) -> tuple[RegressionState, tuple[jax.Array, jax.Array]]:
-        actions, latents, proprio = now
-        state = dynamics.step(state, actions, dropped=dropped)
+    ) -> tuple[RegressionState, tuple[jax.Array, ...]]:
+        actions, latents, proprio, keys = now
+        state, apart = dynamics.follow(state, actions, latents, proprio, keys, dropped)
         off = (state.proprio - proprio) / dynamics.hand.change[...]
         moved = jnp.minimum(jnp.mean((latents - clip.anchor) ** 2, axis=-1, keepdims=True), 1.0)
         weight = 1.0 + config.unroll.motion_weight * moved
-        return state, (jnp.mean(weight * (state.latents - latents) ** 2), jnp.mean(off**2))
+        return state, (jnp.mean(weight * (state.latents - latents) ** 2), jnp.mean(off**2), jnp.mean(apart))
 
-    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:])
+    drawn = jax.random.split(jax.random.fold_in(key, 3), clip.actions.shape[:2])
+    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], drawn)
     by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
-    seen, felt = jax.lax.scan(step, state, by_step)[1]
-    latent, hand = jnp.mean(seen), jnp.mean(felt)
-    return latent + hand, {"latent": latent, "hand": hand}
+    latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, by_step)[1])
+    parts = {"latent": latent, "hand": hand}
+    if not config.outcome.classes:
+        return latent + hand, parts
+    return latent + hand + config.outcome.weight * apart, parts | {"outcome": apart}
