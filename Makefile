@@ -12,7 +12,7 @@ run: $(VENV)/.core
 	$(BIN)/python -m experiments.run
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest tests -n 2 --dist loadscope
+	$(BIN)/python -m pytest tests -n 2 --dist loadscope --no-loadscope-reorder
 
 test-lerobot: .venv-lerobot/.dev
 	.venv-lerobot/bin/python -m pytest tests/lerobot

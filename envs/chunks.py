@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from envs.contract import EnvSpec
 from envs.errors import UserError
-from envs.processes import without_main
+from envs.processes import forks, without_main
 
 Shown = dict[str, Any]
 """An observation of one row: images {camera: uint8 [H, W, 3]}, proprio float32 [P], environment_state float32 [S]."""
@@ -159,7 +158,7 @@ class ProcessEnvs(AsyncVectorEnv):
             if number < 1:
                 raise UserError(f"{name} is {number}; it must be at least 1")
         self.env_spec, self.execute = spec, execute
-        multiprocessing.set_forkserver_preload(["envs.chunks", *preload])
+        forks("envs.chunks", *preload)
         with without_main():
             super().__init__(
                 [partial(ChunkEnv, make, spec, execute, row) for row in range(count)],

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
 from envs.errors import UserError
@@ -31,6 +32,13 @@ def without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+def forks(*modules: str) -> ForkServerContext:
+    """Where processes are forked from one that has imported these modules once; those of the first call count."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
+
+
 @contextmanager
 def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of `count` processes that end with this block, or with this process.
@@ -40,9 +48,11 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """
     if count < 1:
         raise UserError(f"workers={count}; give at least 1")
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+    context = forks("envs.experts", "envs.robosuite.vector")
+    pool = ProcessPoolExecutor(count, context, initializer=_live_with_parent)
     with without_main():
-        pool.submit(os.getpid)  # all processes are started at the first job
+        for _ in range(count):
+            pool.submit(os.getpid)  # a job that finds nobody idle starts a process
     try:
         yield pool
     except BrokenProcessPool as error:

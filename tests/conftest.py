@@ -42,3 +42,8 @@ def forget_compiled():
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def pytest_collection_modifyitems(items):
+    """The long ones first, so that no worker is left alone with them at the end (see `make test`)."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/experiments/test_"))

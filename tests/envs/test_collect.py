@@ -1,6 +1,9 @@
 """Collecting in parallel: the same data for any number of workers, whole or not there at all."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,18 @@ from envs.experts import fits_intent
 from envs.processes import worker_pool
 from envs.store import open_store
 
+ROOT = Path(__file__).resolve().parents[2]
 STYLES = {"clean": 2, "failure": 1}
 SMALL = {"task": "lift", "styles": STYLES, "seed": 50, "cameras": ("workspace",), "image_size": 16}
+MAIN = """
+import time
+from envs.processes import worker_pool
+with open("started", "a") as file:
+    print("once", file=file)
+with worker_pool(3) as pool:
+    for job in [pool.submit(time.sleep, 0.2) for _ in range(9)]:
+        job.result()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +98,11 @@ def test_mistakes_found_in_a_worker_arrive_here(tmp_path):
 def test_death_of_a_worker_is_reported():
     with pytest.raises(UserError, match="fewer workers"), worker_pool(1) as pool:
         pool.submit(os._exit, 1).result()
+
+
+def test_no_worker_runs_the_program_again(tmp_path):
+    """A heavy main file would cost each of them its time and memory."""
+    (tmp_path / "main.py").write_text(MAIN)
+    run = [sys.executable, str(tmp_path / "main.py")]
+    subprocess.run(run, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120)
+    assert (tmp_path / "started").read_text() == "once\n"
