@@ -43,6 +43,8 @@ from experiments.stages.world_model import FOLDER, PICTURES, Quality, make_world
 from policy_extraction.types import Eyes, Training, frozen_eyes
 from value_model.imagination.config import EYES, PRESETS, ImaginationConfig
 from value_model.imagination.eyes import EyesConfig
+from value_model.imagination.train import to_go_on_from
+from value_model.imagination.world_model import load_world_model
 
 CARD = "MODEL_CARD.md"
 EYES_TITLE = "## What a policy sees in it"
@@ -86,6 +88,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
     own = [user_data(Path(path)) for path in config.stores]
     eyes = _eyes(config)
+    _refuse_others(config)
     with (
         tracked(config.wandb, "train_world_model", Path(config.outputs), canonical(config)) as tracker,
         Simulators() as simulators,
@@ -147,6 +150,14 @@ def _eyes(config: TrainWorldModelConfig) -> Eyes | None:
     if config.world:
         require(eyes is not None, "world=… trains eyes alone, and this policy has none that stay as they are")
     return eyes
+
+
+def _refuse_others(config: TrainWorldModelConfig) -> None:
+    """Refuse, before anything is collected, a finished world model that is none, or cannot be gone on from."""
+    if config.world:
+        load_world_model(Path(config.world))
+    elif config.refresh:
+        to_go_on_from(Path(config.refresh), config.model)
 
 
 def told_apart(model: ImaginationConfig, tasks: Sequence[str]) -> ImaginationConfig:

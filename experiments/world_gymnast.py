@@ -46,7 +46,7 @@ from experiments.stages.acting import Acting
 from experiments.train_world_model import errors_table
 from policy_extraction.acting import ActingPolicy
 from value_model.imagination.config import PRESETS
-from value_model.imagination.world_model import load_world_model
+from value_model.imagination.train import to_go_on_from
 
 FILMED = 3  # episodes of each task
 ASKED = {"--cfg", "-c", "--help", "-h"}
@@ -60,7 +60,7 @@ def world_gymnast(arguments: Sequence[str]) -> None:
     words, given, own = split_words(arguments)
     config: WorldGymnastConfig = prepare_one("world_gymnast", words).config
     if config.begin:
-        load_world_model(Path(config.begin))  # refused before anything is collected
+        to_go_on_from(Path(config.begin), config.model)  # refused before anything is collected
     outputs = Path(config.outputs)
     with (
         tracked(config.wandb, "world_gymnast", outputs, canonical(config)) as tracker,

@@ -54,7 +54,7 @@ def train_world_model(
         UserError: episodes that do not fit the configuration; the folder belongs to another run; a loss is not finite; the
             model to go on from has another shape.
     """
-    begun = None if refresh is None else _begun(refresh, config)
+    begun = None if refresh is None else to_go_on_from(refresh, config)
     claim(folder, {"seed": seed, "config": dataclasses.asdict(config), **_origin(refresh)})
     if (folder / WEIGHTS).is_file():
         return load_world_model(folder)
@@ -80,7 +80,7 @@ def train_world_model(
     return load_world_model(folder)
 
 
-def _begun(folder: Path, config: ImaginationConfig) -> WorldModel:
+def to_go_on_from(folder: Path, config: ImaginationConfig) -> WorldModel:
     """The model to go on from.
 
     Raises:
