@@ -43,6 +43,7 @@ class Clip(NamedTuple):
     previous: jax.Array  # [B, h, w, C]
     latents: jax.Array  # [B, S + 1, h, w, C]
     proprio: jax.Array  # [B, S + 1, P]
+    moved: jax.Array  # how proprioception changed over the step before [B, P]; 0 where nothing is known of it
     actions: jax.Array  # [B, S, K, A]
     words: jax.Array  # [B, L]
 
@@ -129,11 +130,13 @@ def sample_clips(data: Frames, key: jax.Array, batch: int, steps: int, config: I
     anchor = jnp.where(draw < config.unroll.begin, start, jnp.where(draw < half, first, earlier))
     frames = start[:, None] + config.stride * jnp.arange(steps + 1)
     acted = frames[:, :-1, None] + jnp.arange(config.stride)
+    before = jnp.maximum(anchor, start - config.stride)
     return Clip(
         anchor=data.latents[anchor].astype(jnp.float32),
-        previous=data.latents[jnp.maximum(anchor, start - config.stride)].astype(jnp.float32),
+        previous=data.latents[before].astype(jnp.float32),
         latents=data.latents[frames].astype(jnp.float32),
         proprio=data.proprio[frames],
+        moved=data.proprio[start] - data.proprio[before],
         actions=data.actions[acted],
         words=data.words[data.episode[start]],
     )

@@ -25,6 +25,9 @@ class HandConfig:
 
     width: int = 256
     layers: int = 3
+    memory: bool = (
+        False  # whether dynamics know how it moved over the step before: what is blocked, or rests, stays so
+    )
 
 
 @dataclass(frozen=True)

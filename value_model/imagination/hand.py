@@ -1,7 +1,7 @@
 """Proprioception by a small model of its own: the change over one step of the world.
 
 Dimension letters: B worlds, K control steps of a world's step, A action, P proprioception,
-D numbers that a step draws.
+M numbers besides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Hand(nnx.Module):
     """An MLP from normalised proprioception and the step's actions to the normalised change."""
 
     def __init__(self, config: HandConfig, proprio_dim: int, told: int, *, rngs: nnx.Rngs) -> None:
-        """told: how many numbers it reads besides, K · A + D."""
+        """told: how many numbers it reads besides proprioception, K · A + M."""
         sizes = [proprio_dim + told, *[config.width] * config.layers]
         self.layers = nnx.List([Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
         self.out = Linear(config.width, proprio_dim, kernel_init=nnx.initializers.zeros, rngs=rngs)
@@ -44,9 +44,9 @@ class Hand(nnx.Module):
         """[B, P] with mean 0 and deviation 1 over the data."""
         return (proprio - self.mean[...]) / self.std[...]
 
-    def __call__(self, proprio: jax.Array, actions: jax.Array, drawn: jax.Array | None = None) -> jax.Array:
-        """Proprioception [B, P] after actions [B, K, A], as was drawn [B, D]."""
-        told = [actions.reshape(len(actions), -1), *([] if drawn is None else [drawn])]
+    def __call__(self, proprio: jax.Array, actions: jax.Array, more: jax.Array | None = None) -> jax.Array:
+        """Proprioception [B, P] after actions [B, K, A], knowing more [B, M]."""
+        told = [actions.reshape(len(actions), -1), *([] if more is None else [more])]
         x = jnp.concatenate([self.normalised(proprio), *told], axis=-1)
         for layer in self.layers:
             x = nnx.silu(layer(x))

@@ -73,7 +73,9 @@ def _imagine(
     first = frames.first[end]
     before = jnp.maximum(first, start - config.stride)
     anchor, previous, last = (frames.latents[rows].astype(jnp.float32) for rows in (first, before, start))
-    state = RegressionState(anchor, previous, last, frames.proprio[start], frames.words[frames.episode[end]])
+    moved = frames.proprio[start] - frames.proprio[before]
+    words = frames.words[frames.episode[end]]
+    state = RegressionState(anchor, previous, last, frames.proprio[start], moved, words)
 
     def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
         now = start + number * config.stride

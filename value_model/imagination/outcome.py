@@ -29,7 +29,8 @@ class Outcome(nnx.Module):
         own, (height, width, channels) = config.outcome, config.latent_shape
         self.balance = own.balance
         frame = height * width * channels + config.proprio_dim
-        known = frame + config.stride * config.action_dim
+        remembered = config.hand.memory * config.proprio_dim
+        known = frame + config.stride * config.action_dim + remembered
         self.before, self.after = Linear(known, own.width, rngs=rngs), Linear(known, own.width, rngs=rngs)
         self.came = Linear(frame, own.width, use_bias=False, rngs=rngs)
         self.prior_hidden, self.posterior_hidden = (Linear(own.width, own.width, rngs=rngs) for _ in range(2))

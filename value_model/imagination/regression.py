@@ -7,7 +7,7 @@ adaptive norms, the instruction by cross-attention. Published (arXiv 2506.00613)
 and `worldgym`.
 
 Dimension letters: B worlds, h and w latent height and width, C channels, K control steps of a world's step, A action, P
-proprioception, L words, W width, D numbers that a step draws.
+proprioception, L words, W width, D classes of outcomes, M numbers besides.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from value_model.video.linear import Linear
 
 
 class RegressionState(NamedTuple):
-    """A `WorldState`; anchor, previous, latents: the first, the last but one and the last frame [B, h, w, C]."""
+    """A `WorldState`; anchor, previous, latents: the first, the last but one and the last frame [B, h, w, C]; moved: how
+    proprioception changed over the last step [B, P], 0 at first.
+    """
 
     anchor: jax.Array
     previous: jax.Array
     latents: jax.Array
     proprio: jax.Array
+    moved: jax.Array
     words: jax.Array
 
 
@@ -41,14 +44,15 @@ class Regression(Backbone):
     """A `Dynamics` that draws outcomes, or nothing."""
 
     def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
-        drawn = config.outcome.classes
-        super().__init__(config, drawn, rngs=rngs)
-        self.outcome = Outcome(config, rngs=rngs) if drawn else None
-        self.happen = Linear(drawn, config.video.width, use_bias=False, rngs=rngs) if drawn else None
+        self.memory = config.hand.memory
+        more = config.outcome.classes + self.memory * config.proprio_dim
+        super().__init__(config, more, rngs=rngs)
+        self.outcome = Outcome(config, rngs=rngs) if config.outcome.classes else None
+        self.tell = Linear(more, config.video.width, use_bias=False, rngs=rngs) if more else None
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> RegressionState:
         """See `Dynamics`."""
-        return RegressionState(latents, latents, latents, proprio, words)
+        return RegressionState(latents, latents, latents, proprio, jnp.zeros_like(proprio), words)
 
     def step(
         self,
@@ -85,28 +89,38 @@ class Regression(Backbone):
 
     def _known(self, state: RegressionState, actions: jax.Array) -> jax.Array:
         """Before a step [B, F]."""
-        felt = self.hand.normalised(state.proprio)
-        flat = (x.reshape(len(x), -1) for x in (state.latents, felt, actions))
-        return jnp.concatenate(list(flat), axis=-1)
+        known = [state.latents, self.hand.normalised(state.proprio), actions, *self._remembered(state)]
+        return jnp.concatenate([x.reshape(len(x), -1) for x in known], axis=-1)
+
+    def _remembered(self, state: RegressionState) -> list[jax.Array]:
+        """How the hand moved, in units of its change [B, P], if that is known."""
+        return [state.moved / self.hand.change[...]] if self.memory else []
 
     def _after(
         self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
     ) -> RegressionState:
         """The state after actions, as was drawn [B, D]."""
-        change = self._change(state, actions, drawn, dropped)
-        proprio = self.hand(state.proprio, actions, drawn)
-        return state._replace(previous=state.latents, latents=state.latents + change, proprio=proprio)
+        known = [*([] if drawn is None else [drawn]), *self._remembered(state)]
+        more = jnp.concatenate(known, axis=-1) if known else None
+        change = self._change(state, actions, more, dropped)
+        proprio = self.hand(state.proprio, actions, more)
+        return state._replace(
+            previous=state.latents,
+            latents=state.latents + change,
+            proprio=proprio,
+            moved=proprio - state.proprio,
+        )
 
     def _change(
-        self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
+        self, state: RegressionState, actions: jax.Array, more: jax.Array | None, dropped: jax.Array | None
     ) -> jax.Array:
         """Of the latent frame [B, h, w, C]."""
         height, width = state.latents.shape[1:3]
         stacked = jnp.concatenate([state.anchor, state.previous, state.latents], axis=-1)
         x = self.stream.tokens(patchify(stacked[:, None], self.patch))
         unknown = None if dropped is None else dropped[:, None]
-        happens = 0.0 if drawn is None or self.happen is None else self.happen(drawn)
-        told = self.condition(state.proprio, actions, unknown, happens)[:, None]
+        besides = 0.0 if more is None or self.tell is None else self.tell(more)
+        told = self.condition(state.proprio, actions, unknown, besides)[:, None]
         time, modulation = self.stream.time(jnp.ones((len(x), 1)), told.astype(x.dtype))
         tokens = Tokens(x, self.text(state.words), modulation, self._angles())
         [x] = run_layers([self.stream.blocks], [tokens], self.heads, remat=self.remat)

@@ -171,7 +171,12 @@ def clip_loss(
     noise = size * jax.random.normal(keys[1], (2, *clip.anchor.shape))
     dropped = jax.random.uniform(keys[2], (len(clip.anchor),)) < config.unroll.action_dropout
     state = RegressionState(
-        clip.anchor, clip.previous + noise[0], clip.latents[:, 0] + noise[1], clip.proprio[:, 0], clip.words
+        clip.anchor,
+        clip.previous + noise[0],
+        clip.latents[:, 0] + noise[1],
+        clip.proprio[:, 0],
+        clip.moved,
+        clip.words,
     )
 
     def step(
