@@ -43,7 +43,7 @@ class Clip(NamedTuple):
     previous: jax.Array  # [B, h, w, C]
     latents: jax.Array  # [B, S + 1, h, w, C]
     proprio: jax.Array  # [B, S + 1, P]
-    moved: jax.Array  # how proprioception changed over the step before [B, P]; 0 where nothing is known of it
+    moved: jax.Array  # how proprioception changed since the frame `previous` [B, P]
     actions: jax.Array  # [B, S, K, A]
     words: jax.Array  # [B, L]
 

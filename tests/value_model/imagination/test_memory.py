@@ -1,0 +1,67 @@
+"""A hand that is blocked stays blocked: what nothing but the step before tells."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.value_model.imagination.scene import MICRO
+from value_model.imagination.clips import Frames, sample_clips
+from value_model.imagination.regression import Regression
+from value_model.imagination.train import fit_hand, train_dynamics
+
+EPISODES, STEPS = 200, 3
+REMEMBERS = dataclasses.replace(
+    MICRO,
+    hand=dataclasses.replace(MICRO.hand, memory=True),
+    unroll=dataclasses.replace(MICRO.unroll, begin=0.0),
+)
+
+
+def pushed(config=REMEMBERS) -> Frames:
+    """Every action pushes alike and no picture differs, but in every other episode the hand is blocked."""
+    length, random = STEPS * config.stride + 1, np.random.default_rng(0)
+    frames = EPISODES * length
+    episode, number = np.divmod(np.arange(frames), length)
+    start = random.uniform(-1, 1, (EPISODES, 1))[episode]
+    place = start + np.where(episode % 2 == 0, number / config.stride, 0.0)[:, None]
+    return Frames(
+        latents=jnp.zeros((frames, *config.latent_shape)),
+        proprio=jnp.asarray(np.broadcast_to(place, (frames, config.proprio_dim)), jnp.float32),
+        actions=jnp.ones((frames, config.action_dim)),
+        solved=jnp.zeros(frames),
+        first=jnp.asarray(episode * length),
+        episode=jnp.asarray(episode),
+        words=jnp.zeros((EPISODES, 4), jnp.int32),
+        begins=jnp.asarray(np.flatnonzero(number == config.stride)),
+    )
+
+
+@pytest.mark.parametrize(("memory", "blocked", "free"), [(True, 0.0, 1.0), (False, 0.5, 0.5)])
+def test_a_blocked_hand_stays_blocked(memory, blocked, free, tmp_path):
+    config = dataclasses.replace(REMEMBERS, hand=dataclasses.replace(REMEMBERS.hand, memory=memory))
+    data, dynamics = pushed(), Regression(config, rngs=nnx.Rngs(0))
+    fit_hand(dynamics, data, config)
+    dynamics = train_dynamics(dynamics, data, config, 1, 300, tmp_path, 0)
+    nothing = jnp.zeros((2, *config.latent_shape))
+    state = dynamics.init(nothing, jnp.full((2, 2), 0.5), jnp.zeros((2, 4), jnp.int32))
+    state = state._replace(moved=jnp.asarray([[0.0, 0.0], [1.0, 1.0]]))
+    after = dynamics.step(state, jnp.ones((2, config.stride, 2)))
+    np.testing.assert_allclose(np.asarray(after.proprio).mean(1) - 0.5, [blocked, free], atol=0.15)
+    np.testing.assert_array_equal(after.moved, after.proprio - state.proprio)
+
+
+def test_a_clip_knows_how_the_hand_moved_where_the_picture_before_is_known():
+    data = pushed()
+    clip = sample_clips(data, jax.random.key(0), 64, 1, REMEMBERS)
+    moves = np.asarray(clip.proprio[:, 1] - clip.proprio[:, 0])
+    moved = np.asarray(clip.moved)
+    assert np.mean(np.isclose(moved, moves, atol=1e-6)) > 0.7  # the others know less than a step
+    assert np.all((moved >= -1e-6) & (moved <= moves + 1e-6))
+    begun = dataclasses.replace(REMEMBERS, unroll=dataclasses.replace(REMEMBERS.unroll, begin=1.0))
+    np.testing.assert_array_equal(sample_clips(data, jax.random.key(0), 64, 1, begun).moved, 0.0)
