@@ -44,6 +44,7 @@ class WorldGymnastConfig:
     worlds: int = 1  # world models, each from rollouts of its own; seed s acts in number s mod worlds
     temperatures: tuple[float, ...] = (1.0, 0.3)  # of the action tokens at which every policy is evaluated
     explore: tuple[float, ...] = (0.3, 1.0, 1.6)  # at which the rollouts for the world model are made
+    transplants: float = 0.25  # share of them that do what was done in others, see `envs.transplant`
     demonstrations: MixtureData = field(default_factory=demonstrated)  # that the policy has learnt from
     critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
     model: Any = MISSING  # the world model
@@ -70,6 +71,7 @@ class WorldGymnastConfig:
             )
         require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
         require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
-        require(len(self.explore) < PARTS, f"explore: at most {PARTS - 1} temperatures")
+        require(len(self.explore) + 1 < PARTS, f"explore: at most {PARTS - 2} temperatures")
+        require(0 <= self.transplants <= 0.5, f"transplants={self.transplants} must lie in [0, 0.5]")
         most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
         require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")

@@ -23,6 +23,7 @@ from experiments.gymnast.words import (
     online_words,
     rollout_words,
     scene_words,
+    transplant_words,
     unless_given,
 )
 from experiments.lab.artifacts import Artifact
@@ -166,7 +167,7 @@ class Runs:
 
     def _temperature(self, cell: Cell) -> float:
         """That of a cell's groups, by the rollouts that its world model has seen in its last round."""
-        seen = self.rollouts(cell.task, *self._of(cell), cell.round)[-len(self.config.explore) :]
+        seen = self._explored(cell.task, *self._of(cell), cell.round)
         return hottest({heat: _solved(data) for heat, data in zip(self.config.explore, seen, strict=True)})
 
     def _scene_words(self, cell: Cell) -> list[str]:
@@ -227,20 +228,42 @@ class Runs:
         return measure_world_model(self.context, made, held)
 
     def _rollouts(self, task: str, budget: int, number: int, round: int) -> list[Data]:
-        """Those of one task that a world model has seen, of all rounds: `budget` in each, over the temperatures."""
+        """Those of one task that a world model has seen, of all rounds: `budget` in each."""
+        rounds = range(1, round + 1)
+        parts = [
+            [*self._explored(task, budget, number, one), *self._transplanted(task, budget, number, one)]
+            for one in rounds
+        ]
+        return [part for one in parts for part in one]
+
+    def _explored(self, task: str, budget: int, number: int, round: int) -> list[Data]:
+        """The policy's own rollouts of one round, one part a temperature."""
+        policy = None
+        if round > 1:
+            before = self.trained(Cell("imagination", task, budget, number, round - 1)).policy
+            assert before is not None
+            policy = before.folder / "policy"
         found, explore = [], self.config.explore
-        for one in range(1, round + 1):
-            policy = None
-            if one > 1:
-                before = self.trained(Cell("imagination", task, budget, number, one - 1)).policy
-                assert before is not None
-                policy = before.folder / "policy"
-            for part, heat in enumerate(explore):
-                count = (budget + part) // len(explore)
-                seed = data_seed(number, one, part + 1)
-                words = rollout_words(count, heat, seed, LINGER["world"], policy)
-                found.append(self.experiment([*common(self.config, task, 0, self.given), *words]).collect())
+        left = budget - self._foreign(budget)
+        for part, heat in enumerate(explore):
+            count = (left + part) // len(explore)
+            words = rollout_words(count, heat, data_seed(number, round, part + 1), LINGER["world"], policy)
+            found.append(self.experiment([*common(self.config, task, 0, self.given), *words]).collect())
         return found
+
+    def _transplanted(self, task: str, budget: int, number: int, round: int) -> list[Data]:
+        """What was done in some of them, each done in the scene of another."""
+        count = self._foreign(budget)
+        if not count:
+            return []
+        own = [part.folder for part in self._explored(task, budget, number, round)]
+        seed = data_seed(number, round, len(self.config.explore) + 1)
+        words = transplant_words(count, seed, LINGER["world"], own)
+        return [self.experiment([*common(self.config, task, 0, self.given), *words]).collect()]
+
+    def _foreign(self, budget: int) -> int:
+        """How many of a round's rollouts do what was done in others."""
+        return round(self.config.transplants * budget)
 
     def _demonstrated(self, task: str, held_out: bool = False) -> Data:
         """The demonstrations of a task that the policy was pretrained on, or others that only measure."""

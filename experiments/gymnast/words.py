@@ -60,6 +60,13 @@ def common(config: WorldGymnastConfig, task: str, seed: int, given: Sequence[str
     return [*own, *given]
 
 
+def transplant_words(episodes: int, seed: int, linger: int, actions: Sequence[Path]) -> list[str]:
+    """What was done in other rollouts, done in the simulator again."""
+    folders = ",".join(map(str, actions))
+    own = ["data=rollouts", f"data.episodes={episodes}", f"data.actions=[{folders}]"]
+    return [*own, f"data.seed={seed}", f"data.linger={linger}", "env=robosuite"]
+
+
 def rollout_words(
     episodes: int, temperature: float, seed: int, linger: int, policy: Path | None
 ) -> list[str]:

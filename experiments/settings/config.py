@@ -121,11 +121,17 @@ class StoreData:
 
 @dataclass(frozen=True)
 class RolloutData:
-    """A policy's own rollouts in the environment of `env=`, with other data sets or alone."""
+    """A policy's own rollouts in the environment of `env=`, with other data sets or alone.
+
+    Or, with `actions`, what was done in episodes of data sets, each in the scene of another; the solved ones first.
+    """
 
     policy: str = ""  # a run's folder, or its policy's; empty: `policy=` before training
     episodes: int = 100
     temperature: float = 1.0  # of action tokens
+    actions: tuple[
+        str, ...
+    ] = ()  # folders of LeRobot v3 data sets whose actions are done; none: the policy acts
     linger: int = 5  # control steps that an episode goes on after success, so that the data show it done
     also: tuple[str, ...] = ()  # folders of LeRobot v3 data sets, which come first
     seed: int = 0

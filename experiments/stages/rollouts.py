@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.rollout import Actor
 from envs.store import StoreWriter, merge_stores
+from envs.transplant import Transplanted, transplanted
 from experiments.lab.artifacts import SCRATCH, Artifact, file_digest
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
@@ -59,20 +62,23 @@ def roll_out_data(
     policy: str,
     purpose: Purpose = "own_rollouts",
 ) -> Data:
-    """Rollouts of a policy, one episode each, after the episodes of the stores `data.also`.
+    """Rollouts of a policy, one episode each, after the episodes of the stores `data.also`; or of `data.actions`.
 
     Args:
         make_actor: who acts, called only if there is work to do; policy: its digest.
         purpose: what the seeds are for.
 
     Raises:
-        UserError: the environment has no camera, or the stores of `data.also` differ from what it shows.
+        UserError: the environment has no camera, or the stores of `data.also` differ from what it shows; those of
+            `data.actions` have other actions or fewer episodes.
     """
     also = [user_data(Path(path)) for path in data.also]
+    others = [user_data(Path(path)) for path in data.actions]
 
     def build(folder: Path) -> None:
         own = folder / SCRATCH / "own" if also else folder / "data"
-        chosen, actor = seeds(purpose, data.seed, data.episodes).tolist(), make_actor()
+        chosen = seeds(purpose, data.seed, data.episodes).tolist()
+        actor = _of_others(others, data, acting, chosen) if others else make_actor()
         known = solved = 0
         with StoreWriter(own) as writer, bar("roll out", data.episodes, "episodes") as shown:
             pool = acting.pool(context.simulators)
@@ -98,9 +104,34 @@ def roll_out_data(
         "seed": data.seed,
         "purpose": purpose,
     }
-    inputs = {"policy": policy} | {f"also {number}": part.digest for number, part in enumerate(also)}
+    inputs = {f"actions {number}": part.digest for number, part in enumerate(others)} or {"policy": policy}
+    inputs |= {f"also {number}": part.digest for number, part in enumerate(also)}
     made = announce(context.artifacts.make("rollouts", VERSION, recipe, inputs, build))
     return Data(made.folder / "data", made.digest, json.loads((made.folder / "report.json").read_text()))
+
+
+def _of_others(others: Sequence[Data], data: RolloutData, acting: Acting, starts: list[int]) -> Transplanted:
+    """Who does what was done in other episodes, drawn by `data.seed`, the solved ones first.
+
+    Raises:
+        UserError: their actions are of another width, they are fewer, or begin where one of `starts` does.
+    """
+    stores = [part.open() for part in others]
+    rows = [(store, index) for store in stores for index in range(len(store))]
+    drawn = [rows[place] for place in np.random.default_rng(data.seed).permutation(len(rows)).tolist()]
+    drawn.sort(key=lambda row: row[0].episode_info(row[1]).success is not True)
+    episodes = [store.episode(index, cameras=()) for store, index in drawn[: len(starts)]]
+    width = acting.spec.action_dim
+    for episode in episodes:
+        if episode.actions.shape[1] != width:
+            raise UserError(
+                f"data.actions: an episode has actions of {episode.actions.shape[1]} numbers, {acting.task.name} takes "
+                f"{width}; give data sets of this robot"
+            )
+    if {episode.seed for episode in episodes} & set(starts):
+        raise UserError("data.actions has episodes of these very scenes; give another data.seed")
+    steps = acting.spec.horizon + acting.linger
+    return transplanted([episode.actions for episode in episodes], starts, data.seed, acting.execute, steps)
 
 
 def policy_digest(folder: Path) -> str:

@@ -17,6 +17,7 @@ from envs.robosuite.tasks import task_spec
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from envs.rollout import RolloutPool, draw_seed
 from envs.store import StoreWriter, open_store
+from envs.transplant import transplanted
 
 HORIZON = 24
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,3 +310,21 @@ def test_a_script_without_a_main_guard(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert found.stdout == "rolled 4\n", found.stderr
+
+
+def test_what_was_done_in_one_scene_is_done_in_another(pool):
+    """Chunk by chunk; then the hand rests, its gripper as it was. Rows without an episode do nothing."""
+    recorded = pool.rollout(RandomPolicy(), [5, 6, 7], record=True)
+    done = [one.recorded.actions()[:length] for one, length in zip(recorded, (HORIZON, 13, 8), strict=True)]
+    actor = transplanted(done, [21, 22, 23], act_seed=4, execute=8, steps=HORIZON)
+    again = pool.rollout(actor, [21, 22, 23], act_seed=4, record=True)
+    for one, actions in zip(again, done, strict=True):
+        found = one.recorded.actions()
+        np.testing.assert_array_equal(found[: len(actions)], actions)
+        np.testing.assert_array_equal(found[len(actions) :, :-1], 0.0)
+        np.testing.assert_array_equal(found[len(actions) :, -1], actions[-1, -1])
+    assert not np.array_equal(
+        again[0].recorded.environment_state[0], recorded[0].recorded.environment_state[0]
+    )
+    with pytest.raises(UserError, match="only 3 were recorded"):
+        transplanted(done, [1, 2, 3, 4], act_seed=0, execute=8, steps=HORIZON)

@@ -147,8 +147,11 @@ class ImaginationConfig:
 
 PRESETS: dict[str, ImaginationConfig] = {
     "tiny": ImaginationConfig(),
-    "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it
-        unroll=UnrollConfig(updates=1600, motion_weight=4.0), solved=SolvedConfig(steps=8)
+    "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it that a grasp may miss
+        hand=HandConfig(memory=True),
+        outcome=OutcomeConfig(classes=16),
+        unroll=UnrollConfig(updates=1600, motion_weight=4.0),
+        solved=SolvedConfig(steps=8),
     ),
     "small": ImaginationConfig(
         tokenizer=TokenizerConfig(
