@@ -239,6 +239,8 @@ class Experiment:
         if not isinstance(data, RolloutData) and trained is None:
             return get_data(self.artifacts, self.config.task, data)
         settings = data if isinstance(data, RolloutData) else RolloutData()
+        if trained is not None:
+            settings = replace(settings, actions=())
         folder = folder_of(trained, settings.policy)
         return roll_out_data(
             self.context,

@@ -63,15 +63,25 @@ class WorldGymnastConfig:
             check_choice("method", name, (*METHODS, *TEST_TIME))
         for name in ("tasks", "methods", "budgets", "seeds", "temperatures", "explore"):
             require(bool(getattr(self, name)), f"{name} must name at least one")
-        least = max(Rollouts().group_size, len(self.explore))
+        require(0 <= self.transplants <= 0.5, f"transplants={self.transplants} must lie in [0, 0.5]")
+        least, heats = Rollouts().group_size, len(self.explore)
         for budget in self.budgets:
             require(
                 budget >= least,
                 f"budgets: {budget} rollouts are less than a group of {least}; give at least {least}",
             )
+            own = budget - self.transplanted(budget)
+            require(
+                own >= heats,
+                f"budgets: of {budget} rollouts {own} are the policy's own, which are less than one for each of "
+                f"{heats} temperatures; give more, or lower transplants",
+            )
         require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
         require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
         require(len(self.explore) + 1 < PARTS, f"explore: at most {PARTS - 2} temperatures")
-        require(0 <= self.transplants <= 0.5, f"transplants={self.transplants} must lie in [0, 0.5]")
         most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
         require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")
+
+    def transplanted(self, budget: int) -> int:
+        """How many of a budget of rollouts do what was done in others."""
+        return round(self.transplants * budget)

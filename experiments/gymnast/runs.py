@@ -229,12 +229,11 @@ class Runs:
 
     def _rollouts(self, task: str, budget: int, number: int, round: int) -> list[Data]:
         """Those of one task that a world model has seen, of all rounds: `budget` in each."""
-        rounds = range(1, round + 1)
-        parts = [
-            [*self._explored(task, budget, number, one), *self._transplanted(task, budget, number, one)]
-            for one in rounds
-        ]
-        return [part for one in parts for part in one]
+        found: list[Data] = []
+        for one in range(1, round + 1):
+            found += self._explored(task, budget, number, one)
+            found += self._transplanted(task, budget, number, one)
+        return found
 
     def _explored(self, task: str, budget: int, number: int, round: int) -> list[Data]:
         """The policy's own rollouts of one round, one part a temperature."""
@@ -244,26 +243,22 @@ class Runs:
             assert before is not None
             policy = before.folder / "policy"
         found, explore = [], self.config.explore
-        left = budget - self._foreign(budget)
+        acted = budget - self.config.transplanted(budget)
         for part, heat in enumerate(explore):
-            count = (left + part) // len(explore)
+            count = (acted + part) // len(explore)
             words = rollout_words(count, heat, data_seed(number, round, part + 1), LINGER["world"], policy)
             found.append(self.experiment([*common(self.config, task, 0, self.given), *words]).collect())
         return found
 
     def _transplanted(self, task: str, budget: int, number: int, round: int) -> list[Data]:
         """What was done in some of them, each done in the scene of another."""
-        count = self._foreign(budget)
+        count = self.config.transplanted(budget)
         if not count:
             return []
         own = [part.folder for part in self._explored(task, budget, number, round)]
         seed = data_seed(number, round, len(self.config.explore) + 1)
         words = transplant_words(count, seed, LINGER["world"], own)
         return [self.experiment([*common(self.config, task, 0, self.given), *words]).collect()]
-
-    def _foreign(self, budget: int) -> int:
-        """How many of a round's rollouts do what was done in others."""
-        return round(self.config.transplants * budget)
 
     def _demonstrated(self, task: str, held_out: bool = False) -> Data:
         """The demonstrations of a task that the policy was pretrained on, or others that only measure."""

@@ -129,9 +129,7 @@ class RolloutData:
     policy: str = ""  # a run's folder, or its policy's; empty: `policy=` before training
     episodes: int = 100
     temperature: float = 1.0  # of action tokens
-    actions: tuple[
-        str, ...
-    ] = ()  # folders of LeRobot v3 data sets whose actions are done; none: the policy acts
+    actions: tuple[str, ...] = ()  # folders of data sets whose actions are done; none: the policy acts
     linger: int = 5  # control steps that an episode goes on after success, so that the data show it done
     also: tuple[str, ...] = ()  # folders of LeRobot v3 data sets, which come first
     seed: int = 0
@@ -140,6 +138,10 @@ class RolloutData:
         require(self.episodes >= 1, f"data.episodes={self.episodes} must be at least 1")
         require(self.linger >= 0, f"data.linger={self.linger} must not be negative")
         require(self.temperature > 0, f"data.temperature={self.temperature} must be positive")
+        require(
+            not (self.policy and self.actions),
+            "data.policy acts, and with data.actions nobody does: leave one of them out",
+        )
         first_seed("own_rollouts", self.seed)
 
 

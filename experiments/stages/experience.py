@@ -81,7 +81,9 @@ def gather(
     if episodes:
         check_fit(policy.shape(acting.spec), acting.spec, acting.execute)
     for number, temperature in enumerate(settings.temperatures if episodes else (), start=1):
-        data = RolloutData("", episodes, temperature, settings.linger, (), first + number)
+        data = RolloutData(
+            episodes=episodes, temperature=temperature, linger=settings.linger, seed=first + number
+        )
 
         def actor(temperature: float = temperature) -> ActingPolicy:
             return ActingPolicy(policy.make(acting.spec, Training(), settings.seed), BC(), temperature)

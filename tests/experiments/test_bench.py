@@ -47,7 +47,7 @@ def test_imagination(found, tmp_path):
     assert speed["ratio"] == pytest.approx(best / speed["simulator_steps_per_s"])
     assert 0 < speed["matmul_share"] < 1
     assert speed["model_steps_per_s"] > best  # without a policy and pictures
-    floats = 3 * 8 * 16 * 4 + 8  # three latent frames of both cameras, and proprioception
+    floats = 3 * 8 * 16 * 4 + 2 * 8  # three latent frames of both cameras, proprioception and its change
     assert speed["bytes_per_world"] == 4 * floats + 4 * 16  # words
 
 

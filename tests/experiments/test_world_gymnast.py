@@ -131,6 +131,11 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
         (["methods=[ppo]"], "unknown method 'ppo'"),
         (["ppo:method.clip_low=1"], "unknown method 'ppo'"),
         (["budgets=[4]"], "4 rollouts are less than a group of 8"),
+        (
+            ["budgets=[8]", "transplants=0.5", "explore=[0.2,0.3,0.5,0.8,1.0]"],
+            "of 8 rollouts 4 are the policy's own",
+        ),
+        (["transplants=0.6"], "transplants=0.6 must lie in"),
         (["rounds=0"], "rounds=0 must be from 1"),
         (["seeds=[]"], "seeds must name at least one"),
         (["begin=nowhere"], "no world model in nowhere"),

@@ -25,9 +25,7 @@ class HandConfig:
 
     width: int = 256
     layers: int = 3
-    memory: bool = (
-        False  # whether dynamics know how it moved over the step before: what is blocked, or rests, stays so
-    )
+    memory: bool = False  # of how it moved over the step before: what is blocked, or rests, stays so
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,12 @@ class OutcomeConfig:
 
     classes: int = 0  # that a step draws one of; 0: nothing is drawn, the mean of what may happen is foretold
     width: int = 256
-    weight: float = (
-        0.01  # of the divergence from what was foretold, in nats, beside the errors of frame and hand
-    )
-    balance: float = (
-        0.8  # share of the divergence that trains the prior, the rest the posterior; published .8
-    )
+    weight: float = 0.01  # of the divergence from what was foretold, in nats, beside both errors
+    balance: float = 0.8  # share of it that trains the prior, the rest the posterior; published .8
 
     def __post_init__(self) -> None:
-        if self.classes < 0 or self.width < 1:
-            raise UserError("outcome.classes must not be negative, outcome.width at least 1")
+        if self.classes < 0 or self.classes == 1 or self.width < 1:
+            raise UserError("outcome.classes must be 0 or at least 2, outcome.width at least 1")
         if self.weight < 0 or not 0 < self.balance < 1:
             raise UserError("outcome.weight must not be negative, outcome.balance lie between 0 and 1")
 
@@ -182,9 +176,7 @@ def from_json(text: str) -> ImaginationConfig:
         fields = json.loads(text)
         fields["video"]["patch"] = tuple(fields["video"]["patch"])
         made = {name: part(**fields.pop(name)) for name, part in parts.items()}
-        made["outcome"] = OutcomeConfig(
-            **fields.pop("outcome", {})
-        )  # models from before there was one have none
+        made["outcome"] = OutcomeConfig(**fields.pop("outcome", {}))  # older models draw none
         return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

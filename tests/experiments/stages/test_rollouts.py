@@ -55,6 +55,8 @@ def test_the_solved_ones_are_done_first_each_elsewhere(context, tmp_path):
 def test_what_cannot_be_done_elsewhere_is_one_line(context, tmp_path):
     write_store(tmp_path / "short", [recorded(1, True)])
     write_store(tmp_path / "wide", [recorded(1, True, actions=9)])
+    with pytest.raises(UserError, match="leave one of them out"):
+        RolloutData(policy="outputs/runs/first", actions=("outputs/data",))
     made = roll_out_data(
         context, RolloutData(actions=(str(tmp_path / "short"),), episodes=1), ACTING, nobody, ""
     )

@@ -130,6 +130,6 @@ def test_older_models_draw_nothing_and_bad_settings_are_refused():
     fields = json.loads(text)
     del fields["outcome"]
     assert from_json(json.dumps(fields)).outcome.classes == 0
-    for words in ({"classes": -1}, {"width": 0}, {"weight": -0.1}, {"balance": 1.0}):
+    for words in ({"classes": -1}, {"classes": 1}, {"width": 0}, {"weight": -0.1}, {"balance": 1.0}):
         with pytest.raises(UserError, match="outcome"):
             OutcomeConfig(**words)
