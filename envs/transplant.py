@@ -52,9 +52,9 @@ def transplanted(
             "data.episodes"
         )
     chunks: dict[int, np.ndarray] = {}
+    decisions = -(-steps // execute)
     for seed, done in zip(starts, actions, strict=False):
         rest = np.append(np.zeros(done.shape[1] - 1), done[-1, -1])
-        decisions = -(-steps // execute)
         whole = np.concatenate([done, np.tile(rest, (max(0, decisions * execute - len(done)), 1))])
         for decision in range(decisions):
             part = whole[decision * execute : (decision + 1) * execute]

@@ -90,6 +90,7 @@ class Runs:
         self.config, self.given, self.own, self.context = config, given, own, context
         self.trained, self.world, self.critic = cache(self._train), cache(self._world), cache(self._critic)
         self.made_world, self.rollouts = cache(self._made_world), cache(self._rollouts)
+        self.explored = cache(self._explored)
 
     def experiment(self, words: Sequence[str]) -> Experiment:
         """What `experiments.run` would do under these settings."""
@@ -167,7 +168,7 @@ class Runs:
 
     def _temperature(self, cell: Cell) -> float:
         """That of a cell's groups, by the rollouts that its world model has seen in its last round."""
-        seen = self._explored(cell.task, *self._of(cell), cell.round)
+        seen = self.explored(cell.task, *self._of(cell), cell.round)
         return hottest({heat: _solved(data) for heat, data in zip(self.config.explore, seen, strict=True)})
 
     def _scene_words(self, cell: Cell) -> list[str]:
@@ -231,7 +232,7 @@ class Runs:
         """Those of one task that a world model has seen, of all rounds: `budget` in each."""
         found: list[Data] = []
         for one in range(1, round + 1):
-            found += self._explored(task, budget, number, one)
+            found += self.explored(task, budget, number, one)
             found += self._transplanted(task, budget, number, one)
         return found
 
@@ -255,7 +256,7 @@ class Runs:
         count = self.config.transplanted(budget)
         if not count:
             return []
-        own = [part.folder for part in self._explored(task, budget, number, round)]
+        own = [part.folder for part in self.explored(task, budget, number, round)]
         seed = data_seed(number, round, len(self.config.explore) + 1)
         words = transplant_words(count, seed, LINGER["world"], own)
         return [self.experiment([*common(self.config, task, 0, self.given), *words]).collect()]

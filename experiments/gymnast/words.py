@@ -63,17 +63,21 @@ def common(config: WorldGymnastConfig, task: str, seed: int, given: Sequence[str
 def transplant_words(episodes: int, seed: int, linger: int, actions: Sequence[Path]) -> list[str]:
     """What was done in other rollouts, done in the simulator again."""
     folders = ",".join(map(str, actions))
-    own = ["data=rollouts", f"data.episodes={episodes}", f"data.actions=[{folders}]"]
-    return [*own, f"data.seed={seed}", f"data.linger={linger}", "env=robosuite"]
+    return [*_rollouts(episodes, seed, linger), f"data.actions=[{folders}]"]
 
 
 def rollout_words(
     episodes: int, temperature: float, seed: int, linger: int, policy: Path | None
 ) -> list[str]:
     """A policy's own rollouts in the simulator."""
-    own = ["data=rollouts", f"data.episodes={episodes}", f"data.temperature={temperature:g}"]
     trained = [f"data.policy={policy}"] if policy else []
-    return [*own, f"data.seed={seed}", f"data.linger={linger}", "env=robosuite", *trained]
+    return [*_rollouts(episodes, seed, linger), f"data.temperature={temperature:g}", *trained]
+
+
+def _rollouts(episodes: int, seed: int, linger: int) -> list[str]:
+    """What all rollouts in the simulator share."""
+    own = ["data=rollouts", f"data.episodes={episodes}", f"data.seed={seed}", f"data.linger={linger}"]
+    return [*own, "env=robosuite"]
 
 
 def online_words(cell: Cell, temperature: float) -> list[str]:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-from flax import nnx
 
 from envs.errors import UserError
 from experiments.stages.experience import Experience
 from experiments.train_world_model import EYES_TITLE, train_world_model
-from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.regression import Regression
-from value_model.imagination.starts import StartBank
-from value_model.imagination.world_model import WorldModel, load_world_model
-from value_model.video.config import TokenizerConfig, VideoConfig
-from value_model.video.tokenizer import Tokenizer
+from tests.experiments.imagined import random_world
+from value_model.imagination.world_model import load_world_model
 
 DATA = ["tasks=[lift]", "experience.share=0.01", "experience.rollouts=1", "experience.temperatures=[1.0]"]
 MODEL = [
@@ -79,17 +73,7 @@ def test_mistakes_are_one_line():
 
 
 def test_a_finished_world_model_is_looked_at_before_anything_is_collected(tmp_path):
-    config = ImaginationConfig(
-        tokenizer=TokenizerConfig(channels=16, width=8),
-        video=VideoConfig(layers=1, width=32, patch=(1, 2, 2)),
-    )
-    rngs = nnx.Rngs(0)
-    nothing = StartBank(
-        np.zeros((0, *config.latent_shape), np.float16), np.zeros((0, 8)), np.zeros(0, np.int32), ()
-    )
-    WorldModel(
-        config, Tokenizer(config.tokenizer, rngs=rngs), Regression(config, rngs=rngs), None, {}, nothing
-    ).save(tmp_path / "other")
+    random_world().save(tmp_path / "other")
     outputs = f"outputs={tmp_path / 'outputs'}"
     for word, message in (
         (f"world={tmp_path}", "config.json is missing"),

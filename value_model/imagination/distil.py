@@ -83,10 +83,11 @@ def _pairs(world: WorldModel, frames: Frames, targets: np.ndarray, config: EyesC
     starts = _starts(frames, config, stride, seed)
     episode = np.asarray(frames.episode)
     wanted = starts[:, None] + stride * np.arange(1, config.steps + 1)  # [clips, S]
-    there = (wanted < count) & (episode[np.minimum(wanted, count - 1)] == episode[starts][:, None])
+    ends = np.minimum(wanted, count - 1)
+    there = (wanted < count) & (episode[ends] == episode[starts][:, None])
     acted = np.minimum(starts[:, None] + np.arange(config.steps * stride), count - 1)
     actions = np.asarray(frames.actions)[acted].reshape(len(starts), config.steps, stride, -1)
-    latents, proprio = _imagine(world, frames, starts, actions, seed)
+    latents, proprio = _imagine(world, frames, starts, actions, ends, seed)
     return Pairs(
         jnp.concatenate([frames.latents, latents[there]]),
         jnp.concatenate([frames.proprio, proprio[there]]),
@@ -106,10 +107,10 @@ def _starts(frames: Frames, config: EyesConfig, stride: int, seed: int) -> np.nd
 
 
 def _imagine(
-    world: WorldModel, frames: Frames, starts: np.ndarray, actions: np.ndarray, seed: int
+    world: WorldModel, frames: Frames, starts: np.ndarray, actions: np.ndarray, ends: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clips from the frames `starts` under actions [clips, S, K, A], with the outcomes that were recorded: latents float16
-    [clips, S, h, w, C], proprio [clips, S, P].
+    """Clips from the frames `starts` under actions [clips, S, K, A], with the outcomes that frames `ends` [clips, S] tell:
+    latents float16 [clips, S, h, w, C], proprio [clips, S, P].
     """
     graph, params = nnx.split(world.dynamics)
     rows = np.resize(np.arange(len(starts)), -(-len(starts) // BLOCK) * BLOCK).reshape(-1, BLOCK)
@@ -122,10 +123,8 @@ def _imagine(
             frames.words[frames.episode[first]],
         )
         told = jnp.asarray(np.swapaxes(actions[block], 0, 1))
-        wanted = first + world.config.stride * np.arange(1, len(told) + 1)[:, None]  # [S, B]
-        there = np.minimum(wanted, len(frames.latents) - 1)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), told.shape[:2])
-        came = frames.latents[there], frames.proprio[there]
+        came = frames.latents[ends[block].T], frames.proprio[ends[block].T]
         seen, felt = follow(graph, params, begun, told, came, keys)
         parts.append((np.asarray(seen, np.float16).swapaxes(0, 1), np.asarray(felt).swapaxes(0, 1)))
     latents, proprio = (np.concatenate(column)[: len(starts)] for column in zip(*parts, strict=True))
