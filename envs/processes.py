@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import ModuleType
 
 from envs.errors import UserError
@@ -32,9 +32,22 @@ def without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+class _Fork(ForkServerProcess):
+    def start(self) -> None:
+        with without_main():
+            super().start()
+
+
+class _Forks(ForkServerContext):
+    Process = _Fork
+
+
 def forks(*modules: str) -> ForkServerContext:
-    """Where processes are forked from one that has imported these modules once; those of the first call count."""
-    context = multiprocessing.get_context("forkserver")
+    """Where processes start: without the program's main file, forked from one that has imported `modules` once.
+
+    The modules of the first call count.
+    """
+    context = _Forks()
     context.set_forkserver_preload(list(modules))
     return context
 
@@ -50,9 +63,6 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
         raise UserError(f"workers={count}; give at least 1")
     context = forks("envs.experts", "envs.robosuite.vector")
     pool = ProcessPoolExecutor(count, context, initializer=_live_with_parent)
-    with without_main():
-        for _ in range(count):
-            pool.submit(os.getpid)  # a job that finds nobody idle starts a process
     try:
         yield pool
     except BrokenProcessPool as error:

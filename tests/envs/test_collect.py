@@ -23,6 +23,7 @@ from envs.processes import worker_pool
 with open("started", "a") as file:
     print("once", file=file)
 with worker_pool(3) as pool:
+    pool.submit(time.sleep, 0).result()
     for job in [pool.submit(time.sleep, 0.2) for _ in range(9)]:
         job.result()
 """
