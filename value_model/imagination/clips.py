@@ -43,7 +43,7 @@ class Clip(NamedTuple):
     previous: jax.Array  # [B, h, w, C]
     latents: jax.Array  # [B, S + 1, h, w, C]
     proprio: jax.Array  # [B, S + 1, P]
-    moved: jax.Array  # how proprioception changed since the frame `previous` [B, P]
+    moved: jax.Array  # how proprioception changed over the control step before [B, S + 1, P]
     actions: jax.Array  # [B, S, K, A]
     words: jax.Array  # [B, L]
 
@@ -131,12 +131,34 @@ def sample_clips(data: Frames, key: jax.Array, batch: int, steps: int, config: I
     frames = start[:, None] + config.stride * jnp.arange(steps + 1)
     acted = frames[:, :-1, None] + jnp.arange(config.stride)
     before = jnp.maximum(anchor, start - config.stride)
+    moved = changes(data, frames)
     return Clip(
         anchor=data.latents[anchor].astype(jnp.float32),
         previous=data.latents[before].astype(jnp.float32),
         latents=data.latents[frames].astype(jnp.float32),
         proprio=data.proprio[frames],
-        moved=data.proprio[start] - data.proprio[before],
+        moved=moved.at[:, 0].set(jnp.where((anchor == start)[:, None], 0.0, moved[:, 0])),
         actions=data.actions[acted],
         words=data.words[data.episode[start]],
     )
+
+
+class Moves(NamedTuple):
+    """What is felt of B clips, without their pictures."""
+
+    proprio: jax.Array  # [B, S + 1, P]
+    moved: jax.Array  # [B, S + 1, P]
+    actions: jax.Array  # [B, S, K, A]
+
+
+def sample_moves(data: Frames, key: jax.Array, batch: int, steps: int, config: ImaginationConfig) -> Moves:
+    """B clips of S steps from any moment."""
+    start = data.begins[jax.random.randint(key, (batch,), 0, len(data.begins))]
+    frames = start[:, None] + config.stride * jnp.arange(steps + 1)
+    acted = frames[:, :-1, None] + jnp.arange(config.stride)
+    return Moves(data.proprio[frames], changes(data, frames), data.actions[acted])
+
+
+def changes(data: Frames, rows: jax.Array) -> jax.Array:
+    """How proprioception changed over the control step before frames [...]: [..., P], 0 at an episode's first."""
+    return data.proprio[rows] - data.proprio[jnp.maximum(rows - 1, data.first[rows])]

@@ -25,7 +25,19 @@ class HandConfig:
 
     width: int = 256
     layers: int = 3
-    memory: bool = False  # of how it moved over the step before: what is blocked, or rests, stays so
+    memory: bool = False  # of how it moved over the last control step: what is blocked, or rests, stays so
+    leads: bool = False  # whether the picture is told where the hand comes to
+    updates: int = 0  # of the hand alone, before the pictures' training
+    batch: int = 256  # clips in each of them
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        if self.updates < 0 or self.batch < 1:
+            raise UserError("hand.updates must not be negative, hand.batch at least 1")
+
+    def shape(self) -> tuple[object, ...]:
+        """What has to be the same where one model's weights shall be another's."""
+        return self.width, self.layers, self.memory, self.leads
 
 
 @dataclass(frozen=True)
@@ -136,13 +148,13 @@ class ImaginationConfig:
         token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
         sizes = (token.image_size, token.channels, token.spatial, token.width)
         drawn = (self.outcome.classes, self.outcome.width)
-        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand, drawn)
+        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand.shape(), drawn)
 
 
 PRESETS: dict[str, ImaginationConfig] = {
     "tiny": ImaginationConfig(),
     "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it that a grasp may miss
-        hand=HandConfig(memory=True),
+        hand=HandConfig(memory=True, leads=True, updates=8000),
         outcome=OutcomeConfig(classes=16),
         unroll=UnrollConfig(updates=1600, motion_weight=4.0),
         solved=SolvedConfig(steps=8),

@@ -71,7 +71,8 @@ class Flow(Backbone):
 
         latents = self._denoise(self._noise(keys), predict)
         now = self._store(state, latents, told)
-        return now._replace(proprio=self.hand(state.proprio, actions))
+        proprio, _ = self.hand(state.proprio, actions, jnp.zeros_like(state.proprio))
+        return now._replace(proprio=proprio)
 
     def clean(
         self,

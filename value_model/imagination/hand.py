@@ -1,7 +1,10 @@
 """Proprioception by a small model of its own: the change over one step of the world.
 
-Dimension letters: B worlds, K control steps of a world's step, A action, P proprioception,
-M numbers besides.
+A grasp is decided by millimetres, and errors add up over the steps of a rollout: so it may be trained by itself, on many
+more clips than the pictures (`HandConfig.updates`).
+
+Dimension letters: B worlds, T moments of a clip, K control steps of a world's step, A action, P proprioception, M numbers
+besides.
 """
 
 from __future__ import annotations
@@ -20,22 +23,36 @@ class Moment(nnx.Variable):
     """A statistic of the data that was trained on; not trained by gradients."""
 
 
+SPEED_WEIGHT = 0.3  # of the error of how it moves at the end of a step, beside that of where it is
+
+
 class Hand(nnx.Module):
-    """An MLP from normalised proprioception and the step's actions to the normalised change."""
+    """An MLP from normalised proprioception and the step's actions to the normalised change.
+
+    One that remembers reads how proprioception changed over the last control step, too, and tells it of the step's end.
+    """
 
     def __init__(self, config: HandConfig, proprio_dim: int, told: int, *, rngs: nnx.Rngs) -> None:
         """told: how many numbers it reads besides proprioception, K · A + M."""
-        sizes = [proprio_dim + told, *[config.width] * config.layers]
+        remembered = config.memory * proprio_dim
+        sizes = [proprio_dim + told + remembered, *[config.width] * config.layers]
         self.layers = nnx.List([Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
-        self.out = Linear(config.width, proprio_dim, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        zeros = nnx.initializers.zeros
+        self.out = Linear(config.width, proprio_dim + remembered, kernel_init=zeros, rngs=rngs)
+        self.speed = Moment(jnp.ones(proprio_dim)) if config.memory else None
         self.mean, self.std, self.change = (
             Moment(jnp.zeros(proprio_dim)),
             Moment(jnp.ones(proprio_dim)),
             Moment(jnp.ones(proprio_dim)),
         )
 
-    def fit(self, proprio: jax.Array, change: jax.Array) -> None:
-        """Take the statistics of proprioception [N, P] and of its changes over one step [M, P]."""
+    def fit(self, proprio: jax.Array, change: jax.Array, moved: jax.Array | None = None) -> None:
+        """Take the statistics of proprioception [N, P], of its changes over one step [M, P] and over a control step [N, P],
+        which one that remembers needs.
+        """
+        if self.speed is not None:
+            assert moved is not None, "a hand that remembers needs to know how it moved"
+            self.speed[...] = jnp.std(moved, 0) + 1e-6
         self.mean[...] = jnp.mean(proprio, 0)
         self.std[...] = jnp.std(proprio, 0) + 1e-6
         self.change[...] = jnp.std(change, 0) + 1e-6
@@ -44,10 +61,55 @@ class Hand(nnx.Module):
         """[B, P] with mean 0 and deviation 1 over the data."""
         return (proprio - self.mean[...]) / self.std[...]
 
-    def __call__(self, proprio: jax.Array, actions: jax.Array, more: jax.Array | None = None) -> jax.Array:
-        """Proprioception [B, P] after actions [B, K, A], knowing more [B, M]."""
-        told = [actions.reshape(len(actions), -1), *([] if more is None else [more])]
+    def remembered(self, moved: jax.Array) -> list[jax.Array]:
+        """How it moved [B, P] in units of its speed, if it remembers."""
+        return [] if self.speed is None else [moved / self.speed[...]]
+
+    def __call__(
+        self, proprio: jax.Array, actions: jax.Array, moved: jax.Array, more: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Proprioception [B, P] after actions [B, K, A], knowing more [B, M], and how it then moves [B, P].
+
+        Args:
+            moved: how proprioception changed over the last control step [B, P]; of one that does not remember it stays.
+        """
+        told = [actions.reshape(len(actions), -1), *([] if more is None else [more]), *self.remembered(moved)]
         x = jnp.concatenate([self.normalised(proprio), *told], axis=-1)
         for layer in self.layers:
             x = nnx.silu(layer(x))
-        return proprio + self.out(x) * self.change[...]
+        change, *drift = jnp.split(self.out(x), [proprio.shape[-1]] * (self.speed is not None), axis=-1)
+        after = proprio + change * self.change[...]
+        return after, moved if self.speed is None else drift[0] * self.speed[...]
+
+    def error(self, after: jax.Array, moved: jax.Array, true: jax.Array, truly_moved: jax.Array) -> jax.Array:
+        """Mean square of what is wrong with proprioception [B, P] in units of its change, and with how it moves, if told."""
+        off = jnp.mean(jnp.square((after - true) / self.change[...]))
+        if self.speed is None:
+            return off
+        return off + SPEED_WEIGHT * jnp.mean(jnp.square((moved - truly_moved) / self.speed[...]))
+
+
+def hand_loss(
+    hand: Hand,
+    proprio: jax.Array,
+    actions: jax.Array,
+    moved: jax.Array | None = None,
+    more: jax.Array | None = None,
+) -> jax.Array:
+    """Mean error of proprioception [B, T, P], imagined on from the first under actions [B, T − 1, K, A].
+
+    Args:
+        moved: how it changed over the control step before each moment [B, T, P]; None: not known.
+        more: what else the hand is told at every step [B, M].
+    """
+    moved = jnp.zeros_like(proprio) if moved is None else moved
+
+    def one(
+        state: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        told, true, truly_moved = now
+        state = hand(state[0], told, state[1], more)
+        return state, hand.error(*state, true, truly_moved)
+
+    steps = tuple(jnp.moveaxis(part, 1, 0) for part in (actions, proprio[:, 1:], moved[:, 1:]))
+    return jnp.mean(jax.lax.scan(one, (proprio[:, 0], moved[:, 0]), steps)[1])

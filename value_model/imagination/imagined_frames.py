@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from value_model.imagination.clips import Frames
+from value_model.imagination.clips import Frames, changes
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.dynamics import where
 from value_model.imagination.regression import Regression, RegressionState
@@ -73,9 +73,8 @@ def _imagine(
     first = frames.first[end]
     before = jnp.maximum(first, start - config.stride)
     anchor, previous, last = (frames.latents[rows].astype(jnp.float32) for rows in (first, before, start))
-    moved = frames.proprio[start] - frames.proprio[before]
     words = frames.words[frames.episode[end]]
-    state = RegressionState(anchor, previous, last, frames.proprio[start], moved, words)
+    state = RegressionState(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
 
     def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
         now = start + number * config.stride

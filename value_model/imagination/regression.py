@@ -29,7 +29,7 @@ from value_model.video.linear import Linear
 
 class RegressionState(NamedTuple):
     """A `WorldState`; anchor, previous, latents: the first, the last but one and the last frame [B, h, w, C]; moved: how
-    proprioception changed over the last step [B, P], 0 at first.
+    proprioception changed over the last control step [B, P], 0 at first.
     """
 
     anchor: jax.Array
@@ -44,11 +44,11 @@ class Regression(Backbone):
     """A `Dynamics` that draws outcomes, or nothing."""
 
     def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
-        self.memory = config.hand.memory
-        more = config.outcome.classes + self.memory * config.proprio_dim
-        super().__init__(config, more, rngs=rngs)
-        self.outcome = Outcome(config, rngs=rngs) if config.outcome.classes else None
-        self.tell = Linear(more, config.video.width, use_bias=False, rngs=rngs) if more else None
+        self.leads, classes = config.hand.leads, config.outcome.classes
+        super().__init__(config, classes, rngs=rngs)
+        self.outcome = Outcome(config, rngs=rngs) if classes else None
+        told = classes + (config.hand.memory + 2 * self.leads) * config.proprio_dim
+        self.tell = Linear(told, config.video.width, use_bias=False, rngs=rngs) if told else None
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> RegressionState:
         """See `Dynamics`."""
@@ -89,27 +89,26 @@ class Regression(Backbone):
 
     def _known(self, state: RegressionState, actions: jax.Array) -> jax.Array:
         """Before a step [B, F]."""
-        known = [state.latents, self.hand.normalised(state.proprio), actions, *self._remembered(state)]
-        return jnp.concatenate([x.reshape(len(x), -1) for x in known], axis=-1)
-
-    def _remembered(self, state: RegressionState) -> list[jax.Array]:
-        """How the hand moved, in units of its change [B, P], if that is known."""
-        return [state.moved / self.hand.change[...]] if self.memory else []
+        felt = self.hand.normalised(state.proprio), actions, *self.hand.remembered(state.moved)
+        return jnp.concatenate([x.reshape(len(x), -1) for x in (state.latents, *felt)], axis=-1)
 
     def _after(
         self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
     ) -> RegressionState:
         """The state after actions, as was drawn [B, D]."""
-        known = [*([] if drawn is None else [drawn]), *self._remembered(state)]
-        more = jnp.concatenate(known, axis=-1) if known else None
-        change = self._change(state, actions, more, dropped)
-        proprio = self.hand(state.proprio, actions, more)
+        proprio, moved = self.hand(state.proprio, actions, state.moved, drawn)
+        told = [*([] if drawn is None else [drawn]), *self.hand.remembered(state.moved)]
+        if self.leads:
+            told += self._led(state.proprio, proprio, dropped)
+        change = self._change(state, actions, jnp.concatenate(told, axis=-1) if told else None, dropped)
         return state._replace(
-            previous=state.latents,
-            latents=state.latents + change,
-            proprio=proprio,
-            moved=proprio - state.proprio,
+            previous=state.latents, latents=state.latents + change, proprio=proprio, moved=moved
         )
+
+    def _led(self, before: jax.Array, after: jax.Array, dropped: jax.Array | None) -> list[jax.Array]:
+        """Where the hand comes to and its way [B, P] each; nothing where the actions, which tell it, are dropped."""
+        led = [self.hand.normalised(after), (after - before) / self.hand.change[...]]
+        return led if dropped is None else [jnp.where(dropped[:, None], 0.0, one) for one in led]
 
     def _change(
         self, state: RegressionState, actions: jax.Array, more: jax.Array | None, dropped: jax.Array | None

@@ -16,8 +16,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from envs.errors import UserError
-from value_model.imagination.clips import Clip, Frames, encode_frames, sample_clips
+from value_model.imagination.clips import (
+    Clip,
+    Frames,
+    changes,
+    encode_frames,
+    sample_clips,
+    sample_moves,
+)
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
+from value_model.imagination.hand import hand_loss
 from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
@@ -69,6 +77,8 @@ def train_world_model(
     else:
         dynamics = Regression(config, rngs=nnx.Rngs(seed))
         fit_hand(dynamics, frames, config)
+        if config.hand.updates:
+            train_hand(dynamics, frames, config, folder / "hand", seed, progress)
     parts = {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
     for part, (steps, updates) in parts.items():
         if updates:
@@ -106,7 +116,52 @@ def fit_hand(dynamics: Regression, frames: Frames, config: ImaginationConfig) ->
     """Give the hand the statistics of proprioception and of its change over a step."""
     begins = frames.begins
     change = frames.proprio[begins + config.stride] - frames.proprio[begins]
-    dynamics.hand.fit(frames.proprio, change)
+    dynamics.hand.fit(frames.proprio, change, changes(frames, jnp.arange(len(frames.proprio))))
+
+
+def train_hand(
+    dynamics: Regression,
+    frames: Frames,
+    config: ImaginationConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Train the hand of the dynamics alone, on clips as long as those of the unrolled part; nothing is drawn.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    own, updates = config.hand, config.hand.updates
+    graph, params, fixed = nnx.split(dynamics.hand, nnx.Param, ...)
+    optimizer = make_optimizer(dataclasses.replace(config.optim, learning_rate=own.learning_rate), updates)
+    classes = config.outcome.classes
+    nothing = jnp.zeros((own.batch, classes)) if classes else None
+
+    def loss(params: nnx.State, data: tuple[Frames, nnx.State], key: jax.Array) -> jax.Array:
+        moves = sample_moves(data[0], key, own.batch, config.unroll.steps, config)
+        hand = nnx.merge(graph, params, data[1])
+        return hand_loss(hand, moves.proprio, moves.actions, moves.moved, nothing)
+
+    def update(state, number: jax.Array, data: tuple[Frames, nnx.State]):
+        params, optimizer_state = state
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        value, gradients = jax.value_and_grad(loss)(params, data, key)
+        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
+        return (params, optimizer_state), {"loss": value, "grad_norm": norm}
+
+    params, _ = run_updates(
+        "hand",
+        update,
+        (params, optimizer.init(params)),
+        (frames, fixed),
+        updates,
+        folder,
+        per_dispatch=min(50, updates),
+        checkpoint_every=max(updates // 2, 1),
+        progress=progress,
+    )
+    nnx.update(dynamics.hand, params)
 
 
 def train_dynamics(
@@ -175,22 +230,22 @@ def clip_loss(
         clip.previous + noise[0],
         clip.latents[:, 0] + noise[1],
         clip.proprio[:, 0],
-        clip.moved,
+        clip.moved[:, 0],
         clip.words,
     )
 
     def step(
         state: RegressionState, now: tuple[jax.Array, ...]
     ) -> tuple[RegressionState, tuple[jax.Array, ...]]:
-        actions, latents, proprio, keys = now
+        actions, latents, proprio, moved, keys = now
         state, apart = dynamics.follow(state, actions, latents, proprio, keys, dropped)
-        off = (state.proprio - proprio) / dynamics.hand.change[...]
-        moved = jnp.minimum(jnp.mean((latents - clip.anchor) ** 2, axis=-1, keepdims=True), 1.0)
-        weight = 1.0 + config.unroll.motion_weight * moved
-        return state, (jnp.mean(weight * (state.latents - latents) ** 2), jnp.mean(off**2), jnp.mean(apart))
+        off = dynamics.hand.error(state.proprio, state.moved, proprio, moved)
+        new = jnp.minimum(jnp.mean((latents - clip.anchor) ** 2, axis=-1, keepdims=True), 1.0)
+        weight = 1.0 + config.unroll.motion_weight * new
+        return state, (jnp.mean(weight * (state.latents - latents) ** 2), off, jnp.mean(apart))
 
     drawn = jax.random.split(jax.random.fold_in(key, 3), clip.actions.shape[:2])
-    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], drawn)
+    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], drawn)
     by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
     latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, by_step)[1])
     parts = {"latent": latent, "hand": hand}
