@@ -39,7 +39,8 @@ from experiments.stages.acting import Acting
 from experiments.stages.data import Data, user_data
 from experiments.stages.experience import EXECUTE, Experience, gather
 from experiments.stages.eyes import EyesQuality, distil, finished_world, measure_eyes
-from experiments.stages.world_model import FOLDER, PICTURES, Quality, make_world_model, measure_world_model
+from experiments.stages.world_model import FOLDER, make_world_model
+from experiments.stages.world_quality import PICTURES, Quality, measure_world_model
 from policy_extraction.types import Eyes, Training, frozen_eyes
 from value_model.imagination.config import EYES, PRESETS, ImaginationConfig
 from value_model.imagination.eyes import EyesConfig
@@ -106,7 +107,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
             refresh = Path(config.refresh) if config.refresh else None
             made = make_world_model(context, config.model, data.parts, config.seed, refresh)
             source, seconds = made.folder / FOLDER, made.seconds
-            found, strips = measure_world_model(context, made, tested)
+            found, strips = measure_world_model(context, made, tested, data.parts)
             card = _card(config, data, found, seconds, arguments)
             copy_files(strips / PICTURES, Path(config.folder))
         if eyes is not None:
@@ -199,7 +200,7 @@ policy's own attempts at temperatures {", ".join(map(str, config.experience.temp
 **Held-out episodes** ({held_out}) under their own actions, by steps of the world ({config.model.stride} control steps
 each). `latent`: root of the mean square, beside copying the first frame and acting on another clip's actions; `pixel`
 and `moved`: mean difference of 255, of all pixels and of those that moved, `seen`: of the tokenizer alone; `hand_cm`: of
-the hand.
+the hand; `object_cm`: of the task's object, as a probe reads it off imagined latents, `seen`: off recorded ones.
 
 {parts}
 

@@ -31,7 +31,7 @@ from experiments.choices.imagination import ImaginationChoice
 from experiments.gymnast.config import METHODS, TEST_TIME, WorldGymnastConfig
 from experiments.gymnast.runs import Runs, Trained, cells
 from experiments.gymnast.strips import PICTURE, side_by_side
-from experiments.gymnast.tables import markdown, means, rows_of
+from experiments.gymnast.tables import markdown, means, rows_of, verdicts_table
 from experiments.inspection.page import write_page
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
@@ -49,6 +49,10 @@ from value_model.imagination.config import PRESETS
 from value_model.imagination.train import to_go_on_from
 
 FILMED = 3  # episodes of each task
+UNSEEN = (
+    "Rollouts that the world model has not seen, imagined again from their first picture under their actions: the policy's "
+    "own before training, at temperature 1, and the same actions in the scenes of others."
+)
 ASKED = {"--cfg", "-c", "--help", "-h"}
 
 
@@ -173,6 +177,8 @@ def _worlds(runs: Runs, trained: Sequence[Trained]) -> list[str]:
         found, _ = runs.quality(budget, 0, number)
         for task, one in found.items():
             parts += [f"{task}, after {number} × {budget} rollouts of each task:", errors_table(one)]
+        if runs.config.verdicts:
+            parts += [UNSEEN, verdicts_table(runs.verdicts(budget, 0, number))]
     return parts
 
 

@@ -18,9 +18,7 @@ from value_model.imagination.eyes import EyesConfig
 
 METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
 TEST_TIME = ("test_time", "test_time_guarded")  # in one scene, of which there is but a picture
-PARTS = (
-    8  # data sets of one round of one seed: at one temperature for cloning, at several for the world model
-)
+PARTS = 8  # data sets of one round of one seed: for cloning, for the world model, and two that measure it
 MOST_ROUNDS = 5
 
 
@@ -45,6 +43,7 @@ class WorldGymnastConfig:
     temperatures: tuple[float, ...] = (1.0, 0.3)  # of the action tokens at which every policy is evaluated
     explore: tuple[float, ...] = (0.3, 1.0, 1.6)  # at which the rollouts for the world model are made
     transplants: float = 0.25  # share of them that do what was done in others, see `envs.transplant`
+    verdicts: int = 64  # rollouts of a task, of either kind, that only measure the world model; 0: none
     demonstrations: MixtureData = field(default_factory=demonstrated)  # that the policy has learnt from
     critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
     model: Any = MISSING  # the world model
@@ -78,7 +77,8 @@ class WorldGymnastConfig:
             )
         require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
         require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
-        require(len(self.explore) + 1 < PARTS, f"explore: at most {PARTS - 2} temperatures")
+        require(len(self.explore) + 3 < PARTS, f"explore: at most {PARTS - 4} temperatures")
+        require(self.verdicts >= 0, f"verdicts={self.verdicts} must not be negative")
         most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
         require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.choices.critics import require_training
 from experiments.choices.imagination import ImaginationChoice
-from experiments.gymnast.config import TEST_TIME, WorldGymnastConfig
+from experiments.gymnast.config import PARTS, TEST_TIME, WorldGymnastConfig
 from experiments.gymnast.scenes import first_picture
 from experiments.gymnast.words import (
     OWN,
@@ -37,7 +37,9 @@ from experiments.stages.data import Data, collect_data
 from experiments.stages.evaluate import Evaluation
 from experiments.stages.extract import read_history
 from experiments.stages.eyes import distil, finished_world, seeing_world
-from experiments.stages.world_model import FOLDER, Quality, make_world_model, measure_world_model
+from experiments.stages.world_model import FOLDER, make_world_model
+from experiments.stages.world_quality import Quality, measure_world_model
+from experiments.stages.world_verdicts import Verdicts, world_verdicts
 from experiments.train_world_model import told_apart
 from policy_extraction.types import frozen_eyes
 
@@ -226,7 +228,21 @@ class Runs:
         """How well a world model foretells held-out demonstrations of each task, and the folder of its strips."""
         made = self.made_world(budget, number, round)
         held = {task: [self._demonstrated(task, held_out=True)] for task in self.config.tasks}
-        return measure_world_model(self.context, made, held)
+        return measure_world_model(self.context, made, held, self._seen(budget, number, round))
+
+    def verdicts(self, budget: int, number: int, round: int) -> dict[str, dict[str, Verdicts]]:
+        """{task: {kind: what a world model says of rollouts of that kind that it has not seen}}."""
+        unseen = {task: self._unseen(task, number) for task in self.config.tasks}
+        return world_verdicts(self.context, self.made_world(budget, number, round), unseen)
+
+    def _unseen(self, task: str, number: int) -> dict[str, Data]:
+        """{kind: rollouts of the policy before training that only measure}."""
+        count, linger = self.config.verdicts, LINGER["world"]
+        seeds = [data_seed(number, 1, part) for part in (PARTS - 2, PARTS - 1)]
+        usual = common(self.config, task, 0, self.given)
+        own = self.experiment([*usual, *rollout_words(count, 1.0, seeds[0], linger, None)]).collect()
+        words = transplant_words(count, seeds[1], linger, [own.folder])
+        return {"own": own, "of another": self.experiment([*usual, *words]).collect()}
 
     def _rollouts(self, task: str, budget: int, number: int, round: int) -> list[Data]:
         """Those of one task that a world model has seen, of all rounds: `budget` in each."""

@@ -12,7 +12,9 @@ from experiments.gymnast.runs import Trained
 from experiments.lab.statistics import Interval, paired_difference, success_rate
 from experiments.reports.hypertext import table
 from experiments.reports.run_report import percent, points
+from experiments.reports.verdicts import interval, verdict_quality
 from experiments.stages.evaluate import Evaluation, median_length
+from experiments.stages.world_verdicts import Verdicts
 
 BASELINE = "sft"
 
@@ -121,6 +123,18 @@ def means(rows: Sequence[Mapping[str, Any]]) -> str:
             imagined = "–" if None in seen else f"{100 * np.mean(seen):.0f} %"
             found.append([name, f"{100 * np.mean([row['success'] for row in own]):.0f} %", imagined])
     return table([f"mean of {len(tasks)} tasks", "success", "imagined"], found)
+
+
+def verdicts_table(found: Mapping[str, Mapping[str, Verdicts]]) -> str:
+    """A row a task and kind of rollouts: how many were solved, how many look it, and how far they are the same."""
+    rows = []
+    for task, kinds in found.items():
+        for kind, one in kinds.items():
+            told = verdict_quality(one.said.astype(float), one.said.astype(float), one.solved, 0.5)
+            rates = (f"{100 * float(np.mean(part)):.0f} %" for part in (one.solved, one.said))
+            shares = interval(told["precision"]), interval(told["recall"])
+            rows.append([task, kind, str(len(one.said)), *rates, *shares])
+    return table(["task", "actions", "rollouts", "solved", "look solved", "precision", "recall"], rows)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -144,7 +144,10 @@ STAGES = {
         "experiments.stages.world_model", ("experiments.stages.world_model:make_world_model",)
     ),
     "world_quality": Stage(
-        "experiments.stages.world_model", ("experiments.stages.world_model:measure_world_model",)
+        "experiments.stages.world_quality", ("experiments.stages.world_quality:measure_world_model",)
+    ),
+    "world_verdicts": Stage(
+        "experiments.stages.world_verdicts", ("experiments.stages.world_verdicts:world_verdicts",)
     ),
     "first_picture": Stage(
         "experiments.gymnast.scenes",

@@ -59,9 +59,9 @@ def verdict_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         [
             name,
-            *(_interval(quality[share]) for share in SHARES[:2]),
+            *(interval(quality[share]) for share in SHARES[:2]),
             *("–" if quality[what] is None else f"{quality[what]:.2f}" for what in ("f1", "auc")),
-            _interval(quality["no_verdict"]),
+            interval(quality["no_verdict"]),
         ]
         for name, quality in found.items()
     ]
@@ -75,5 +75,6 @@ def _share(count: int, of: int) -> list[float] | None:
     return [found.mean, found.low, found.high]
 
 
-def _interval(share: list[float] | None) -> str:
+def interval(share: list[float] | None) -> str:
+    """`.85 [.73, .92]`, or a dash where there is nothing to divide by."""
     return "–" if share is None else f"{share[0]:.2f} [{share[1]:.2f}, {share[2]:.2f}]"

@@ -24,6 +24,7 @@ LEAST = [
     "explore=[1.0]",
     "temperatures=[1.0,0.5]",
     "refresh=2",
+    "verdicts=2",
     *(f"demonstrations.{style}=0" for style in ("noisy", "slow", "hesitation", "retry", "detour")),
     "demonstrations.clean=2",
     "demonstrations.failure=1",

@@ -21,6 +21,7 @@ from flax import nnx
 from envs.errors import UserError
 from envs.text import word_ids
 from value_model.imagination.clips import check_episode
+from value_model.imagination.objects import Locate, places
 from value_model.imagination.world_model import WorldModel
 from value_model.video.frames import Episodes, episode_frames, watch
 
@@ -38,6 +39,7 @@ class Recorded(NamedTuple):
     actions: np.ndarray  # float32 [B, S, K, A]
     words: np.ndarray  # int32 [B, L]
     there: np.ndarray  # bool [B, S + 1]
+    places: np.ndarray  # of the task's object, metres; NaN where nobody told it, float32 [B, S + 1, 3]
 
 
 class Imagined(NamedTuple):
@@ -77,6 +79,7 @@ def record(world: WorldModel, episodes: Episodes, steps: int, count: int = COUNT
                 np.clip(episode.actions[acted], -1, 1).astype(np.float32),
                 word_ids(episode.instruction),
                 wanted < len(episode),
+                places(episode)[index],
             )
         )
     return Recorded(*(np.stack(column) for column in zip(*rows, strict=True)))
@@ -134,14 +137,15 @@ def follow(
 
 
 def quality(
-    world: WorldModel, clips: Recorded, horizons: Sequence[int] = HORIZONS
+    world: WorldModel, clips: Recorded, horizons: Sequence[int] = HORIZONS, locate: Locate | None = None
 ) -> Mapping[str, Mapping[int, float]]:
     """Errors after each number of steps that some clip is long enough for, {what: {steps: error}}.
 
     latent: root of the mean square over normalised latents, of the model's own, of the copies of the `last` known and
     of the `first` frame (the same for a clip: its first), and under `shuffled` actions; pixel: mean absolute difference,
     of 255, of decoded pictures; moved: the same over pixels that differ from the clip's first picture, and `moved_seen`
-    of the tokenizer alone; hand: of the first three numbers of proprioception, in centimetres if they are metres.
+    of the tokenizer alone; hand: of the first three numbers of proprioception, in centimetres if they are metres; object:
+    of its place as a probe, `locate`, reads it off imagined latents, `object_cm_seen` off the recorded ones.
     """
     steps = clips.actions.shape[1]
     own = imagine(world, clips)
@@ -163,6 +167,11 @@ def quality(
         moved = clips.proprio[rows, 0, :3] - clips.proprio[rows, count, :3]
         note("hand_cm", count, _centimetres(felt))
         note("hand_cm_copy", count, _centimetres(moved))
+        if locate is not None:
+            place = clips.places[rows, count]
+            note("object_cm", count, _centimetres(locate(own.latents[rows, count - 1]) - place))
+            note("object_cm_copy", count, _centimetres(clips.places[rows, 0] - place))
+            note("object_cm_seen", count, _centimetres(locate(real) - place))
         pictures = {"": own.latents[rows, count - 1], "_copy": first, "_seen": real}
         for name, (pixel, changed) in _pixel_errors(world.decode, clips, rows, count, pictures).items():
             note(f"pixel{name}", count, pixel)

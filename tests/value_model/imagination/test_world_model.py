@@ -14,13 +14,16 @@ from flax import nnx
 
 from envs.errors import UserError
 from envs.text import word_ids
+from envs.types import Episode
 from tests.value_model.imagination.scene import MICRO, drawn, moved, push
 from value_model.imagination.config import ImaginationConfig, SolvedConfig, UnrollConfig, from_json, to_json
 from value_model.imagination.distil import distil_eyes
 from value_model.imagination.eyes import EyesConfig
+from value_model.imagination.objects import object_probe
 from value_model.imagination.quality import eyes_quality, imagine, quality, record, strip
 from value_model.imagination.regression import Regression
 from value_model.imagination.train import train_world_model
+from value_model.imagination.verdicts import look_solved
 from value_model.imagination.world_model import load_world_model
 from value_model.video.config import OptimConfig, TokenizerConfig, VideoConfig
 from value_model.video.weights import flat_arrays
@@ -29,6 +32,7 @@ WORDS = jnp.asarray(word_ids("push the red square to the right"))[None]
 SHORT = dataclasses.replace(
     MICRO,
     tokenizer=dataclasses.replace(MICRO.tokenizer, updates=4, width=8),
+    hand=dataclasses.replace(MICRO.hand, memory=True, leads=True, updates=4, batch=8),
     unroll=UnrollConfig(steps=2, updates=6),
     solved=SolvedConfig(width=8, updates=6, batch=8),
     optim=dataclasses.replace(MICRO.optim, updates=6, updates_per_dispatch=2, checkpoint_every=2, batch=8),
@@ -66,6 +70,33 @@ def test_it_foretells_held_out_pushes_and_listens_to_the_actions(world, clips):
     assert found["latent"][4] < 0.6 * found["latent_copy"][4]
     assert found["latent_shuffled"][4] > 1.5 * found["latent"][4]
     assert found["hand_cm"][1] < found["hand_cm_copy"][1]
+
+
+def test_a_probe_reads_the_object_off_imagined_pictures(world, clips):
+    locate = object_probe(world, [located(seed) for seed in range(60)])
+    told = record(world, [located(seed) for seed in range(100, 116)], steps=8, count=64)
+    found = quality(world, told, horizons=(1, 4), locate=locate)
+    seen, imagined, still = (found[f"object_cm{what}"][4] for what in ("_seen", "", "_copy"))
+    assert seen < 0.25 * still and seen < imagined < 0.7 * still
+    first, later = told.places[:, 0], told.places[:, 4]
+    by_hand = 100 * np.linalg.norm((first - later)[told.there[:, 4]], axis=-1).mean()
+    np.testing.assert_allclose(still, by_hand, rtol=1e-6)
+    assert object_probe(world, [push(0)]) is None and np.isnan(clips.places).all()
+    assert "object_cm" not in quality(world, clips, horizons=(1,))
+
+
+def located(seed: int) -> Episode:
+    """A push whose square's place is told, a pixel a centimetre."""
+    episode = push(seed)
+    place = np.pad(episode.proprio / 100, ((0, 0), (0, 1)))
+    return dataclasses.replace(episode, environment_state=place)
+
+
+def test_what_is_imagined_again_looks_solved_where_it_was(world):
+    episodes = [push(seed) for seed in range(200, 270)]  # more than one block
+    solved = np.array([episode.rewards[7:].any() for episode in episodes])
+    assert 0.2 < solved.mean() < 0.9 and np.mean(look_solved(world, episodes) == solved) > 0.85
+    assert not look_solved(world, episodes, minimum=41).any()
 
 
 @pytest.mark.parametrize("action", [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])
