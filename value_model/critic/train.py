@@ -195,9 +195,9 @@ def _train(
     fixed = place_state(fixed, mesh)
     optimizer = make_optimizer(optim, updates)
 
-    def update(state, number: jax.Array, data: LatentData | Clip):
+    def update(state, key: jax.Array, data: LatentData | Clip):
         params, optimizer_state = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        keys = jax.random.split(key)
         if isinstance(data, LatentData):
             data = sample_clips(data, keys[0], optim.batch, config, stride)
         gradients, metrics = loss_gradients(config, graph, fixed, params, data, keys[1], video_only)
@@ -211,6 +211,7 @@ def _train(
         clips,
         updates,
         folder,
+        seed=seed,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,
         progress=progress,

@@ -147,9 +147,9 @@ def _train(
         given = nnx.merge(graph, params, fixed)(latents, pairs.proprio[rows])
         return jnp.mean(jnp.square(given - pairs.targets[pairs.seen[rows]])) / unit
 
-    def update(state: Any, number: jax.Array, data: tuple[Pairs, nnx.State]) -> Any:
+    def update(state: Any, key: jax.Array, data: tuple[Pairs, nnx.State]) -> Any:
         params, optimizer_state = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 3)
+        keys = jax.random.split(key, 3)
         rows = _draw(keys[:2], data[0], config)
         value, gradients = jax.value_and_grad(loss)(params, data[1], rows, keys[2], data[0])
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
@@ -162,6 +162,7 @@ def _train(
         (pairs, fixed),
         config.updates,
         folder,
+        seed=seed,
         per_dispatch=min(25, config.updates),
         checkpoint_every=max(config.updates // 2, 1),
         progress=progress,

@@ -12,7 +12,7 @@ import numpy as np
 from envs.errors import UserError
 from value_model.imagination.clips import Frames
 
-COUNT = 256  # of each kind
+COUNT = 256  # first frames of each instruction, and later ones of all
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,17 @@ class StartBank:
 
 
 def draw_starts(frames: Frames, instructions: list[str], seed: int, count: int = COUNT) -> StartBank:
-    """Of the training episodes at random up to `count` first frames, and as many later ones."""
+    """Of the training episodes at random up to `count` first frames of each instruction, and as many later ones of all.
+
+    Whoever learns in the model sees no other scenes than these: of a task the more the better.
+    """
     random = np.random.default_rng(seed)
     first, episode = np.asarray(frames.first), np.asarray(frames.episode)
     number = np.arange(len(first)) - first
     begins, later = np.flatnonzero(number == 0), np.setdiff1d(np.asarray(frames.begins), np.unique(first))
-    chosen = np.sort(np.concatenate([random.permutation(part)[:count] for part in (begins, later)]))
+    told = np.array(instructions)[episode[begins]]
+    parts = [*(begins[told == text] for text in dict.fromkeys(instructions)), later]
+    chosen = np.sort(np.concatenate([random.permutation(part)[:count] for part in parts]))
     return StartBank(
         latents=np.asarray(frames.latents)[chosen],
         proprio=np.asarray(frames.proprio)[chosen],

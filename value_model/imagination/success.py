@@ -96,9 +96,9 @@ def train_solved(
         logit = nnx.merge(graph, params, fixed).logit(latents, data.proprio[rows], words)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
 
-    def update(state, number: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, ...]]):
+    def update(state, key: jax.Array, data: tuple[Frames, nnx.State, tuple[jax.Array, ...]]):
         params, optimizer_state = state
-        *keys, last = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(rows) + 1)
+        *keys, last = jax.random.split(key, len(rows) + 1)
         share = settings.batch // len(rows)
         chosen = jnp.concatenate(
             [
@@ -118,6 +118,7 @@ def train_solved(
         (frames, fixed, drawn),
         settings.updates,
         folder,
+        seed=seed,
         per_dispatch=50,
         checkpoint_every=max(settings.updates // 2, 1),
         progress=progress,

@@ -143,9 +143,8 @@ def train_hand(
         hand = nnx.merge(graph, params, data[1])
         return hand_loss(hand, moves.proprio, moves.actions, moves.moved, nothing)
 
-    def update(state, number: jax.Array, data: tuple[Frames, nnx.State]):
+    def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
         params, optimizer_state = state
-        key = jax.random.fold_in(jax.random.key(seed), number)
         value, gradients = jax.value_and_grad(loss)(params, data, key)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
@@ -157,6 +156,7 @@ def train_hand(
         (frames, fixed),
         updates,
         folder,
+        seed=seed,
         per_dispatch=min(50, updates),
         checkpoint_every=max(updates // 2, 1),
         progress=progress,
@@ -189,9 +189,9 @@ def train_dynamics(
         computed = gathered_but_layers(compute_copy(params, optim.precision))
         return clip_loss(nnx.merge(graph, computed, fixed), clip, key, config)
 
-    def update(state, number: jax.Array, data: tuple[Frames, nnx.State]):
+    def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
         params, optimizer_state = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        keys = jax.random.split(key)
         clip = split_batch(sample_clips(data[0], keys[0], optim.batch, steps, config))
         (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(params, data[1], clip, keys[1])
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
@@ -204,6 +204,7 @@ def train_dynamics(
         (frames, fixed),
         updates,
         folder,
+        seed=seed,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,
         progress=progress,

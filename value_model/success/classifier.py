@@ -164,17 +164,17 @@ def train_classifier(
         return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, truth))
 
     def update(
-        state: tuple, number: jax.Array, data: tuple[jax.Array, tuple[jax.Array, ...]]
+        state: tuple, key: jax.Array, data: tuple[jax.Array, tuple[jax.Array, ...]]
     ) -> tuple[tuple, dict[str, jax.Array]]:
         params, optimizer_state = state
-        *draws, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 3)
+        *draws, changed = jax.random.split(key, 3)
         chosen = [
             part[jax.random.randint(draw, (half,), 0, len(part))]
             for draw, part in zip(draws, data[1], strict=True)
         ]
         truth = jnp.repeat(jnp.arange(2.0), half)
         shown = data[0][jnp.concatenate(chosen)]
-        value, gradients = jax.value_and_grad(loss)(params, key, shown, truth)
+        value, gradients = jax.value_and_grad(loss)(params, changed, shown, truth)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
 
@@ -185,6 +185,7 @@ def train_classifier(
         (jnp.asarray(pictures), rows),
         config.updates,
         folder,
+        seed=seed,
         per_dispatch=1,  # convolutions are slow inside a loop on a CPU
         checkpoint_every=max(1, config.updates // 4),
         progress=progress,

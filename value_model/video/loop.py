@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called as progress(stage, updates done, updates in all, mean metrics since the last call)."""
 
 Update = Callable[[Any, jax.Array, Any], tuple[Any, dict[str, jax.Array]]]
-"""(state, update number, data) → (state, metrics); the metrics hold at least `loss` and `grad_norm`."""
+"""(state, the update's own key, data) → (state, metrics); the metrics hold at least `loss` and `grad_norm`."""
 
 HostBatches = Callable[[int], Any]
 """A source of batches on the host: an update's numpy arrays from its number, the same at every call."""
@@ -42,6 +42,7 @@ def run_updates(
     updates: int,
     folder: Path,
     *,
+    seed: int,
     per_dispatch: int,
     checkpoint_every: int,
     progress: Progress | None = None,
@@ -57,6 +58,7 @@ def run_updates(
             source on the host of a batch for each, which is made while the devices work on the ones before.
         updates: how many in all.
         folder: where the checkpoints are kept.
+        seed: of what the updates draw; it is no part of what is compiled, so that another seed compiles nothing.
         per_dispatch: updates per compiled call; with batches from the host it is one.
         checkpoint_every: updates between checkpoints.
         mesh: the devices that state and batches are split over (`data` is whole on each); None for a single one.
@@ -76,11 +78,11 @@ def run_updates(
             state = place_state(state, mesh)
         per_dispatch = 1 if callable(data) else per_dispatch
         dispatch = _compile(update, state, per_dispatch, mesh)
-        batches = _batches(data, range(done, updates), mesh)
+        batches, root = _batches(data, range(done, updates), mesh), jax.random.key(seed)
         while done < updates:
             until_checkpoint = checkpoint_every - done % checkpoint_every
             count = min(per_dispatch, updates - done, until_checkpoint)
-            state, metrics = dispatch(state, jnp.int32(done), jnp.int32(count), next(batches))
+            state, metrics = dispatch(state, root, jnp.int32(done), jnp.int32(count), next(batches))
             metrics = {name: np.asarray(values)[:count] for name, values in metrics.items()}
             _stop_if_not_finite(stage, done, metrics, folder)
             done += count
@@ -94,25 +96,27 @@ def run_updates(
 
 
 def _compile(update: Update, state: Any, per_dispatch: int, mesh: Mesh | None) -> Callable[..., Any]:
-    """(state, first update, how many of at most `per_dispatch`, data) → (state, metrics of each); uses the state up."""
+    """(state, the run's key, first update, how many of at most `per_dispatch`, data) → (state, metrics of each); uses the
+    state up.
+    """
     places = None
     if mesh is not None:
         places = (state_shardings(state, mesh), NamedSharding(mesh, PartitionSpec()))
     update = jax.jit(update)  # traced once, for the metrics' shapes and in the loop
 
     @partial(jax.jit, donate_argnums=0, out_shardings=places)
-    def dispatch(state: Any, first: jax.Array, count: jax.Array, data: Any) -> Any:
+    def dispatch(state: Any, root: jax.Array, first: jax.Array, count: jax.Array, data: Any) -> Any:
         if per_dispatch == 1:  # no loop: XLA's convolutions are slow inside one on a CPU
-            state, metrics = update(state, first, data)
+            state, metrics = update(state, jax.random.fold_in(root, first), data)
             return state, jax.tree.map(lambda metric: metric[None], metrics)
 
         def one(
             offset: jax.Array, carry: tuple[Any, dict[str, jax.Array]]
         ) -> tuple[Any, dict[str, jax.Array]]:
-            state, metrics = update(carry[0], first + offset, data)
+            state, metrics = update(carry[0], jax.random.fold_in(root, first + offset), data)
             return state, jax.tree.map(lambda kept, metric: kept.at[offset].set(metric), carry[1], metrics)
 
-        shapes = jax.eval_shape(update, state, first, data)[1]
+        shapes = jax.eval_shape(update, state, root, data)[1]
         empty = jax.tree.map(lambda metric: jnp.zeros((per_dispatch, *metric.shape), metric.dtype), shapes)
         return jax.lax.fori_loop(0, count, one, (state, empty))
 

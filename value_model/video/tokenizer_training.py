@@ -57,9 +57,8 @@ def train_tokenizer(
         tokenizer.track(jax.lax.stop_gradient(mean))
         return value, nnx.split(tokenizer, nnx.Param, ...)[2]
 
-    def update(state, number: jax.Array, frames: Views):
+    def update(state, key: jax.Array, frames: Views):
         params, statistics, optimizer_state = state
-        key = jax.random.fold_in(jax.random.key(seed), number)
         (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(
             params, statistics, key, frames
         )
@@ -75,6 +74,7 @@ def train_tokenizer(
         frames,
         settings.updates,
         folder,
+        seed=seed,
         per_dispatch=settings.updates_per_dispatch,
         checkpoint_every=every,
         progress=progress,

@@ -183,9 +183,8 @@ def _train_network(
     def loss(params: nnx.State, key: jax.Array, data: LatentData, known: jax.Array) -> jax.Array:
         return nnx.merge(graph, params).loss(data, known, stride, key)
 
-    def update(state, number: jax.Array, known_data: tuple[LatentData, jax.Array]):
+    def update(state, key: jax.Array, known_data: tuple[LatentData, jax.Array]):
         params, optimizer_state = state
-        key = jax.random.fold_in(jax.random.key(seed), number)
         value, gradients = jax.value_and_grad(loss)(params, key, *known_data)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
@@ -197,6 +196,7 @@ def _train_network(
         (data, known),
         optim.updates,
         folder,
+        seed=seed,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,
         progress=progress,
