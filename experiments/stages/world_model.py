@@ -11,7 +11,7 @@ from experiments.lab.progress import Bars, announce
 from experiments.stages.data import Data
 from value_model.imagination.config import WEIGHTS, ImaginationConfig
 
-VERSION = 4
+VERSION = 5
 FOLDER = "world_model"
 
 
