@@ -4,6 +4,7 @@
     python -m experiments.world_gymnast rounds=2                     Dyna: new rollouts, a refreshed world model, again
     python -m experiments.world_gymnast begin=WORLD_MODEL            from a finished world model, gone on from
     python -m experiments.world_gymnast methods=[sft,test_time,test_time_guarded]   from one picture of a scene never seen
+    python -m experiments.world_gymnast methods=[sft,imagination,distract,scaled]   more scenes; all tasks at once
     python -m experiments.world_gymnast tasks=[lift] budgets=[128,1280] methods=[sft,imagination] seeds=[0,1]
 
 Everything that is not a setting of this command is one of experiments.run, for all methods (policy.base=…,
@@ -28,7 +29,7 @@ from pathlib import Path
 from envs.errors import check_choice
 from envs.files import atomic_file
 from experiments.choices.imagination import ImaginationChoice
-from experiments.gymnast.config import METHODS, TEST_TIME, WorldGymnastConfig
+from experiments.gymnast.config import METHODS, TEST_TIME, VARIANTS, WorldGymnastConfig
 from experiments.gymnast.runs import Runs, Trained, cells
 from experiments.gymnast.strips import PICTURE, side_by_side
 from experiments.gymnast.tables import markdown, means, rows_of, verdicts_table
@@ -95,7 +96,7 @@ def split_words(arguments: Sequence[str]) -> tuple[list[str], list[str], dict[st
     for before, word in pairwise(["", *arguments]):
         method, colon, rest = word.partition(":")
         if colon and "=" not in method:
-            check_choice("method", method, (*METHODS, *TEST_TIME))
+            check_choice("method", method, (*METHODS, *VARIANTS, *TEST_TIME))
             own.setdefault(method, []).append(rest)
         elif word.split("=")[0].split(".")[0] in fields or {before, word} & ASKED:
             command_words.append(word)

@@ -37,6 +37,7 @@ class ImaginationChoice:
     worlds: int = 64  # imagined side by side
     starts: str = "first"  # where episodes begin: at recorded "first" frames, in the "middle", or at "all"
     images: tuple[str, ...] = ()  # of your own, one of each camera, that all episodes begin with instead
+    scenes: str = later("")  # folder of more of them, `<scene>/<camera>.png`, beside the recorded ones
     instruction: str = ""  # of your own; empty: the task's
     horizon: int = 0  # control steps of an imagined episode; 0: the task's
     minimum: int = 8  # control steps before which nothing counts as success
@@ -114,12 +115,14 @@ class ImaginationChoice:
         Raises:
             UserError: there is no start for the task, or the pictures of one's own cannot be read.
         """
-        from value_model.imagination.own_start import own_start
+        from value_model.imagination.own_start import own_scenes, own_start
 
         if self.images:
             bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
         else:
             bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+        if self.scenes:
+            bank = bank.beside(own_scenes(self.world, Path(self.scenes), spec.instruction))
         if self.guard:
             bank = bank.beside(self.world.starts.of(self._others(spec.instruction), "first"))
         return bank
@@ -157,6 +160,7 @@ class ImaginationChoice:
         """Those of the world model, and the pictures of one's own."""
         folder = Path(self.path) if self.path else SHIPPED
         files, own = [folder / name for name in FILES], [Path(one) for one in self.images]
+        own += sorted(Path(self.scenes).glob("*/*.png")) if self.scenes else []
         if not all(file.is_file() for file in files):
             what = self.path or "nothing that ships"
             raise UserError(

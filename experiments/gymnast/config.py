@@ -17,6 +17,7 @@ from policy_extraction.types import Rollouts
 from value_model.imagination.eyes import EyesConfig
 
 METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
+VARIANTS = ("distract", "scaled")  # of imagination: with more scenes, with more tasks
 TEST_TIME = ("test_time", "test_time_guarded")  # in one scene, of which there is but a picture
 PARTS = 8  # data sets of one round of one seed: for cloning, for the world model, and two that measure it
 MOST_ROUNDS = 5
@@ -43,6 +44,8 @@ class WorldGymnastConfig:
     temperatures: tuple[float, ...] = (1.0, 0.3)  # of the action tokens at which every policy is evaluated
     explore: tuple[float, ...] = (0.3, 1.0, 1.6)  # at which the rollouts for the world model are made
     transplants: float = 0.25  # share of them that do what was done in others, see `envs.transplant`
+    scenes: int = 128  # with distractors, of which `distract` has pictures
+    distractors: int = 3  # in each
     verdicts: int = 64  # rollouts of a task, of either kind, that only measure the world model; 0: none
     demonstrations: MixtureData = field(default_factory=demonstrated)  # that the policy has learnt from
     critic_model: TrainChoice = field(default_factory=TrainChoice)  # trained on those demonstrations
@@ -59,7 +62,7 @@ class WorldGymnastConfig:
         for name in self.tasks:
             task_spec(name)
         for name in self.methods:
-            check_choice("method", name, (*METHODS, *TEST_TIME))
+            check_choice("method", name, (*METHODS, *VARIANTS, *TEST_TIME))
         for name in ("tasks", "methods", "budgets", "seeds", "temperatures", "explore"):
             require(bool(getattr(self, name)), f"{name} must name at least one")
         require(0 <= self.transplants <= 0.5, f"transplants={self.transplants} must lie in [0, 0.5]")
@@ -78,6 +81,10 @@ class WorldGymnastConfig:
         require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
         require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
         require(len(self.explore) + 3 < PARTS, f"explore: at most {PARTS - 4} temperatures")
+        require(self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        require(
+            "scaled" not in self.methods or len(self.tasks) > 1, "scaled needs tasks= to name more than one"
+        )
         require(self.verdicts >= 0, f"verdicts={self.verdicts} must not be negative")
         most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
         require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")

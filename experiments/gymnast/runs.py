@@ -12,8 +12,8 @@ import numpy as np
 
 from experiments.choices.critics import require_training
 from experiments.choices.imagination import ImaginationChoice
-from experiments.gymnast.config import PARTS, TEST_TIME, WorldGymnastConfig
-from experiments.gymnast.scenes import first_picture
+from experiments.gymnast.config import PARTS, TEST_TIME, VARIANTS, WorldGymnastConfig
+from experiments.gymnast.scenes import first_picture, scene_pictures
 from experiments.gymnast.words import (
     OWN,
     Cell,
@@ -43,6 +43,7 @@ from experiments.stages.world_verdicts import Verdicts, world_verdicts
 from experiments.train_world_model import told_apart
 from policy_extraction.types import frozen_eyes
 
+IMAGINED = ("imagination", *VARIANTS, *TEST_TIME)  # what learns in a world model
 HELD_OUT = {
     "clean": 4,
     "retry": 4,
@@ -160,8 +161,12 @@ class Runs:
             own = self._cloning_words(cell)
             critic = cell.method == "filtered" and not any(word.startswith("critic=") for word in self.given)
             return [*own, *(["critic=wvm", f"critic.path={self.critic()}"] if critic else []), *more]
-        if cell.method in ("imagination", *TEST_TIME):
+        if cell.method in IMAGINED:
             more = [f"env.path={self.world(*self._of(cell), cell.round)}", *more]
+        if cell.method == "distract":
+            more = [f"env.scenes={self._pictures(cell)}", *more]
+        if cell.method == "scaled":
+            more = [f"env.guard={1 - 1 / len(self.config.tasks):g}", *more]
         if cell.method in TEST_TIME:
             more = [*self._scene_words(cell), *more]
         if cell.method == "sft":
@@ -172,6 +177,12 @@ class Runs:
         """That of a cell's groups, by the rollouts that its world model has seen in its last round."""
         seen = self.explored(cell.task, *self._of(cell), cell.round)
         return hottest({heat: _solved(data) for heat, data in zip(self.config.explore, seen, strict=True)})
+
+    def _pictures(self, cell: Cell) -> Path:
+        """The folder of pictures of scenes with distractors, in which nobody has acted."""
+        words = [*common(self.config, cell.task, cell.seed, self.given), "env=robosuite"]
+        acting = self.experiment([*words, f"env.distractors={self.config.distractors}"]).evaluating
+        return scene_pictures(self.context, acting, cell.seed, self.config.scenes).folder
 
     def _scene_words(self, cell: Cell) -> list[str]:
         """A scene that nothing was trained on, by its first picture."""
@@ -296,7 +307,7 @@ class Runs:
 
     def _imagine(self, cell: Cell, experiment: Experiment, policy: Artifact | None) -> Evaluation | None:
         """What the world model says of the policy; of others than those trained in it, too."""
-        if not {"imagination", *TEST_TIME} & set(self.config.methods):
+        if not set(IMAGINED) & set(self.config.methods):
             return None
         env = ImaginationChoice(path=str(self.world(*self._of(cell), cell.round)))
         usual = replace(experiment.config.evaluate, stop=True)  # an imagined episode ends where it is solved

@@ -32,6 +32,8 @@ OWN = {  # how a method learns
     "filtered": ("method=filtered_bc",),
     "simulator": ("method=grpo", "env=robosuite", "reward=success"),
     "imagination": ("method=grpo", "env=imagination", "reward=success"),
+    "distract": ("method=grpo", "env=imagination", "reward=success"),
+    "scaled": ("method=grpo", "env=imagination", "reward=success"),
     "test_time": ("method=grpo", "env=imagination", "reward=success"),
     "test_time_guarded": ("method=grpo", "env=imagination", "reward=success", "env.guard=0.5"),
 }

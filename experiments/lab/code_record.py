@@ -153,6 +153,10 @@ STAGES = {
         "experiments.gymnast.scenes",
         ("experiments.gymnast.scenes:first_picture", "envs.robosuite.vector:robosuite_envs"),
     ),
+    "scene_pictures": Stage(
+        "experiments.gymnast.scenes",
+        ("experiments.gymnast.scenes:scene_pictures", "envs.robosuite.vector:robosuite_envs"),
+    ),
     "side_by_side": Stage(
         "experiments.gymnast.strips", ("experiments.gymnast.strips:side_by_side", *ACTORS, *LEARNERS)
     ),

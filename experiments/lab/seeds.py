@@ -27,6 +27,7 @@ Purpose = Literal[
     "test_scene",
     "branches",
     "branch_check",
+    "start_pictures",
 ]
 
 RANGE = 400_000_000  # seeds of a purpose
@@ -50,6 +51,7 @@ STARTS: dict[Purpose, int] = {
     "test_scene": 17 * RANGE,
     "branches": 15 * RANGE,
     "branch_check": 16 * RANGE,
+    "start_pictures": 18 * RANGE,
 }
 
 

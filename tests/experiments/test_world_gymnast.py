@@ -7,9 +7,17 @@ import json
 import pytest
 
 from envs.errors import UserError
+from experiments.choices.environments import RobosuiteChoice
 from experiments.gymnast.config import METHODS, WorldGymnastConfig
-from experiments.gymnast.runs import cells
+from experiments.gymnast.runs import Runs, cells
+from experiments.gymnast.scenes import scene_pictures
 from experiments.gymnast.words import Cell, data_seed, hottest, online_words, unless_given
+from experiments.lab.artifacts import Artifacts
+from experiments.lab.context import Context
+from experiments.lab.simulators import Simulators
+from experiments.lab.tracking import Tracker
+from experiments.settings.config import TaskConfig
+from experiments.stages.acting import Acting
 from experiments.world_gymnast import split_words, world_gymnast
 from policy_extraction.types import PolicySpec
 from policy_extraction.vla.encoder import VLAConfig
@@ -87,6 +95,34 @@ def test_all_methods_and_a_second_round(tmp_path, capsys):
     assert rows("methods=[iterated_sft,imagination]", "rounds=2", "name=dyna") == two and made() == before
 
 
+def test_scenes_of_which_there_are_but_pictures(tmp_path):
+    with Simulators() as simulators:
+        context = Context(Artifacts(tmp_path), Tracker(None), simulators)
+
+        def made(distractors, seed=0, count=3):
+            env = RobosuiteChoice(distractors=distractors)
+            acting = Acting(env, TaskConfig("open_drawer"), 0, 2, 4)
+            folder = scene_pictures(context, acting, seed, count).folder
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.png"))
+            return files, [(folder / file).read_bytes() for file in files]
+
+        files, plain = made(0)
+        assert files == [f"000{n}/{name}.png" for n in range(3) for name in ("workspace", "wrist")]
+        assert len({*plain[::2], *made(3)[1][::2]}) == 6
+        assert made(0, seed=1)[1][0] not in plain
+
+
+def test_variants_have_pictures_of_more_scenes_and_episodes_of_all_tasks(monkeypatch):
+    config = WorldGymnastConfig(tasks=("open_drawer", "close_drawer"), methods=("distract", "scaled"))
+    runs = Runs(config, [], {}, None)
+    monkeypatch.setattr(runs, "world", lambda *of: "world")
+    monkeypatch.setattr(runs, "_temperature", lambda cell: 1.0)
+    monkeypatch.setattr(runs, "_pictures", lambda cell: "pictures")
+    words = {name: runs._more(Cell(name, "open_drawer", 128, 0)) for name in config.methods}
+    assert "env.scenes=pictures" in words["distract"] and "env.guard=0.5" in words["scaled"]
+    assert all("env.path=world" in one for one in words.values())
+
+
 def _best_before(row, rows):
     return (
         row["success"] - row["difference_to_sft"]["mean"]
@@ -137,6 +173,8 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
             "of 8 rollouts 4 are the policy's own",
         ),
         (["transplants=0.6"], "transplants=0.6 must lie in"),
+        (["methods=[scaled]", "tasks=[lift]"], "scaled needs tasks= to name more than one"),
+        (["scenes=0"], "scenes=0 must be at least 1"),
         (["rounds=0"], "rounds=0 must be from 1"),
         (["seeds=[]"], "seeds must name at least one"),
         (["begin=nowhere"], "no world model in nowhere"),

@@ -1,8 +1,9 @@
-"""A start of one's own: a picture of each camera, from which a world model imagines."""
+"""Starts of one's own: a picture of each camera, from which a world model imagines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,25 @@ def read_picture(path: Path, size: int) -> np.ndarray:
     if width < size:
         raise UserError(f"{path} has {width}×{height} pixels; the world model needs {size}×{size} or more")
     return resize(np.asarray(picture.convert("RGB"))[None], size, size)[0]
+
+
+def own_scenes(world: WorldModel, folder: Path, instruction: str) -> StartBank:
+    """A start of every scene in a folder, `<scene>/<camera>.png`, see `own_start`.
+
+    Raises:
+        UserError: there is no scene, or one lacks a camera's picture, see also `read_picture`.
+    """
+    scenes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not scenes:
+        raise UserError(f"{folder} has no folder of a scene; each holds a picture of every camera")
+    banks = []
+    for scene in scenes:
+        files = [scene / f"{camera}.png" for camera in world.config.cameras]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise UserError(f"{scene} has no {', '.join(missing)}; a scene needs a picture of every camera")
+        banks.append(own_start(world, files, instruction))
+    return reduce(StartBank.beside, banks)
 
 
 def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> StartBank:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from envs.errors import UserError
-from value_model.imagination.own_start import read_picture
+from tests.experiments.imagined import random_world
+from value_model.imagination.own_start import own_scenes, own_start, read_picture
 
 LEFT_RED = np.zeros((80, 80, 3), np.uint8)
 LEFT_RED[:, :40, 0] = 255
@@ -45,6 +46,24 @@ def test_it_is_upright_in_colour_and_of_the_size(tmp_path):
 def test_what_cannot_be_shown_is_one_line(tmp_path, picture, message):
     with pytest.raises(UserError, match=message):
         read_picture(saved(tmp_path, Image.fromarray(picture)), 40)
+
+
+def test_a_folder_of_scenes_is_a_start_of_each(tmp_path):
+    world = random_world()
+    for number, colour in enumerate((0, 120)):
+        (tmp_path / "scenes" / f"{number}").mkdir(parents=True)
+        for camera in world.config.cameras:
+            shade = Image.fromarray(np.full((64, 64, 3), colour, np.uint8))
+            shade.save(tmp_path / "scenes" / f"{number}" / f"{camera}.png")
+    bank = own_scenes(world, tmp_path / "scenes", "fly")
+    assert bank.instruction == ("fly", "fly") and np.abs(bank.latents[0] - bank.latents[1]).max() > 0
+    one = [tmp_path / "scenes/1" / f"{camera}.png" for camera in world.config.cameras]
+    np.testing.assert_array_equal(own_start(world, one, "fly").latents[0], bank.latents[1])
+    one[0].unlink()
+    with pytest.raises(UserError, match=f"has no {world.config.cameras[0]}.png; a scene needs"):
+        own_scenes(world, tmp_path / "scenes", "fly")
+    with pytest.raises(UserError, match="has no folder of a scene"):
+        own_scenes(world, tmp_path / "nowhere", "fly")
 
 
 def test_unreadable_files_are_one_line(tmp_path):
