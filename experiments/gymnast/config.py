@@ -81,13 +81,23 @@ class WorldGymnastConfig:
         require(1 <= self.rounds <= MOST_ROUNDS, f"rounds={self.rounds} must be from 1 to {MOST_ROUNDS}")
         require(self.worlds >= 1, f"worlds={self.worlds} must be at least 1")
         require(len(self.explore) + 3 < PARTS, f"explore: at most {PARTS - 4} temperatures")
-        require(self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
-        require(
-            "scaled" not in self.methods or len(self.tasks) > 1, "scaled needs tasks= to name more than one"
-        )
+        self._check_variants()
         require(self.verdicts >= 0, f"verdicts={self.verdicts} must not be negative")
         most = RANGE // RUN_RANGE // PARTS // MOST_ROUNDS - 1
         require(min(self.seeds) >= 0 and max(self.seeds) <= most, f"seeds must be from 0 to {most}")
+
+    def _check_variants(self) -> None:
+        require(self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
+        several = len(self.tasks) > 1
+        require("scaled" not in self.methods or several, "scaled needs tasks= to name more than one")
+        for name in self.tasks if "distract" in self.methods else ():
+            most = task_spec(name).distractors
+            require(
+                1 <= self.distractors <= most,
+                f"distract: distractors={self.distractors}, and a scene of {name} has 1 to {most}"
+                if most
+                else f"distract: a scene of {name} has no distractors; leave it out of tasks=",
+            )
 
     def transplanted(self, budget: int) -> int:
         """How many of a budget of rollouts do what was done in others."""

@@ -174,6 +174,8 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
         ),
         (["transplants=0.6"], "transplants=0.6 must lie in"),
         (["methods=[scaled]", "tasks=[lift]"], "scaled needs tasks= to name more than one"),
+        (["methods=[distract]", "tasks=[lift]"], "a scene of lift has no distractors"),
+        (["methods=[distract]", "distractors=5"], "a scene of open_drawer has 1 to 4"),
         (["scenes=0"], "scenes=0 must be at least 1"),
         (["rounds=0"], "rounds=0 must be from 1"),
         (["seeds=[]"], "seeds must name at least one"),
