@@ -143,22 +143,6 @@ def sample_clips(data: Frames, key: jax.Array, batch: int, steps: int, config: I
     )
 
 
-class Moves(NamedTuple):
-    """What is felt of B clips, without their pictures."""
-
-    proprio: jax.Array  # [B, S + 1, P]
-    moved: jax.Array  # [B, S + 1, P]
-    actions: jax.Array  # [B, S, K, A]
-
-
-def sample_moves(data: Frames, key: jax.Array, batch: int, steps: int, config: ImaginationConfig) -> Moves:
-    """B clips of S steps from any moment."""
-    start = data.begins[jax.random.randint(key, (batch,), 0, len(data.begins))]
-    frames = start[:, None] + config.stride * jnp.arange(steps + 1)
-    acted = frames[:, :-1, None] + jnp.arange(config.stride)
-    return Moves(data.proprio[frames], changes(data, frames), data.actions[acted])
-
-
 def changes(data: Frames, rows: jax.Array) -> jax.Array:
     """How proprioception changed over the control step before frames [...]: [..., P], 0 at an episode's first."""
     return data.proprio[rows] - data.proprio[jnp.maximum(rows - 1, data.first[rows])]

@@ -27,7 +27,9 @@ class HandConfig:
     layers: int = 3
     memory: bool = False  # of how it moved over the last control step: what is blocked, or rests, stays so
     leads: bool = False  # whether the picture is told where the hand comes to
-    updates: int = 0  # of the hand alone, before the pictures' training
+    updates: int = (
+        0  # of the hand alone, after the pictures' training, in which it then follows what was recorded
+    )
     batch: int = 256  # clips in each of them
     learning_rate: float = 2e-3
 

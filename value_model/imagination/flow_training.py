@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from value_model.imagination.flow import Flow
-from value_model.imagination.hand import hand_loss
+from value_model.imagination.hand import Hand
 
 
 def flow_loss(
@@ -45,3 +45,15 @@ def flow_loss(
     latent = jnp.mean((clean - latents)[:, 1:] ** 2)
     hand = hand_loss(model.hand, proprio, actions)
     return latent + hand, {"latent": latent, "hand": hand}
+
+
+def hand_loss(hand: Hand, proprio: jax.Array, actions: jax.Array) -> jax.Array:
+    """Mean squared error of proprioception [B, T, P], imagined on from the first, in units of its change."""
+
+    def one(felt: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        told, true = inputs
+        felt, _ = hand(felt, told, jnp.zeros_like(felt))
+        return felt, jnp.mean(((felt - true) / hand.change[...]) ** 2)
+
+    inputs = (jnp.moveaxis(actions, 1, 0), jnp.moveaxis(proprio[:, 1:], 1, 0))
+    return jnp.mean(jax.lax.scan(one, proprio[:, 0], inputs)[1])

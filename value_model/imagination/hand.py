@@ -1,7 +1,7 @@
 """Proprioception by a small model of its own: the change over one step of the world.
 
-A grasp is decided by millimetres, and errors add up over the steps of a rollout: so it may be trained by itself, on many
-more clips than the pictures (`HandConfig.updates`).
+A grasp is decided by millimetres, and errors add up over the steps of a rollout: so it may be trained by itself at last,
+on many more clips than the pictures (`HandConfig.updates`).
 
 Dimension letters: B worlds, T moments of a clip, K control steps of a world's step, A action, P proprioception, M numbers
 besides.
@@ -87,29 +87,3 @@ class Hand(nnx.Module):
         if self.speed is None:
             return off
         return off + SPEED_WEIGHT * jnp.mean(jnp.square((moved - truly_moved) / self.speed[...]))
-
-
-def hand_loss(
-    hand: Hand,
-    proprio: jax.Array,
-    actions: jax.Array,
-    moved: jax.Array | None = None,
-    more: jax.Array | None = None,
-) -> jax.Array:
-    """Mean error of proprioception [B, T, P], imagined on from the first under actions [B, T − 1, K, A].
-
-    Args:
-        moved: how it changed over the control step before each moment [B, T, P]; None: not known.
-        more: what else the hand is told at every step [B, M].
-    """
-    moved = jnp.zeros_like(proprio) if moved is None else moved
-
-    def one(
-        state: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        told, true, truly_moved = now
-        state = hand(state[0], told, state[1], more)
-        return state, hand.error(*state, true, truly_moved)
-
-    steps = tuple(jnp.moveaxis(part, 1, 0) for part in (actions, proprio[:, 1:], moved[:, 1:]))
-    return jnp.mean(jax.lax.scan(one, (proprio[:, 0], moved[:, 0]), steps)[1])

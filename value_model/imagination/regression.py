@@ -76,16 +76,28 @@ class Regression(Backbone):
         keys: jax.Array,
         dropped: jax.Array | None = None,
     ) -> tuple[RegressionState, jax.Array]:
-        """The state after a step whose outcome is told by what was recorded: latents [B, h, w, C] and proprio [B, P].
+        """The state after a step whose outcome is told by what was recorded: latents [B, h, w, C] and proprio [B, P], which
+        leads the picture, too.
 
         Beside it the divergence from what was foretold, in nats [B]; see `step`.
         """
+        drawn, apart = self.told(state, actions, latents, proprio, keys)
+        return self._after(state, actions, drawn, dropped, proprio), apart
+
+    def told(
+        self,
+        state: RegressionState,
+        actions: jax.Array,
+        latents: jax.Array,
+        proprio: jax.Array,
+        keys: jax.Array,
+    ) -> tuple[jax.Array | None, jax.Array]:
+        """The outcome that what was recorded tells [B, D], None if none are drawn, and the divergence; see `follow`."""
         if self.outcome is None:
-            return self._after(state, actions, None, dropped), jnp.zeros(len(actions))
+            return None, jnp.zeros(len(actions))
         felt = (proprio - state.proprio) / self.hand.change[...]
         came = jnp.concatenate([(latents - state.latents).reshape(len(latents), -1), felt], axis=-1)
-        drawn, apart = self.outcome.told(self._known(state, actions), came, keys)
-        return self._after(state, actions, drawn, dropped), apart
+        return self.outcome.told(self._known(state, actions), came, keys)
 
     def _known(self, state: RegressionState, actions: jax.Array) -> jax.Array:
         """Before a step [B, F]."""
@@ -93,13 +105,18 @@ class Regression(Backbone):
         return jnp.concatenate([x.reshape(len(x), -1) for x in (state.latents, *felt)], axis=-1)
 
     def _after(
-        self, state: RegressionState, actions: jax.Array, drawn: jax.Array | None, dropped: jax.Array | None
+        self,
+        state: RegressionState,
+        actions: jax.Array,
+        drawn: jax.Array | None,
+        dropped: jax.Array | None,
+        came: jax.Array | None = None,
     ) -> RegressionState:
-        """The state after actions, as was drawn [B, D]."""
+        """The state after actions, as was drawn [B, D]; came: what leads the picture instead of its own hand [B, P]."""
         proprio, moved = self.hand(state.proprio, actions, state.moved, drawn)
         told = [*([] if drawn is None else [drawn]), *self.hand.remembered(state.moved)]
         if self.leads:
-            told += self._led(state.proprio, proprio, dropped)
+            told += self._led(state.proprio, proprio if came is None else came, dropped)
         change = self._change(state, actions, jnp.concatenate(told, axis=-1) if told else None, dropped)
         return state._replace(
             previous=state.latents, latents=state.latents + change, proprio=proprio, moved=moved

@@ -22,10 +22,8 @@ from value_model.imagination.clips import (
     changes,
     encode_frames,
     sample_clips,
-    sample_moves,
 )
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
-from value_model.imagination.hand import hand_loss
 from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
@@ -77,12 +75,12 @@ def train_world_model(
     else:
         dynamics = Regression(config, rngs=nnx.Rngs(seed))
         fit_hand(dynamics, frames, config)
-        if config.hand.updates:
-            train_hand(dynamics, frames, config, folder / "hand", seed, progress)
     parts = {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
     for part, (steps, updates) in parts.items():
         if updates:
             dynamics = train_dynamics(dynamics, frames, config, steps, updates, folder / part, seed, progress)
+    if config.hand.updates:
+        train_hand(dynamics, frames, config, folder / "hand", seed, progress)
     imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
     solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
@@ -127,25 +125,23 @@ def train_hand(
     seed: int,
     progress: Progress | None = None,
 ) -> None:
-    """Train the hand of the dynamics alone, on clips as long as those of the unrolled part; nothing is drawn.
+    """Train the hand of the dynamics alone, unrolled over clips as long as those of the second part.
 
     Raises:
         UserError: a loss is not finite.
     """
-    own, updates = config.hand, config.hand.updates
-    graph, params, fixed = nnx.split(dynamics.hand, nnx.Param, ...)
+    own, updates, steps = config.hand, config.hand.updates, config.unroll.steps
+    graph, params, fixed = nnx.split(dynamics, nnx.All(nnx.PathContains("hand"), nnx.Param), ...)
     optimizer = make_optimizer(dataclasses.replace(config.optim, learning_rate=own.learning_rate), updates)
-    classes = config.outcome.classes
-    nothing = jnp.zeros((own.batch, classes)) if classes else None
 
-    def loss(params: nnx.State, data: tuple[Frames, nnx.State], key: jax.Array) -> jax.Array:
-        moves = sample_moves(data[0], key, own.batch, config.unroll.steps, config)
-        hand = nnx.merge(graph, params, data[1])
-        return hand_loss(hand, moves.proprio, moves.actions, moves.moved, nothing)
+    def loss(params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array) -> jax.Array:
+        return hand_loss(nnx.merge(graph, params, fixed), clip, key)
 
     def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
         params, optimizer_state = state
-        value, gradients = jax.value_and_grad(loss)(params, data, key)
+        keys = jax.random.split(key)
+        clip = sample_clips(data[0], keys[0], own.batch, steps, config)
+        value, gradients = jax.value_and_grad(loss)(params, data[1], clip, keys[1])
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, "grad_norm": norm}
 
@@ -161,7 +157,28 @@ def train_hand(
         checkpoint_every=max(updates // 2, 1),
         progress=progress,
     )
-    nnx.update(dynamics.hand, params)
+    nnx.update(dynamics, params)
+
+
+def hand_loss(dynamics: Regression, clip: Clip, key: jax.Array) -> jax.Array:
+    """Mean error of what the hand feels over a clip's steps, each after the one before; pictures and outcomes are those
+    that were recorded.
+    """
+    keys = jax.random.split(key, clip.actions.shape[:2])
+    state = RegressionState(
+        clip.anchor, clip.previous, clip.latents[:, 0], clip.proprio[:, 0], clip.moved[:, 0], clip.words
+    )
+
+    def step(state: RegressionState, now: tuple[jax.Array, ...]) -> tuple[RegressionState, jax.Array]:
+        actions, latents, proprio, moved, keys = now
+        drawn, _ = dynamics.told(state, actions, latents, proprio, keys)
+        felt = dynamics.hand(state.proprio, actions, state.moved, drawn)
+        state = state._replace(previous=state.latents, latents=latents, proprio=felt[0], moved=felt[1])
+        return state, dynamics.hand.error(*felt, proprio, moved)
+
+    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], keys)
+    by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
+    return jnp.mean(jax.lax.scan(step, state, by_step)[1])
 
 
 def train_dynamics(
@@ -241,6 +258,8 @@ def clip_loss(
         actions, latents, proprio, moved, keys = now
         state, apart = dynamics.follow(state, actions, latents, proprio, keys, dropped)
         off = dynamics.hand.error(state.proprio, state.moved, proprio, moved)
+        if config.hand.updates:  # a hand that is exact where it is used is not waited for here
+            state = state._replace(proprio=proprio, moved=moved)
         new = jnp.minimum(jnp.mean((latents - clip.anchor) ** 2, axis=-1, keepdims=True), 1.0)
         weight = 1.0 + config.unroll.motion_weight * new
         return state, (jnp.mean(weight * (state.latents - latents) ** 2), off, jnp.mean(apart))

@@ -202,11 +202,12 @@ def test_strip_shows_real_over_imagined(world, clips):
     assert np.abs(shown[32:, 32:64].astype(int) - world.decode(own)[0]).max() <= 1
 
 
-def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
+@pytest.mark.parametrize(("stage", "at"), [("world model, 2 steps", 4), ("hand", 2)])
+def test_killed_and_resumed_gives_the_same_weights(stage, at, short, tmp_path):
     episodes, _, straight = short
 
     def kill(part: str, done: int, total: int, metrics: object) -> None:
-        if part == "world model, 2 steps" and done == 4:
+        if part == stage and done == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -222,7 +223,8 @@ def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
 def test_a_finished_model_is_gone_on_from(short, tmp_path):
     episodes, folder, first = short
     none = dataclasses.replace(SHORT.optim, updates=0), dataclasses.replace(SHORT.unroll, updates=0)
-    still = dataclasses.replace(SHORT, optim=none[0], unroll=none[1])
+    hand = dataclasses.replace(SHORT.hand, updates=0)
+    still = dataclasses.replace(SHORT, optim=none[0], unroll=none[1], hand=hand)
     again = train_world_model(episodes[:2], still, tmp_path / "again", refresh=folder)
     on = train_world_model(episodes[:2], SHORT, tmp_path / "on", refresh=folder)
     before, kept, after = (flat_arrays({"dynamics": world.dynamics}) for world in (first, again, on))
