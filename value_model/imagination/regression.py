@@ -7,7 +7,7 @@ adaptive norms, the instruction by cross-attention. Published (arXiv 2506.00613)
 and `worldgym`.
 
 Dimension letters: B worlds, h and w latent height and width, C channels, K control steps of a world's step, A action, P
-proprioception, L words, W width, D classes of outcomes, M numbers besides.
+proprioception, L words, W width, D classes of outcomes, M numbers besides, N tokens of a picture.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Tokens, run_layers
 from value_model.video.linear import Linear
 
+VIEW = 256  # width of what the picture is told of the hand
+
 
 class RegressionState(NamedTuple):
     """A `WorldState`; anchor, previous, latents: the first, the last but one and the last frame [B, h, w, C]; moved: how
@@ -40,15 +42,38 @@ class RegressionState(NamedTuple):
     words: jax.Array
 
 
+class View(nnx.Module):
+    """What every place of the picture is told of where the hand was and where it comes to.
+
+    A camera at the wrist goes where the hand goes, and most of what it sees stands still: that is a function of its place
+    and turn, which the adaptive norms, the same for all places, do not render.
+    """
+
+    def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
+        height, width, _ = config.latent_shape
+        self.tokens = height * width // (config.video.patch[1] * config.video.patch[2])
+        told, zeros = 2 * config.proprio_dim, nnx.initializers.zeros
+        self.hidden = nnx.List([Linear(told, VIEW, rngs=rngs), Linear(VIEW, VIEW, rngs=rngs)])
+        self.out = Linear(VIEW, self.tokens * config.video.width, kernel_init=zeros, rngs=rngs)
+
+    def __call__(self, before: jax.Array, after: jax.Array) -> jax.Array:
+        """For each token of the picture [B, N, W], of normalised proprioception [B, P]."""
+        x = jnp.concatenate([before, after], axis=-1)
+        for layer in self.hidden:
+            x = nnx.silu(layer(x))
+        return self.out(x).reshape(len(x), self.tokens, -1)
+
+
 class Regression(Backbone):
     """A `Dynamics` that draws outcomes, or nothing."""
 
     def __init__(self, config: ImaginationConfig, *, rngs: nnx.Rngs) -> None:
-        self.leads, classes = config.hand.leads, config.outcome.classes
+        classes = config.outcome.classes
         super().__init__(config, classes, rngs=rngs)
         self.outcome = Outcome(config, rngs=rngs) if classes else None
-        told = classes + (config.hand.memory + 2 * self.leads) * config.proprio_dim
+        told = classes + config.hand.memory * config.proprio_dim
         self.tell = Linear(told, config.video.width, use_bias=False, rngs=rngs) if told else None
+        self.view = View(config, rngs=rngs) if config.hand.leads else None
 
     def init(self, latents: jax.Array, proprio: jax.Array, words: jax.Array) -> RegressionState:
         """See `Dynamics`."""
@@ -115,25 +140,28 @@ class Regression(Backbone):
         """The state after actions, as was drawn [B, D]; came: what leads the picture instead of its own hand [B, P]."""
         proprio, moved = self.hand(state.proprio, actions, state.moved, drawn)
         told = [*([] if drawn is None else [drawn]), *self.hand.remembered(state.moved)]
-        if self.leads:
-            told += self._led(state.proprio, proprio if came is None else came, dropped)
-        change = self._change(state, actions, jnp.concatenate(told, axis=-1) if told else None, dropped)
+        more = jnp.concatenate(told, axis=-1) if told else None
+        change = self._change(state, actions, more, proprio if came is None else came, dropped)
         return state._replace(
             previous=state.latents, latents=state.latents + change, proprio=proprio, moved=moved
         )
 
-    def _led(self, before: jax.Array, after: jax.Array, dropped: jax.Array | None) -> list[jax.Array]:
-        """Where the hand comes to and its way [B, P] each; nothing where the actions, which tell it, are dropped."""
-        led = [self.hand.normalised(after), (after - before) / self.hand.change[...]]
-        return led if dropped is None else [jnp.where(dropped[:, None], 0.0, one) for one in led]
-
     def _change(
-        self, state: RegressionState, actions: jax.Array, more: jax.Array | None, dropped: jax.Array | None
+        self,
+        state: RegressionState,
+        actions: jax.Array,
+        more: jax.Array | None,
+        after: jax.Array,
+        dropped: jax.Array | None,
     ) -> jax.Array:
-        """Of the latent frame [B, h, w, C]."""
+        """Of the latent frame [B, h, w, C], at the end of which the hand is `after` [B, P]."""
         height, width = state.latents.shape[1:3]
         stacked = jnp.concatenate([state.anchor, state.previous, state.latents], axis=-1)
         x = self.stream.tokens(patchify(stacked[:, None], self.patch))
+        if self.view is not None:
+            seen = self.view(self.hand.normalised(state.proprio), self.hand.normalised(after))
+            seen = seen if dropped is None else jnp.where(dropped[:, None, None], 0.0, seen)
+            x = x + seen.reshape(x.shape).astype(x.dtype)
         unknown = None if dropped is None else dropped[:, None]
         besides = 0.0 if more is None or self.tell is None else self.tell(more)
         told = self.condition(state.proprio, actions, unknown, besides)[:, None]
