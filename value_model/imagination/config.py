@@ -30,7 +30,7 @@ class HandConfig:
     updates: int = (
         0  # of the hand alone, after the pictures' training, in which it then follows what was recorded
     )
-    batch: int = 256  # clips in each of them
+    batch: int = 128  # clips in each of them
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class ImaginationConfig:
 PRESETS: dict[str, ImaginationConfig] = {
     "tiny": ImaginationConfig(),
     "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it that a grasp may miss
-        hand=HandConfig(memory=True, leads=True, updates=8000),
+        hand=HandConfig(memory=True, leads=True, updates=6000),
         outcome=OutcomeConfig(classes=16),
         unroll=UnrollConfig(updates=1600, motion_weight=4.0),
         solved=SolvedConfig(steps=8),

@@ -171,7 +171,7 @@ def hand_loss(dynamics: Regression, clip: Clip, key: jax.Array) -> jax.Array:
 
     def step(state: RegressionState, now: tuple[jax.Array, ...]) -> tuple[RegressionState, jax.Array]:
         actions, latents, proprio, moved, keys = now
-        drawn, _ = dynamics.told(state, actions, latents, proprio, keys)
+        drawn, _ = jax.lax.stop_gradient(dynamics.told(state, actions, latents, proprio, keys))
         felt = dynamics.hand(state.proprio, actions, state.moved, drawn)
         state = state._replace(previous=state.latents, latents=latents, proprio=felt[0], moved=felt[1])
         return state, dynamics.hand.error(*felt, proprio, moved)
