@@ -30,6 +30,7 @@ from envs.errors import check_choice
 from envs.files import atomic_file
 from experiments.choices.imagination import ImaginationChoice
 from experiments.gymnast.config import METHODS, TEST_TIME, VARIANTS, WorldGymnastConfig
+from experiments.gymnast.measures import quality, verdicts
 from experiments.gymnast.runs import Runs, Trained, cells
 from experiments.gymnast.strips import PICTURE, side_by_side
 from experiments.gymnast.tables import markdown, means, rows_of, verdicts_table
@@ -175,11 +176,11 @@ def _worlds(runs: Runs, trained: Sequence[Trained]) -> list[str]:
     last = {one.cell.budget: one.cell.round for one in trained if one.cell.method == "imagination"}
     parts = ["## How well the world models foretell held-out demonstrations"] if last else []
     for budget, number in last.items():
-        found, _ = runs.quality(budget, 0, number)
+        found, _ = quality(runs, budget, 0, number)
         for task, one in found.items():
             parts += [f"{task}, after {number} × {budget} rollouts of each task:", errors_table(one)]
         if runs.config.verdicts:
-            parts += [UNSEEN, verdicts_table(runs.verdicts(budget, 0, number))]
+            parts += [UNSEEN, verdicts_table(verdicts(runs, budget, 0, number))]
     return parts
 
 

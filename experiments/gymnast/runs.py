@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.choices.critics import require_training
 from experiments.choices.imagination import ImaginationChoice
-from experiments.gymnast.config import PARTS, TEST_TIME, VARIANTS, WorldGymnastConfig
+from experiments.gymnast.config import TEST_TIME, VARIANTS, WorldGymnastConfig
 from experiments.gymnast.scenes import first_picture, scene_pictures
 from experiments.gymnast.words import (
     OWN,
@@ -38,8 +38,6 @@ from experiments.stages.evaluate import Evaluation
 from experiments.stages.extract import read_history
 from experiments.stages.eyes import distil, finished_world, seeing_world
 from experiments.stages.world_model import FOLDER, make_world_model
-from experiments.stages.world_quality import Quality, measure_world_model
-from experiments.stages.world_verdicts import Verdicts, world_verdicts
 from experiments.train_world_model import told_apart
 from policy_extraction.types import frozen_eyes
 
@@ -214,12 +212,12 @@ class Runs:
         eyes = frozen_eyes(acting.policy())
         if eyes is None:
             return made
-        world, data = finished_world(made), self._seen(budget, number, round)
+        world, data = finished_world(made), self.seen(budget, number, round)
         distilled = distil(self.context, world, eyes, data, self.config.eyes, self.config.seed + number)
         return seeing_world(self.context, world, distilled)
 
     def _made_world(self, budget: int, number: int, round: int) -> Artifact:
-        model, data = told_apart(self.config.model, self.config.tasks), self._seen(budget, number, round)
+        model, data = told_apart(self.config.model, self.config.tasks), self.seen(budget, number, round)
         refresh = Path(self.config.begin) if self.config.begin else None
         if round > 1:
             refresh = self.made_world(budget, number, round - 1).folder / FOLDER
@@ -228,32 +226,12 @@ class Runs:
             model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
         return make_world_model(self.context, model, data, self.config.seed + number, refresh)
 
-    def _seen(self, budget: int, number: int, round: int) -> list[Data]:
+    def seen(self, budget: int, number: int, round: int) -> list[Data]:
         """All that a world model learns from."""
-        data = [self._demonstrated(task) for task in self.config.tasks]
+        data = [self.demonstrated(task) for task in self.config.tasks]
         return data + [
             part for task in self.config.tasks for part in self.rollouts(task, budget, number, round)
         ]
-
-    def quality(self, budget: int, number: int, round: int) -> tuple[Quality, Path]:
-        """How well a world model foretells held-out demonstrations of each task, and the folder of its strips."""
-        made = self.made_world(budget, number, round)
-        held = {task: [self._demonstrated(task, held_out=True)] for task in self.config.tasks}
-        return measure_world_model(self.context, made, held, self._seen(budget, number, round))
-
-    def verdicts(self, budget: int, number: int, round: int) -> dict[str, dict[str, Verdicts]]:
-        """{task: {kind: what a world model says of rollouts of that kind that it has not seen}}."""
-        unseen = {task: self._unseen(task, number) for task in self.config.tasks}
-        return world_verdicts(self.context, self.made_world(budget, number, round), unseen)
-
-    def _unseen(self, task: str, number: int) -> dict[str, Data]:
-        """{kind: rollouts of the policy before training that only measure}."""
-        count, linger = self.config.verdicts, LINGER["world"]
-        seeds = [data_seed(number, 1, part) for part in (PARTS - 2, PARTS - 1)]
-        usual = common(self.config, task, 0, self.given)
-        own = self.experiment([*usual, *rollout_words(count, 1.0, seeds[0], linger, None)]).collect()
-        words = transplant_words(count, seeds[1], linger, [own.folder])
-        return {"own": own, "of another": self.experiment([*usual, *words]).collect()}
 
     def _rollouts(self, task: str, budget: int, number: int, round: int) -> list[Data]:
         """Those of one task that a world model has seen, of all rounds: `budget` in each."""
@@ -288,7 +266,7 @@ class Runs:
         words = transplant_words(count, seed, LINGER["world"], own)
         return [self.experiment([*common(self.config, task, 0, self.given), *words]).collect()]
 
-    def _demonstrated(self, task: str, held_out: bool = False) -> Data:
+    def demonstrated(self, task: str, held_out: bool = False) -> Data:
         """The demonstrations of a task that the policy was pretrained on, or others that only measure."""
         config = settings(common(self.config, task, 0, self.given)).task
         scene = TaskConfig(config.name, config.robot, config.image_size)
@@ -299,7 +277,7 @@ class Runs:
 
     def _critic(self) -> Path:
         """The folder of the critic that is trained on the demonstrations of all tasks."""
-        data = [self._demonstrated(task) for task in self.config.tasks]
+        data = [self.demonstrated(task) for task in self.config.tasks]
         choice = require_training(self.config.critic_model, "critic_model")
         made = train_on(self.context.artifacts, choice, data, self.context.tracker)
         assert made.folder is not None, "a trained critic is in a folder"
