@@ -17,7 +17,7 @@ USUAL = (
     "evaluate.videos=0",
 )
 IMAGINED, SIMULATED = 24, 4  # kept groups an iteration: where rollouts cost, updates come more often
-ITERATIONS = 6  # in imagination
+ITERATIONS, STOP = 10, 0.95  # in imagination: at most; share of solved rollouts that ends it
 MIXED = 0.2  # share of solved rollouts from which on most groups of 8 are mixed
 OWN = {  # how a method learns
     "sft": ("method=bc",),
@@ -86,7 +86,8 @@ def online_words(cell: Cell, temperature: float) -> list[str]:
     """How many rollouts a method makes itself, how hot; in the simulator its budget is all of them."""
     own = [f"method.online.temperature={temperature:g}"]
     if cell.method != "simulator":
-        return [*own, f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
+        own += [f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
+        return [*own, f"method.online.stop={STOP:g}"]
     budget = cell.budget * cell.round
     iterations = budget // Rollouts().group_size
     own += [f"method.online.groups={SIMULATED}", f"method.online.budget={budget}"]

@@ -43,8 +43,13 @@ LEAST = [
     *(f"critic_model.model.{one}" for one in ("video.layers=1", "video.width=32", "video.feedforward=32")),
     *(f"critic_model.model.{one}" for one in ("value.width=16", "value.feedforward=16", "optim.updates=2")),
     "critic_model.model.optim.batch=8",
-    *(f"imagination:method.online.{one}=1" for one in ("groups", "iterations", "updates")),
+    *(
+        f"{method}:method.online.{one}=1"
+        for method in ("imagination", "test_time")
+        for one in ("groups", "iterations", "updates")
+    ),
     "imagination:env.worlds=8",
+    "test_time:env.worlds=8",
     "simulator:method.online.groups=1",
     "simulator:method.online.updates=1",
     "train.updates=2",
@@ -158,6 +163,11 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
     assert hottest({1.6: 0.2, 0.3: 0.9}) == 1.6
     assert hottest({1.0: 0.1, 0.3: 0.0, 1.6: 0.0}) == 0.3
     words = online_words(Cell("imagination", "lift", 128, 0), 1.6)
+    assert words[1:] == [
+        "method.online.groups=24",
+        "method.online.iterations=10",
+        "method.online.stop=0.95",
+    ]
     assert unless_given(words, ["method.online.temperature=1", "policy.base=x"]) == words[1:]
 
 
