@@ -25,14 +25,14 @@ from value_model.video.linear import Linear
 from value_model.video.loop import gradient_step
 
 PLACE = 3  # first numbers of `environment_state`: the object's place, metres
-WIDTH, UPDATES, BATCH, RATE, NOISE = 256, 2000, 256, 1e-3, 0.1
+WIDTH, EPOCHS, BATCH, RATE, NOISE = 256, 80, 256, 1e-3, 0.1
 
 Locate = Callable[[np.ndarray], np.ndarray]
 """Latents float32 [N, h, w, C] to where they have the object, metres, [N, 3]."""
 
 
 class Probe(nnx.Module):
-    """Two layers over a whole latent frame."""
+    """Two layers over a whole latent frame; a linear one is half a centimetre worse where the object moves."""
 
     def __init__(self, size: int, mean: np.ndarray, spread: float, *, rngs: nnx.Rngs) -> None:
         self.hidden = Linear(size, WIDTH, rngs=rngs)
@@ -84,7 +84,8 @@ def _trained(latents: np.ndarray, told: np.ndarray, seed: int) -> Probe:
     spread = float(np.std(told - told.mean(0))) + 1e-6
     probe = Probe(latents[0].size, told.mean(0), spread, rngs=nnx.Rngs(seed))
     graph, params, fixed = nnx.split(probe, nnx.Param, ...)
-    optimizer = optax.adamw(optax.cosine_decay_schedule(RATE, UPDATES, 0.01), weight_decay=1e-2)
+    updates = EPOCHS * -(-len(told) // BATCH)
+    optimizer = optax.adamw(optax.cosine_decay_schedule(RATE, updates, 0.01), weight_decay=1e-2)
 
     def loss(params: nnx.State, latents: jax.Array, told: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square((nnx.merge(graph, params, fixed)(latents) - told) / spread))
@@ -99,6 +100,6 @@ def _trained(latents: np.ndarray, told: np.ndarray, seed: int) -> Probe:
         return (params, optimizer_state), None
 
     data = jnp.asarray(latents), jnp.asarray(told)
-    keys = jax.random.split(jax.random.key(seed), UPDATES)
+    keys = jax.random.split(jax.random.key(seed), updates)
     (params, _), _ = jax.jit(partial(jax.lax.scan, update))((params, optimizer.init(params)), keys)
     return nnx.merge(graph, params, fixed)
