@@ -179,7 +179,7 @@ class Runs:
     def _pictures(self, cell: Cell) -> Path:
         """The folder of pictures of scenes with distractors, in which nobody has acted."""
         words = [*common(self.config, cell.task, cell.seed, self.given), "env=robosuite"]
-        acting = self.experiment([*words, f"env.distractors={self.config.distractors}"]).evaluating
+        acting = self.experiment([*words, f"env.distractors={self.config.distractors}"]).acting
         return scene_pictures(self.context, acting, cell.seed, self.config.scenes).folder
 
     def _scene_words(self, cell: Cell) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,6 +129,20 @@ def test_variants_have_pictures_of_more_scenes_and_episodes_of_all_tasks(monkeyp
     words = {name: runs._more(Cell(name, "open_drawer", 128, 0)) for name in config.methods}
     assert "env.scenes=pictures" in words["distract"] and "env.guard=0.5" in words["scaled"]
     assert all("env.path=world" in one for one in words.values())
+
+
+def test_pictures_show_distractors_wherever_success_is_measured(monkeypatch, tmp_path):
+    config, seen = WorldGymnastConfig(), []
+    context = Context(Artifacts(tmp_path), Tracker(None), Simulators())
+    monkeypatch.setattr(
+        "experiments.gymnast.runs.scene_pictures",
+        lambda context, acting, *of: seen.append(acting) or SimpleNamespace(folder="pictures"),
+    )
+    for given in ([], ["evaluate_env=robosuite"], ["evaluate_env=robosuite", "evaluate_env.distractors=1"]):
+        assert (
+            Runs(config, given, {}, context)._pictures(Cell("distract", "open_drawer", 128, 0)) == "pictures"
+        )
+    assert [acting.env.distractors for acting in seen] == [3, 3, 3]
 
 
 def _best_before(row, rows):
