@@ -43,7 +43,7 @@ def measure_world_model(
         world, found = load_world_model(made.folder / FOLDER), {}
         for task, parts in data.items():
             clips = record(world, [part.open() for part in parts], HORIZONS[-1])
-            locate = object_probe(world, _of_task(learnt, task))
+            locate = object_probe(world, _of_task(learnt, task, world.config.cameras))
             found[task] = quality(world, clips, locate=locate)
             longest = np.argsort(-clips.there.sum(axis=1), kind="stable")[: STRIPS * 4 : 4]
             strips = [strip(world, clips, int(row), every=2) for row in longest]
@@ -63,9 +63,9 @@ def measure_world_model(
     return found, measured.folder
 
 
-def _of_task(data: Sequence[Data], task: str) -> Iterator[Episode]:
-    """The episodes of one task."""
+def _of_task(data: Sequence[Data], task: str, cameras: Sequence[str]) -> Iterator[Episode]:
+    """The episodes of one task, with the pictures of these cameras."""
     for store in (part.open() for part in data):
         for index in range(len(store)):
             if store.episode_info(index).task == task:
-                yield store.episode(index)
+                yield store.episode(index, cameras)

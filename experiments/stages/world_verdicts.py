@@ -7,7 +7,7 @@ A policy's own actions fit the scene in which it acted; those that were done in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,8 @@ def _verdicts(context: Context, made: Artifact, data: Data) -> Verdicts:
 
         world = load_world_model(made.folder / FOLDER)
         told = {
-            "said": look_solved(world, _known(data)).tolist(),
-            "solved": [bool(episode.success) for episode in _known(data)],
+            "said": look_solved(world, _known(data.open())).tolist(),
+            "solved": [bool(episode.success) for episode in _known(data.numbers())],
         }
         with atomic_file(folder / "verdicts.json") as temporary:
             temporary.write_text(json.dumps(told))
@@ -60,6 +60,6 @@ def _verdicts(context: Context, made: Artifact, data: Data) -> Verdicts:
     return Verdicts(np.array(told["said"], bool), np.array(told["solved"], bool))
 
 
-def _known(data: Data) -> Iterator[Episode]:
-    """The episodes whose outcome is known."""
-    return (episode for episode in data.open() if episode.success is not None)
+def _known(episodes: Iterable[Episode]) -> Iterator[Episode]:
+    """Those whose outcome is known."""
+    return (episode for episode in episodes if episode.success is not None)

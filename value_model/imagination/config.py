@@ -27,9 +27,7 @@ class HandConfig:
     layers: int = 3
     memory: bool = False  # of how it moved over the last control step: what is blocked, or rests, stays so
     leads: bool = False  # whether the picture is told where the hand comes to
-    updates: int = (
-        0  # of the hand alone, after the pictures' training, in which it then follows what was recorded
-    )
+    updates: int = 0  # of the hand alone at last; until then what was recorded stands in for it
     batch: int = 128  # clips in each of them
     learning_rate: float = 2e-3
 

@@ -3,7 +3,7 @@
 It measures a world model and is no part of it: an imagined hand that is right says little where a grasp depends on half a
 centimetre of the object's place.
 
-Dimension letters: N frames, B clips, S steps of the world, h and w latent height and width, C channels.
+Dimension letters: N frames, B of them at a time, T frames of an episode, h and w latent height and width, C channels.
 """
 
 from __future__ import annotations
@@ -90,16 +90,19 @@ def _trained(latents: np.ndarray, told: np.ndarray, seed: int) -> Probe:
     def loss(params: nnx.State, latents: jax.Array, told: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square((nnx.merge(graph, params, fixed)(latents) - told) / spread))
 
-    def update(state, key: jax.Array):
+    def update(data: tuple[jax.Array, jax.Array], state, key: jax.Array):
         params, optimizer_state = state
         keys = jax.random.split(key)
-        rows = jax.random.randint(keys[0], (BATCH,), 0, len(told))
+        rows = jax.random.randint(keys[0], (BATCH,), 0, len(data[1]))
         seen = noisy(data[0][rows].astype(jnp.float32), NOISE, keys[1])
         gradients = jax.grad(loss)(params, seen, data[1][rows])
         params, optimizer_state, _ = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), None
 
-    data = jnp.asarray(latents), jnp.asarray(told)
+    @jax.jit
+    def trained(data: tuple[jax.Array, jax.Array], state, keys: jax.Array):
+        return jax.lax.scan(partial(update, data), state, keys)[0][0]
+
     keys = jax.random.split(jax.random.key(seed), updates)
-    (params, _), _ = jax.jit(partial(jax.lax.scan, update))((params, optimizer.init(params)), keys)
-    return nnx.merge(graph, params, fixed)
+    data = jnp.asarray(latents), jnp.asarray(told)
+    return nnx.merge(graph, trained(data, (params, optimizer.init(params)), keys), fixed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +49,14 @@ def own_scenes(world: WorldModel, folder: Path, instruction: str) -> StartBank:
     scenes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not scenes:
         raise UserError(f"{folder} has no folder of a scene; each holds a picture of every camera")
-    banks = []
+    shown = []
     for scene in scenes:
         files = [scene / f"{camera}.png" for camera in world.config.cameras]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise UserError(f"{scene} has no {', '.join(missing)}; a scene needs a picture of every camera")
-        banks.append(own_start(world, files, instruction))
-    return reduce(StartBank.beside, banks)
+        shown.append(_beside(world, files))
+    return _starts(world, shown, instruction)
 
 
 def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> StartBank:
@@ -75,11 +74,21 @@ def own_start(world: WorldModel, paths: Sequence[Path], instruction: str) -> Sta
             f"{len(paths)} pictures to begin from, the world model sees {len(config.cameras)}: give one of each of "
             f"{', '.join(config.cameras)}, in this order"
         )
-    size = config.tokenizer.image_size
-    seen = np.concatenate([read_picture(path, size) for path in paths], axis=1)
+    return _starts(world, [_beside(world, paths)], instruction)
+
+
+def _beside(world: WorldModel, paths: Sequence[Path]) -> np.ndarray:
+    """A picture of each camera as the world model sees them, uint8 [size, size · cameras, 3]."""
+    size = world.config.tokenizer.image_size
+    return np.concatenate([read_picture(path, size) for path in paths], axis=1)
+
+
+def _starts(world: WorldModel, shown: Sequence[np.ndarray], instruction: str) -> StartBank:
+    """One that shows each."""
+    count = len(shown)
     return StartBank(
-        latents=world.encoder.encode(seen[None]).astype(np.float16),
-        proprio=world.starts.usual_proprio()[None],
-        frame=np.zeros(1, np.int32),
-        instruction=(instruction,),
+        latents=world.encoder.encode(np.stack(shown)).astype(np.float16),
+        proprio=np.tile(world.starts.usual_proprio(), (count, 1)),
+        frame=np.zeros(count, np.int32),
+        instruction=(instruction,) * count,
     )

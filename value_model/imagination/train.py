@@ -16,13 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from envs.errors import UserError
-from value_model.imagination.clips import (
-    Clip,
-    Frames,
-    changes,
-    encode_frames,
-    sample_clips,
-)
+from value_model.imagination.clips import Clip, Frames, changes, encode_frames, sample_clips
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
 from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.regression import Regression, RegressionState
@@ -176,9 +170,13 @@ def hand_loss(dynamics: Regression, clip: Clip, key: jax.Array) -> jax.Array:
         state = state._replace(previous=state.latents, latents=latents, proprio=felt[0], moved=felt[1])
         return state, dynamics.hand.error(*felt, proprio, moved)
 
+    return jnp.mean(jax.lax.scan(step, state, _by_step(clip, keys))[1])
+
+
+def _by_step(clip: Clip, keys: jax.Array) -> tuple[jax.Array, ...]:
+    """What every step of a clip is given and comes to, [S, B, …] each: actions, latents, proprio, moved, and keys [B, S]."""
     steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], keys)
-    by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
-    return jnp.mean(jax.lax.scan(step, state, by_step)[1])
+    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
 
 
 def train_dynamics(
@@ -265,9 +263,7 @@ def clip_loss(
         return state, (jnp.mean(weight * (state.latents - latents) ** 2), off, jnp.mean(apart))
 
     drawn = jax.random.split(jax.random.fold_in(key, 3), clip.actions.shape[:2])
-    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], drawn)
-    by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
-    latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, by_step)[1])
+    latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, _by_step(clip, drawn))[1])
     parts = {"latent": latent, "hand": hand}
     if not config.outcome.classes:
         return latent + hand, parts
