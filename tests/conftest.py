@@ -28,17 +28,20 @@ from tests.draws import share_draws  # noqa: E402
 remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run of the tests
 
 share_draws()
+gc.set_threshold(10_000, 20, 100)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
     """JAX keeps every program in memory; the next module has others, and reads from disk what they share.
 
-    What is freed goes back to the system: glibc would keep it, 2 GB a process by the end.
+    What is freed goes back to the system: glibc would keep it, 2 GB a process by the end. What is left are modules and
+    their classes, a million objects that need not be looked through again.
     """
     yield
     jax.clear_caches()
     gc.collect()
+    gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -111,4 +111,4 @@ def robosuite_envs(
     """
     workers = (os.cpu_count() or 1) if count is None else count
     make = partial(world, scene)
-    return ProcessEnvs(make, scene.spec(), workers, execute, preload=("envs.robosuite.vector",))
+    return ProcessEnvs(make, scene.spec(), workers, execute, preload=("envs.robosuite.preload",))

@@ -1,0 +1,9 @@
+"""What every process that simulates needs, imported once where they are forked from: robosuite, and what it compiles."""
+
+import numpy as np
+
+import envs.experts
+import envs.robosuite.vector  # noqa: F401
+from envs.robosuite.world import quiet_robosuite
+
+quiet_robosuite().utils.transform_utils.mat2quat(np.eye(3))  # its first compiled function loads the compiler, too
