@@ -1,6 +1,7 @@
 """Before anything of the project is imported: headless drawing, quiet libraries, and checked array shapes."""
 
 import os
+import resource
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -28,23 +29,32 @@ from tests.draws import share_draws  # noqa: E402
 remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run of the tests
 
 share_draws()
-gc.set_threshold(10_000, 20, 100)
+gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and few of them are rubbish
+
+HELD = 1.5e9  # bytes that a process may hold before it forgets
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
-    """JAX keeps every program in memory; the next module has others, and reads from disk what they share.
+    """JAX keeps every program in memory; a process that holds too many reads from disk what it needs again.
 
     What is freed goes back to the system: glibc would keep it, 2 GB a process by the end. What is left are modules and
     their classes, a million objects that need not be looked through again.
     """
     yield
+    if resident() < HELD:
+        return
     jax.clear_caches()
     gc.collect()
     gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def pytest_collection_modifyitems(items):
