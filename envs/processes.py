@@ -61,7 +61,7 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """
     if count < 1:
         raise UserError(f"workers={count}; give at least 1")
-    context = forks("envs.robosuite.preload")
+    context = forks("envs.experts", "envs.robosuite.preload")
     pool = ProcessPoolExecutor(count, context, initializer=_live_with_parent)
     try:
         yield pool

@@ -1,4 +1,4 @@
-"""Before anything of the project is imported: headless drawing, quiet libraries, and checked array shapes."""
+"""Before anything of the project is imported: headless drawing, quiet libraries, and checked annotations."""
 
 import os
 import resource
@@ -19,9 +19,10 @@ import gc  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook(["policy_extraction", "value_model", "envs"], "beartype.beartype")
+from tests.checked import check_types  # noqa: E402
+
+check_types("policy_extraction", "value_model", "envs")
 
 from experiments.lab.compilation import remove_damaged  # noqa: E402
 from tests.draws import share_draws  # noqa: E402
@@ -31,7 +32,7 @@ remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run
 share_draws()
 gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and few of them are rubbish
 
-HELD = 1.5e9  # bytes that a process may hold before it forgets
+HELD = 1.2e9  # bytes that a process may hold before it forgets
 
 
 @pytest.fixture(autouse=True, scope="module")

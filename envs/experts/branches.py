@@ -133,4 +133,6 @@ def branch_envs(scene: RobosuiteScene, branching: Branching, count: int, execute
         UserError: see `envs.robosuite.vector.robosuite_envs`.
     """
     make = partial(BranchWorld, scene, branching)
-    return ProcessEnvs(make, scene.spec(), count, execute, preload=("envs.robosuite.preload", "envs.experts.branches"))
+    return ProcessEnvs(
+        make, scene.spec(), count, execute, preload=("envs.robosuite.preload", "envs.experts.branches")
+    )
