@@ -9,6 +9,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling takes longest here: without optimisation and fusion emitters it takes a fifth, and running hardly longer.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # of every operation that is compiled
 
 cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
@@ -32,7 +33,7 @@ remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run
 share_draws()
 gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and few of them are rubbish
 
-HELD = 1.2e9  # bytes that a process may hold before it forgets
+HELD = 1e9  # bytes that a process may hold before it forgets
 
 
 @pytest.fixture(autouse=True, scope="module")

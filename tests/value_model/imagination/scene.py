@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from envs.types import Episode
@@ -26,6 +28,13 @@ MICRO = ImaginationConfig(
     optim=OptimConfig(
         updates=250, batch=32, learning_rate=2e-3, warmup=20, updates_per_dispatch=25, checkpoint_every=100
     ),
+)
+
+# For pictures that show nothing: sixteen places instead of 64, and one layer.
+BARE = dataclasses.replace(
+    MICRO,
+    tokenizer=dataclasses.replace(MICRO.tokenizer, image_size=16),
+    video=dataclasses.replace(MICRO.video, layers=1),
 )
 
 

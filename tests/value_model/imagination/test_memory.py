@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from envs.errors import UserError
-from tests.value_model.imagination.scene import MICRO
+from tests.value_model.imagination.scene import BARE
 from value_model.imagination.clips import Frames, sample_clips
 from value_model.imagination.config import OutcomeConfig, UnrollConfig
 from value_model.imagination.hand import Hand
@@ -20,9 +20,9 @@ from value_model.imagination.train import fit_hand, train_dynamics, train_hand
 
 EPISODES, STEPS = 200, 3
 REMEMBERS = dataclasses.replace(
-    MICRO,
-    hand=dataclasses.replace(MICRO.hand, memory=True),
-    unroll=dataclasses.replace(MICRO.unroll, begin=0.0),
+    BARE,
+    hand=dataclasses.replace(BARE.hand, memory=True),
+    unroll=dataclasses.replace(BARE.unroll, begin=0.0),
 )
 
 

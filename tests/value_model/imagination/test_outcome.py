@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from envs.errors import UserError
-from tests.value_model.imagination.scene import MICRO
+from tests.value_model.imagination.scene import BARE
 from value_model.imagination.clips import Frames
 from value_model.imagination.config import OutcomeConfig, from_json, to_json
 from value_model.imagination.outcome import Outcome, _divergence
@@ -21,7 +21,7 @@ from value_model.imagination.train import fit_hand, train_dynamics
 
 EPISODES, WORLDS = 400, 256
 OFTEN = 0.75  # of the episodes end well
-DRAWN = dataclasses.replace(MICRO, outcome=OutcomeConfig(classes=4, width=32))
+DRAWN = dataclasses.replace(BARE, outcome=OutcomeConfig(classes=4, width=32))
 
 
 def coins(config=DRAWN) -> Frames:
