@@ -33,10 +33,10 @@ remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run
 share_draws()
 gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and few of them are rubbish
 
-HELD = 1e9  # bytes that a process may hold before it forgets
+HELD = 1.8e9  # bytes that a process may hold after a test
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def forget_compiled():
     """JAX keeps every program in memory; a process that holds too many reads from disk what it needs again.
 

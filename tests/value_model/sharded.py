@@ -2,6 +2,7 @@
 and 8 of them. Prints as JSON what each run saw."""
 
 import dataclasses
+import gc
 import json
 import shutil
 import sys
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tests.draws import share_draws
 from tests.value_model.synthetic import MICRO, slide
 from value_model.critic.clips import LatentData
 from value_model.critic.network import WVMNetwork
@@ -97,6 +99,8 @@ def video_alone(devices: int, remat: bool) -> tuple[list[float], list[float]]:
 
 
 def main(folder: Path) -> None:
+    share_draws()
+    gc.disable()  # it lives for a minute
     found: dict = {}
     found["video 1"], found["video 8"] = video_alone(1, remat=False), video_alone(8, remat=True)
     found["1"], network = train(folder / "one", 1)

@@ -35,6 +35,7 @@ BARE = dataclasses.replace(
     MICRO,
     tokenizer=dataclasses.replace(MICRO.tokenizer, image_size=16),
     video=dataclasses.replace(MICRO.video, layers=1),
+    optim=dataclasses.replace(MICRO.optim, batch=16),
 )
 
 
