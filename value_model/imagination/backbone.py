@@ -19,8 +19,8 @@ from value_model.video.linear import Linear
 class Backbone(nnx.Module):
     """A stream that reads three frames stacked by channel and answers with one; words, actions and the hand beside it."""
 
-    def __init__(self, config: ImaginationConfig, drawn: int = 0, *, rngs: nnx.Rngs) -> None:
-        """drawn: how many numbers of what is drawn the hand is told."""
+    def __init__(self, config: ImaginationConfig, more: int = 0, *, rngs: nnx.Rngs) -> None:
+        """more: how many numbers the hand is told besides proprioception and actions."""
         video, (height, width, channels) = config.video, config.latent_shape
         self.stride, self.remat = config.stride, config.optim.remat
         self.patch, self.heads = video.patch, video.heads
@@ -43,7 +43,7 @@ class Backbone(nnx.Module):
         self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
         self.mix = Linear(video.width, video.width, rngs=rngs)
         self.null_action = nnx.Param(jnp.zeros(video.width))
-        self.hand = Hand(config.hand, config.proprio_dim, actions, drawn, rngs=rngs)
+        self.hand = Hand(config.hand, config.proprio_dim, actions + more, rngs=rngs)
 
     def condition(
         self,

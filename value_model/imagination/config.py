@@ -27,18 +27,17 @@ class HandConfig:
     layers: int = 3
     memory: bool = False  # of how it moved over the last control step: what is blocked, or rests, stays so
     leads: bool = False  # whether the picture is told where the hand comes to
-    fingers: int = 0  # last numbers of proprioception, which alone are told what a step draws; 0: all are
     updates: int = 0  # of the hand alone at last; until then what was recorded stands in for it
     batch: int = 128  # clips in each of them
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
-        if self.updates < 0 or self.batch < 1 or self.fingers < 0:
-            raise UserError("hand.updates and hand.fingers must not be negative, hand.batch at least 1")
+        if self.updates < 0 or self.batch < 1:
+            raise UserError("hand.updates must not be negative, hand.batch at least 1")
 
     def shape(self) -> tuple[object, ...]:
         """What has to be the same where one model's weights shall be another's."""
-        return self.width, self.layers, self.memory, self.leads, self.fingers
+        return self.width, self.layers, self.memory, self.leads
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,6 @@ class ImaginationConfig:
         for name in ("stride", "action_dim", "proprio_dim"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.hand.fingers > self.proprio_dim:
-            raise UserError(
-                f"hand.fingers={self.hand.fingers} is more than proprioception has: {self.proprio_dim} numbers"
-            )
         if self.solved.steps < 0 or self.unroll.motion_weight < 0:
             raise UserError("solved.steps and unroll.motion_weight must not be negative")
         if self.unroll.steps < 1 or self.unroll.updates < 0 or self.unroll.noise < 0:
@@ -159,7 +154,7 @@ class ImaginationConfig:
 PRESETS: dict[str, ImaginationConfig] = {
     "tiny": ImaginationConfig(),
     "kitchen": ImaginationConfig(  # several tasks of one scene, with small things in it that a grasp may miss
-        hand=HandConfig(memory=True, leads=True, fingers=1, updates=6000),
+        hand=HandConfig(memory=True, leads=True, updates=6000),
         outcome=OutcomeConfig(classes=16),
         unroll=UnrollConfig(updates=1600, motion_weight=4.0),
         solved=SolvedConfig(steps=8),

@@ -3,8 +3,8 @@
 A grasp is decided by millimetres, and errors add up over the steps of a rollout: so it may be trained by itself at last,
 on many more clips than the pictures (`HandConfig.updates`).
 
-Dimension letters: B worlds, T moments of a clip, K control steps of a world's step, A action, P proprioception, M classes
-of outcomes.
+Dimension letters: B worlds, T moments of a clip, K control steps of a world's step, A action, P proprioception, M numbers
+besides.
 """
 
 from __future__ import annotations
@@ -30,21 +30,15 @@ class Hand(nnx.Module):
     """An MLP from normalised proprioception and the step's actions to the normalised change.
 
     One that remembers reads how proprioception changed over the last control step, too, and tells it of the step's end.
-    With `config.fingers` a second MLP is told what is drawn, and says where the last so many numbers come to: whether a
-    grasp holds is seen at the fingers, and where the arm goes is known without.
     """
 
-    def __init__(
-        self, config: HandConfig, proprio_dim: int, acted: int, drawn: int = 0, *, rngs: nnx.Rngs
-    ) -> None:
-        """Of a step's actions it reads acted numbers, K · A, and M of what is drawn."""
-        remembered, self.fingers = config.memory * proprio_dim, config.fingers
-        told = proprio_dim + acted + remembered
-        first = told if self.fingers else told + drawn
-        self.layers, self.out = _layers(config, first, proprio_dim + remembered, rngs)
-        if self.fingers:
-            ends = (1 + config.memory) * self.fingers
-            self.grip_layers, self.grip_out = _layers(config, told + drawn, ends, rngs)
+    def __init__(self, config: HandConfig, proprio_dim: int, told: int, *, rngs: nnx.Rngs) -> None:
+        """told: how many numbers it reads besides proprioception, K · A + M."""
+        remembered = config.memory * proprio_dim
+        sizes = [proprio_dim + told + remembered, *[config.width] * config.layers]
+        self.layers = nnx.List([Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
+        zeros = nnx.initializers.zeros
+        self.out = Linear(config.width, proprio_dim + remembered, kernel_init=zeros, rngs=rngs)
         self.speed = Moment(jnp.ones(proprio_dim)) if config.memory else None
         self.mean, self.std, self.change = (
             Moment(jnp.zeros(proprio_dim)),
@@ -72,24 +66,20 @@ class Hand(nnx.Module):
         return [] if self.speed is None else [moved / self.speed[...]]
 
     def __call__(
-        self, proprio: jax.Array, actions: jax.Array, moved: jax.Array, drawn: jax.Array | None = None
+        self, proprio: jax.Array, actions: jax.Array, moved: jax.Array, more: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Proprioception [B, P] after actions [B, K, A], as was drawn [B, M], and how it then moves [B, P].
+        """Proprioception [B, P] after actions [B, K, A], knowing more [B, M], and how it then moves [B, P].
 
         Args:
             moved: how proprioception changed over the last control step [B, P]; of one that does not remember it stays.
         """
-        told = [self.normalised(proprio), actions.reshape(len(actions), -1), *self.remembered(moved)]
-        all_told = told if drawn is None else [*told, drawn]
-        ends = _answer(self.layers, self.out, told if self.fingers else all_told)
-        parts = ends.reshape(
-            len(ends), -1, proprio.shape[-1]
-        )  # the change and, if it remembers, how it then moves
-        if self.fingers:
-            grip = _answer(self.grip_layers, self.grip_out, all_told).reshape(*parts.shape[:2], -1)
-            parts = jnp.concatenate([parts[..., : -self.fingers], grip], axis=-1)
-        after = proprio + parts[:, 0] * self.change[...]
-        return after, moved if self.speed is None else parts[:, 1] * self.speed[...]
+        told = [actions.reshape(len(actions), -1), *([] if more is None else [more]), *self.remembered(moved)]
+        x = jnp.concatenate([self.normalised(proprio), *told], axis=-1)
+        for layer in self.layers:
+            x = nnx.silu(layer(x))
+        change, *drift = jnp.split(self.out(x), [proprio.shape[-1]] * (self.speed is not None), axis=-1)
+        after = proprio + change * self.change[...]
+        return after, moved if self.speed is None else drift[0] * self.speed[...]
 
     def error(self, after: jax.Array, moved: jax.Array, true: jax.Array, truly_moved: jax.Array) -> jax.Array:
         """Mean square of what is wrong with proprioception [B, P] in units of its change, and with how it moves, if told."""
@@ -97,18 +87,3 @@ class Hand(nnx.Module):
         if self.speed is None:
             return off
         return off + SPEED_WEIGHT * jnp.mean(jnp.square((moved - truly_moved) / self.speed[...]))
-
-
-def _layers(config: HandConfig, read: int, ends: int, rngs: nnx.Rngs) -> tuple[nnx.List, Linear]:
-    """The hidden layers of an MLP that reads so many numbers, and the one that ends in so many, 0 at first."""
-    sizes = [read, *[config.width] * config.layers]
-    hidden = nnx.List([Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
-    return hidden, Linear(config.width, ends, kernel_init=nnx.initializers.zeros, rngs=rngs)
-
-
-def _answer(layers: nnx.List, out: Linear, told: list[jax.Array]) -> jax.Array:
-    """Of an MLP that is told parts [B, …]."""
-    x = jnp.concatenate(told, axis=-1)
-    for layer in layers:
-        x = nnx.silu(layer(x))
-    return out(x)

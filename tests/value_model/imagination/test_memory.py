@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from envs.errors import UserError
 from tests.value_model.imagination.scene import BARE
 from value_model.imagination.clips import Frames, sample_clips
 from value_model.imagination.config import OutcomeConfig, UnrollConfig
-from value_model.imagination.hand import Hand
 from value_model.imagination.regression import Regression
 from value_model.imagination.train import fit_hand, train_dynamics, train_hand
 
@@ -94,19 +92,6 @@ def test_a_hand_trained_alone_leaves_the_picture_as_it_is(tmp_path):
         np.testing.assert_allclose(np.asarray(after) - 0.5, [[0.0, 0.0], [1.0, 1.0]], atol=0.12)
         np.testing.assert_allclose(moved, speed, atol=0.03)
     jax.tree.map(np.testing.assert_array_equal, before, others)
-
-
-def test_what_is_drawn_moves_the_fingers_alone():
-    own = dataclasses.replace(REMEMBERS.hand, fingers=1)
-    hand = Hand(own, 3, 4, 2, rngs=nnx.Rngs(0))
-    random = nnx.Rngs(1)
-    nnx.update(hand, jax.tree.map(lambda leaf: leaf + random.normal(leaf.shape), nnx.state(hand, nnx.Param)))
-    felt, acted = jnp.ones((2, 3)), jnp.ones((2, 1, 4))
-    for told in hand(felt, acted, felt, jnp.eye(2)):
-        np.testing.assert_array_equal(told[0, :2], told[1, :2])
-        assert abs(told[0, 2] - told[1, 2]) > 1e-3
-    with pytest.raises(UserError, match=r"hand.fingers=3 .* 2 numbers"):
-        dataclasses.replace(REMEMBERS, hand=dataclasses.replace(own, fingers=3))
 
 
 def test_a_picture_is_led_by_the_hand_unless_its_actions_are_dropped():
