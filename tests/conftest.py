@@ -36,16 +36,27 @@ gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and 
 HELD = 1.8e9  # bytes that a process may hold after a test
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_the_file_s():
+    """Compiled programs: the next file has others, and reads from disk what they share."""
+    yield
+    forget_compiled()
+
+
 @pytest.fixture(autouse=True)
-def forget_compiled():
-    """JAX keeps every program in memory; a process that holds too many reads from disk what it needs again.
+def forget_what_fills_memory():
+    """Compiled programs, within a file that makes many."""
+    yield
+    if resident() > HELD:
+        forget_compiled()
+
+
+def forget_compiled() -> None:
+    """JAX keeps every program in memory, and a process that holds many is slower, too.
 
     What is freed goes back to the system: glibc would keep it, 2 GB a process by the end. What is left are modules and
     their classes, a million objects that need not be looked through again.
     """
-    yield
-    if resident() < HELD:
-        return
     jax.clear_caches()
     gc.collect()
     gc.freeze()
