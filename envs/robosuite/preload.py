@@ -5,6 +5,5 @@ import numpy as np
 import envs.robosuite.vector  # noqa: F401
 from envs.robosuite.world import quiet_robosuite
 
-quiet_robosuite().utils.transform_utils.mat2quat(
-    np.eye(3)
-)  # its first compiled function loads the compiler, too
+# The first of its compiled functions that is called loads the compiler, too.
+quiet_robosuite().utils.transform_utils.mat2quat(np.eye(3))
