@@ -23,7 +23,5 @@ def check_types(*packages: str) -> None:
 
     typing.NamedTupleMeta.__new__ = unchecked  # pyright: ignore[reportAttributeAccessIssue]
     # Below other decorators: what these return (jax.custom_vjp) is more than a function.
-    conf = BeartypeConf(
-        is_pep484_tower=True, claw_is_pep526=False, claw_decor_place_func=BeartypeDecorPlace.FIRST
-    )
+    conf = BeartypeConf(claw_is_pep526=False, claw_decor_place_func=BeartypeDecorPlace.FIRST)
     beartype_packages(packages, conf=conf)

@@ -78,7 +78,7 @@ def test_critic_and_ablations(tmp_path, capsys, common):
     assert "Panda" in card and "1 retry" in card and "critic.model.video.layers=1" in card
 
     few = ["bench.combinations=[lift-Panda]", "bench.scale=0.01", "bench.image_size=64"]
-    variants = ["full", "experts_alone", "frozen_video", "hl_gauss", "euler_4"]
+    variants = ["full", "experts_alone", "frozen_video", "hl_gauss", "no_future", "horizon_8", "euler_4"]
     budget = ["updates=2", "video_updates=2", "batch=4", "seeds=[0,1]", f"variants=[{','.join(variants)}]"]
     ablate([*MIXTURE, *few, *budget, f"base={critic}", *common])
     rows = last_line(capsys.readouterr().out)["rows"]

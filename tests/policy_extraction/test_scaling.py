@@ -56,7 +56,7 @@ def test_what_it_reads_learns_and_gives_is_scaled(tmp_path):
 def test_what_is_wrong_is_one_line(tmp_path):
     with pytest.raises(UserError, match="the state has 3 numbers, the policy reads 2"):
         made().act(Observation({}, np.zeros((1, 3), np.float32), ("go",)), np.zeros(1))
-    for content in ("{", '{"scaling": {"state_low": [1]}, "about": {}}'):
+    for content in ("{", '{"scaling": {"state_low": [1.0]}, "about": {}}'):
         (tmp_path / SCALING_FILE).write_text(content)
         with pytest.raises(UserError, match=r"scaling\.json is not a policy's scaling"):
             read_scaling(tmp_path)
