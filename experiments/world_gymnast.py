@@ -4,7 +4,7 @@
     python -m experiments.world_gymnast rounds=2                     Dyna: new rollouts, a refreshed world model, again
     python -m experiments.world_gymnast begin=WORLD_MODEL            from a finished world model, gone on from
     python -m experiments.world_gymnast methods=[sft,test_time,test_time_guarded]   from one picture of a scene never seen
-    python -m experiments.world_gymnast methods=[sft,imagination,distract,scaled]   more scenes; all tasks at once
+    python -m experiments.world_gymnast methods=[sft,imagination,distract,language,scaled]   more scenes, more to do
     python -m experiments.world_gymnast tasks=[lift] budgets=[128,1280] methods=[sft,imagination] seeds=[0,1]
 
 Everything that is not a setting of this command is one of experiments.run, for all methods (policy.base=…,

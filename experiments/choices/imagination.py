@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class ImaginationChoice:
     guard: float = later(
         0.0
     )  # share of training episodes that are of the model's other tasks, so that none is lost
+    retold: float = later(0.0)  # share that begin where this task's do, and are told another's instruction
     eyes: str = "auto"  # what a policy sees: "distilled" from latents, decoded "pictures", or "auto": distilled if it can
 
     def __post_init__(self) -> None:
@@ -53,7 +54,13 @@ class ImaginationChoice:
         require(self.minimum >= 0, f"env.minimum={self.minimum} must not be negative")
         require(self.hold >= 1, f"env.hold={self.hold} must be at least 1")
         check_choice("env.starts", self.starts, WHERE)
-        require(0 <= self.guard < 1, f"env.guard={self.guard:g} must be at least 0 and below 1")
+        for name in ("guard", "retold"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"env.{name}={share:g} must be at least 0 and below 1")
+        require(
+            not (self.guard and self.retold),
+            "env.guard and env.retold both give episodes another task's instruction; give one of them",
+        )
         check_choice("env.eyes", self.eyes, EYES_CHOICES)
         require(
             not self.instruction or bool(self.instruction.strip()),
@@ -87,13 +94,14 @@ class ImaginationChoice:
         return ImaginedEnvs(self.world, spec, bank, workers, execute, self.minimum, self.hold)
 
     def starts_of(self, task: TaskConfig, seeds: Sequence[int]) -> list[Start]:
-        """See `OwnStarts`: a share of them, `guard`, are of other tasks of the world model, each as often."""
-        if not self.guard:
+        """See `OwnStarts`: a share of them, `guard` or `retold`, are told other tasks of the world model, each as often."""
+        share = self.guard or self.retold
+        if not share:
             return [Start(seed) for seed in seeds]
         others, found = self._others(self.spec(task).instruction), []
         for seed in seeds:
             drawn = np.random.default_rng([seed, GUARD])
-            other = drawn.random() < self.guard
+            other = drawn.random() < share
             found.append(Start(seed, str(drawn.choice(others)) if other else None))
         return found
 
@@ -106,7 +114,8 @@ class ImaginationChoice:
         known = [one.instructions for one in TASKS.values() if told in one.instructions]
         own = {told, *(text for texts in known for text in texts)}
         others = tuple(sorted(set(self.world.starts.instruction) - own))
-        require(bool(others), "env.guard: the world model knows no other task; leave it at 0")
+        name = "guard" if self.guard else "retold"
+        require(bool(others), f"env.{name}: the world model knows no other task; leave it at 0")
         return others
 
     def bank(self, task: TaskConfig, spec: EnvSpec) -> StartBank:
@@ -116,6 +125,7 @@ class ImaginationChoice:
             UserError: there is no start for the task, or the pictures of one's own cannot be read.
         """
         from value_model.imagination.own_start import own_scenes, own_start
+        from value_model.imagination.starts import StartBank
 
         if self.images:
             bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
@@ -123,6 +133,9 @@ class ImaginationChoice:
             bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
         if self.scenes:
             bank = bank.beside(own_scenes(self.world, Path(self.scenes), spec.instruction))
+        if self.retold:
+            told = [bank.told(other) for other in self._others(spec.instruction)]
+            bank = reduce(StartBank.beside, told, bank)
         if self.guard:
             bank = bank.beside(self.world.starts.of(self._others(spec.instruction), "first"))
         return bank

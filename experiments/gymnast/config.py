@@ -17,7 +17,7 @@ from policy_extraction.types import Rollouts
 from value_model.imagination.eyes import EyesConfig
 
 METHODS = ("sft", "iterated_sft", "filtered", "simulator", "imagination")
-VARIANTS = ("distract", "scaled")  # of imagination: with more scenes, with more tasks
+VARIANTS = ("distract", "language", "scaled")  # of imagination: in more scenes, told more, on more tasks
 TEST_TIME = ("test_time", "test_time_guarded")  # in one scene, of which there is but a picture
 PARTS = 8  # data sets of one round of one seed: for cloning, for the world model, and two that measure it
 MOST_ROUNDS = 5
@@ -89,7 +89,8 @@ class WorldGymnastConfig:
     def _check_variants(self) -> None:
         require(self.scenes >= 1, f"scenes={self.scenes} must be at least 1")
         several = len(self.tasks) > 1
-        require("scaled" not in self.methods or several, "scaled needs tasks= to name more than one")
+        for method in ("language", "scaled"):
+            require(method not in self.methods or several, f"{method} needs tasks= to name more than one")
         for name in self.tasks if "distract" in self.methods else ():
             most = task_spec(name).distractors
             require(

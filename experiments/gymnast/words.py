@@ -33,6 +33,7 @@ OWN = {  # how a method learns
     "simulator": ("method=grpo", "env=robosuite", "reward=success"),
     "imagination": ("method=grpo", "env=imagination", "reward=success"),
     "distract": ("method=grpo", "env=imagination", "reward=success"),
+    "language": ("method=grpo", "env=imagination", "reward=success", "env.retold=0.5"),
     "scaled": ("method=grpo", "env=imagination", "reward=success"),
     "test_time": ("method=grpo", "env=imagination", "reward=success"),
     "test_time_guarded": ("method=grpo", "env=imagination", "reward=success", "env.guard=0.5"),

@@ -14,6 +14,7 @@ from PIL import Image
 from envs.contract import Start
 from envs.errors import UserError
 from envs.files import copy_files
+from envs.robosuite.tasks import task_spec
 from envs.store import open_store
 from experiments import evaluate
 from experiments.choices.imagination import SHIPPED, ImaginationChoice
@@ -146,6 +147,9 @@ def test_what_a_policy_sees(outputs, tmp_path, capsys):
         (["method.online.execute=5"], "execute is 5, but the world model goes 4 control steps at a time"),
         (["task.image_size=96"], "shows pictures of 64 pixels, task.image_size is 96"),
         (["env.starts=last"], "last"),
+        (["env.retold=1"], "env.retold=1 must be at least 0 and below 1"),
+        (["env.retold=0.5"], "env.retold: the world model knows no other task; leave it at 0"),
+        (["env.retold=0.5", "env.guard=0.5"], "env.guard and env.retold both give episodes"),
         (["task=stack"], "no start for"),
     ],
 )
@@ -168,11 +172,28 @@ def test_other_tasks_are_kept_in_mind(outputs, tmp_path):
     others = [one for one in starts if one.instruction is not None]
     assert {one.instruction for one in others} == {"open the drawer"} and 70 < len(others) < 130
     assert [one.seed for one in starts] == list(range(400))
-    two = [
-        word for word in words(outputs, "env.guard=0.5", "name=guarded") if not word.startswith("env.path")
-    ]
-    run_each([*two, f"env.path={tmp_path}/two"])
-    assert json.loads((outputs / "runs/guarded/results.json").read_text())["training"]["groups_kept"] == 1
+    for share in ("guard", "retold"):
+        given = [*words(outputs, f"env.{share}=0.5", f"name={share}"), f"env.path={tmp_path}/two"]
+        run_each([word for word in given if word != f"env.path={outputs}/world"])
+        results = json.loads((outputs / "runs" / share / "results.json").read_text())
+        assert results["training"]["groups_kept"] == 1
+
+
+def test_episodes_begin_where_the_task_s_do_under_other_instructions(outputs, tmp_path):
+    """`guard` brings other tasks' first frames along, `retold` none: frame and instruction are of different tasks."""
+    world, task = load_world_model(outputs / "world"), TaskConfig("lift")
+    own = world.starts.of(task_spec("lift").instructions, "first")
+    other = replace(own, latents=own.latents + 1).told("open the drawer")
+    world.starts = world.starts.beside(other)
+    world.save(tmp_path / "two")
+    choice = ImaginationChoice(f"{tmp_path}/two", retold=0.25)
+    starts = choice.starts_of(task, range(400))
+    others = [one for one in starts if one.instruction is not None]
+    assert {one.instruction for one in others} == {"open the drawer"} and 70 < len(others) < 130
+    bank = choice.bank(task, choice.spec(task))
+    rows = [bank.draw(one.seed, one.instruction) for one in others]
+    assert {bank.instruction[row] for row in rows} == {"open the drawer"}
+    assert all((bank.latents[row] == own.latents).all(axis=(1, 2, 3)).any() for row in rows)
 
 
 def test_the_world_model_that_ships(tmp_path):

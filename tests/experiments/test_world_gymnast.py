@@ -9,10 +9,10 @@ import pytest
 
 from envs.errors import UserError
 from experiments.choices.environments import RobosuiteChoice
-from experiments.gymnast.config import METHODS, WorldGymnastConfig
+from experiments.gymnast.config import METHODS, VARIANTS, WorldGymnastConfig
 from experiments.gymnast.runs import Runs, cells
 from experiments.gymnast.scenes import scene_pictures
-from experiments.gymnast.words import Cell, data_seed, hottest, online_words, unless_given
+from experiments.gymnast.words import OWN, Cell, data_seed, hottest, online_words, unless_given
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
@@ -121,12 +121,13 @@ def test_scenes_of_which_there_are_but_pictures(tmp_path):
 
 
 def test_variants_have_pictures_of_more_scenes_and_episodes_of_all_tasks(monkeypatch):
-    config = WorldGymnastConfig(tasks=("open_drawer", "close_drawer"), methods=("distract", "scaled"))
+    config = WorldGymnastConfig(tasks=("open_drawer", "close_drawer"), methods=VARIANTS)
     runs = Runs(config, [], {}, None)
     monkeypatch.setattr(runs, "world", lambda *of: "world")
     monkeypatch.setattr(runs, "_temperature", lambda cell: 1.0)
     monkeypatch.setattr(runs, "_pictures", lambda cell: "pictures")
-    words = {name: runs._more(Cell(name, "open_drawer", 128, 0)) for name in config.methods}
+    words = {name: [*OWN[name], *runs._more(Cell(name, "open_drawer", 128, 0))] for name in config.methods}
+    assert "env.retold=0.5" in words["language"]
     assert "env.scenes=pictures" in words["distract"] and "env.guard=0.5" in words["scaled"]
     assert all("env.path=world" in one for one in words.values())
 
@@ -201,6 +202,7 @@ def test_groups_are_as_hot_as_they_can_be_and_still_mixed():
         ),
         (["transplants=0.6"], "transplants=0.6 must lie in"),
         (["methods=[scaled]", "tasks=[lift]"], "scaled needs tasks= to name more than one"),
+        (["methods=[language]", "tasks=[lift]"], "language needs tasks= to name more than one"),
         (["methods=[distract]", "tasks=[lift]"], "a scene of lift has no distractors"),
         (["methods=[distract]", "distractors=5"], "a scene of open_drawer has 1 to 4"),
         (["scenes=0"], "scenes=0 must be at least 1"),

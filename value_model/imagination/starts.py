@@ -5,7 +5,7 @@ Dimension letters: M starts, h and w latent height and width, C channels, P prop
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class StartBank:
         told = np.array([text == instruction for text in self.instruction], bool)
         rows = np.flatnonzero(told if told.any() else np.ones(len(self), bool))
         return int(rows[np.random.default_rng(seed).integers(len(rows))])
+
+    def told(self, instruction: str) -> StartBank:
+        """The same under another instruction."""
+        return replace(self, instruction=(instruction,) * len(self))
 
     def beside(self, other: StartBank) -> StartBank:
         """These and others."""
