@@ -15,17 +15,16 @@ from envs.errors import UserError
 
 def named_leaves(tree: Any) -> dict[str, np.ndarray]:
     """The leaves of a tree by their path: {"params/layer/kernel": array, …}."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    return {name: np.asarray(leaf) for name, leaf in _by_path(tree).items()}
 
 
 def tree_like(template: Any, arrays: Mapping[str, np.ndarray], source: Path) -> Any:
-    """The tree shaped (and typed) as `template` whose leaves are `arrays`, read from `source`.
+    """The tree shaped and typed as `template` (of arrays or shapes) whose leaves are `arrays`, read from `source`.
 
     Raises:
         UserError: names or shapes differ.
     """
-    wanted = named_leaves(template)
+    wanted = _by_path(template)
     if {name: array.shape for name, array in arrays.items()} != {
         name: array.shape for name, array in wanted.items()
     }:
@@ -34,3 +33,8 @@ def tree_like(template: Any, arrays: Mapping[str, np.ndarray], source: Path) -> 
         )
     leaves = [jnp.asarray(arrays[name], array.dtype) for name, array in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +184,18 @@ def load_vla(folder: Path) -> VLA:
         UserError: a file is missing, damaged, or of another version.
     """
     config = load_config(folder)
-    vla = new_vla(config, seed=0)
     arrays, _ = load_arrays(folder / WEIGHTS_FILE)
-    state = tree_like(nnx.to_pure_dict(nnx.state(vla)), arrays, folder / WEIGHTS_FILE)
+    graph, shapes = _shapes(config)
+    state = tree_like(nnx.to_pure_dict(shapes), arrays, folder / WEIGHTS_FILE)
+    vla = nnx.merge(graph, shapes)
     nnx.update(vla, nnx.State(state))
     return vla
+
+
+@cache
+def _shapes(config: VLAConfig) -> tuple[Any, Any]:
+    """The graph of a VLA, and shapes instead of arrays: no weight is drawn that is then read."""
+    return nnx.split(nnx.eval_shape(lambda: new_vla(config, seed=0)))
 
 
 def random_shift(inputs: Mapping[str, Any], key: Any, pixels: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from value_model.critic.windows import Sweeper, sweep_videos
 from value_model.video.encoder import FrameEncoder
 from value_model.video.sharding import device_mesh
 from value_model.video.tokenizer import Tokenizer
-from value_model.video.weights import fill_arrays, flat_arrays
+from value_model.video.weights import blank, fill_arrays, flat_arrays
 
 SEQUENCES = 512  # labelled in lockstep
 
@@ -116,7 +116,6 @@ def load_wvm(folder: Path, inference: InferenceConfig | None = None) -> WVM:
     config = from_json((folder / "config.json").read_text())
     if inference is not None:
         config = dataclasses.replace(config, inference=inference)
-    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
-    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)), device_mesh())
-    fill_arrays(critic.parts, folder / "model.safetensors")
-    return critic
+    tokenizer, network = blank(Tokenizer, config.tokenizer), blank(WVMNetwork, config)
+    fill_arrays({"tokenizer": tokenizer, "network": network}, folder / "model.safetensors")
+    return WVM(config, tokenizer, network, device_mesh())

@@ -24,7 +24,7 @@ from envs.files import load_arrays, save_arrays
 from value_model.imagination.config import EYES, ImaginationConfig
 from value_model.imagination.hand import Moment
 from value_model.video.linear import Linear
-from value_model.video.weights import fill_arrays, flat_arrays
+from value_model.video.weights import blank, fill_arrays, flat_arrays
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def load_eyes(config: ImaginationConfig, folder: Path) -> Eyes | None:
     _, told = load_arrays(file)
     try:
         own = EyesConfig(**json.loads(told["config"]))
-        eyes = Eyes(config, own, told["digest"], int(told["size"]), rngs=nnx.Rngs(0))
+        eyes = blank(Eyes, config, own, told["digest"], int(told["size"]))
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file} does not say what it is ({error}); distil the eyes again") from error
     fill_arrays({"eyes": eyes}, file)

@@ -34,7 +34,7 @@ from value_model.imagination.starts import StartBank
 from value_model.imagination.success import Solved
 from value_model.video.encoder import FrameEncoder
 from value_model.video.tokenizer import Tokenizer
-from value_model.video.weights import fill_arrays, flat_arrays
+from value_model.video.weights import blank, fill_arrays, flat_arrays
 
 
 class WorldModel:
@@ -145,15 +145,8 @@ def load_world_model(folder: Path) -> WorldModel:
         arrays["frame"],
         tuple(texts[index] for index in arrays["instruction"].tolist()),
     )
-    rngs = nnx.Rngs(0)
-    world = WorldModel(
-        config,
-        Tokenizer(config.tokenizer, rngs=rngs),
-        Regression(config, rngs=rngs),
-        Solved(config, rngs=rngs) if quality else None,
-        quality,
-        starts,
-        load_eyes(config, folder),
-    )
-    fill_arrays(world.parts, folder / WEIGHTS)
-    return world
+    tokenizer, dynamics = blank(Tokenizer, config.tokenizer), blank(Regression, config)
+    solved = blank(Solved, config) if quality else None
+    judge = {} if solved is None else {"solved": solved}
+    fill_arrays({"tokenizer": tokenizer, "dynamics": dynamics, **judge}, folder / WEIGHTS)
+    return WorldModel(config, tokenizer, dynamics, solved, quality, starts, load_eyes(config, folder))

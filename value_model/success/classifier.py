@@ -22,7 +22,7 @@ from envs.files import atomic_file, save_arrays
 from value_model.video.frames import resize
 from value_model.video.linear import Linear
 from value_model.video.loop import Progress, gradient_step, run_updates
-from value_model.video.weights import fill_arrays, flat_arrays
+from value_model.video.weights import blank, fill_arrays, flat_arrays
 
 PATCH = 4  # pixels that the first layer joins, each way
 BLOCK = 64  # pictures that are judged together, so that one shape is compiled
@@ -113,7 +113,7 @@ def load_classifier(folder: Path) -> SuccessClassifier:
         raise UserError(
             f"{folder / CONFIG} is not that of a success classifier ({error!r}); train it again"
         ) from error
-    network = Network(config, rngs=nnx.Rngs(0))
+    network = blank(Network, config)
     fill_arrays({"network": network}, folder / MODEL)
     return SuccessClassifier(config, network)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,8 @@ from flax import nnx
 
 from envs.errors import UserError
 from envs.files import load_arrays
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 def flat_arrays(parts: Mapping[str, nnx.Module]) -> dict[str, jax.Array]:
@@ -22,14 +26,32 @@ def flat_arrays(parts: Mapping[str, nnx.Module]) -> dict[str, jax.Array]:
     }
 
 
+def blank(make: Callable[..., M], *config: Hashable) -> M:
+    """What `make(*config, rngs=…)` makes, with shapes instead of arrays: no weight is drawn that is then read.
+
+    Read its arrays into it before anything is built on it.
+    """
+    return nnx.merge(*_traced(make, config))
+
+
+@cache
+def _traced(make: Callable[..., nnx.Module], config: tuple[Hashable, ...]) -> tuple[Any, Any]:
+    """Its graph and its shapes: as large models are traced as they are loaded often."""
+    return nnx.split(nnx.eval_shape(lambda: make(*config, rngs=nnx.Rngs(0))))
+
+
 def fill_arrays(parts: Mapping[str, nnx.Module], file: Path) -> None:
-    """Put the arrays of a safetensors file into the parts, in the precision that these have.
+    """Put the arrays of a safetensors file into the parts, `blank` ones or others, in the precision that these have.
 
     Raises:
         UserError: the file is missing or damaged, or its names or shapes are not those of the parts.
     """
     arrays, _ = load_arrays(file)
-    expected = flat_arrays(parts)
+    expected = {
+        _name(part, path): variable.get_value()
+        for part, module in parts.items()
+        for path, variable in nnx.to_flat_state(nnx.state(module))
+    }
     wrong = sorted(set(expected) ^ set(arrays)) or sorted(
         name for name, value in expected.items() if value.shape != arrays[name].shape
     )
@@ -39,7 +61,9 @@ def fill_arrays(parts: Mapping[str, nnx.Module], file: Path) -> None:
         )
     for part, module in parts.items():
         state = nnx.to_flat_state(nnx.state(module))
-        filled = [(path, jnp.asarray(arrays[_name(part, path)], old[...].dtype)) for path, old in state]
+        filled = [
+            (path, jnp.asarray(arrays[_name(part, path)], old.get_value().dtype)) for path, old in state
+        ]
         nnx.update(module, nnx.from_flat_state(filled))
 
 

@@ -31,7 +31,7 @@ from value_model.video.loop import Progress, gradient_step, run_updates
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.tokenizer import Tokenizer
 from value_model.video.tokenizer_training import train_tokenizer
-from value_model.video.weights import fill_arrays, flat_arrays
+from value_model.video.weights import blank, fill_arrays, flat_arrays
 
 KINDS = {"single_frame": SingleFrameConfig, "frame_transformer": FrameTransformerConfig}
 PAD = 16  # lengths are rounded up to a multiple of it, so that few shapes are compiled
@@ -156,11 +156,9 @@ def load_baseline(folder: Path) -> Baseline:
         config = from_json(json.dumps(described["beside"]))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{file} is not that of a baseline critic ({error!r}); train it again") from error
-    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
-    network = build(kind, config, nnx.Rngs(0))
-    baseline = Baseline(kind, config, tokenizer, network)
-    fill_arrays(baseline.parts, Path(folder) / "model.safetensors")
-    return baseline
+    tokenizer, network = blank(Tokenizer, config.tokenizer), blank(build, kind, config)
+    fill_arrays({"tokenizer": tokenizer, "network": network}, Path(folder) / "model.safetensors")
+    return Baseline(kind, config, tokenizer, network)
 
 
 def _train_network(
