@@ -15,6 +15,10 @@ cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "policy-extraction" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# The workers of `pytest -n` share the cores: each may start as many processes as its share of them allows.
+cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+os.cpu_count = lambda: cores
+
 import ctypes  # noqa: E402  (after the environment is set)
 import gc  # noqa: E402
 
