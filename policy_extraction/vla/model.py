@@ -187,7 +187,7 @@ def load_vla(folder: Path) -> VLA:
     arrays, _ = load_arrays(folder / WEIGHTS_FILE)
     graph, shapes = _shapes(config)
     state = tree_like(nnx.to_pure_dict(shapes), arrays, folder / WEIGHTS_FILE)
-    vla = nnx.merge(graph, shapes)
+    vla = nnx.merge(graph, shapes, copy=True)
     nnx.update(vla, nnx.State(state))
     return vla
 

@@ -31,7 +31,7 @@ def blank(make: Callable[..., M], *config: Hashable) -> M:
 
     Read its arrays into it before anything is built on it.
     """
-    return nnx.merge(*_traced(make, config))
+    return nnx.merge(*_traced(make, config), copy=True)
 
 
 @cache

@@ -125,6 +125,8 @@ def test_files(tmp_path):
     save_vla(vla, tmp_path)
     again = load_vla(tmp_path)
     assert again.config == CONFIG
+    save_vla(new_vla(CONFIG, 4), tmp_path / "other")
+    load_vla(tmp_path / "other")  # is not read into the one before
     save_vla(again, tmp_path / "again")
     first, second = ((folder / "model.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "again"))
     assert first == second
