@@ -37,7 +37,7 @@ remove_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))  # by a killed run
 share_draws()
 gc.set_threshold(10_000, 20, 100)  # tracing makes objects by the thousand, and few of them are rubbish
 
-HELD = 1.8e9  # bytes that a process may hold after a test
+HELD = 2.3e9  # bytes that a process may hold after a test
 
 
 @pytest.fixture(autouse=True, scope="module")
