@@ -141,7 +141,8 @@ def _caption(runs: Runs, rows: Sequence[dict]) -> str:
         f"the temperatures {heats} (for each row, on these episodes). `real steps`: control steps of that task in robosuite "
         "beyond the demonstrations that all rows start from: a row's own rollouts, or those that its world model and its "
         f"judge learnt from. World models: {config.worlds}, shared by the tasks and the seeds. `imagined`: success in the "
-        "world model at temperature 1."
+        "world model at temperature 1. `in all`: seconds of all that a row took beyond the demonstrations: rollouts, "
+        "labels, training, and of a world model or a critic the part of one task."
     )
 
 

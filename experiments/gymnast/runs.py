@@ -60,6 +60,7 @@ class Trained:
     words: the settings of `experiments.run` that make it; policy: its artifact, None before training;
     real_steps: control steps of its task in the simulator that it took; success: {temperature: evaluation};
     imagined: the same in the world model at temperature 1, None where none was trained; seconds: of the training alone;
+    whole: seconds of all that it took beyond the demonstrations, its share of what several tasks stand on among them;
     before: where the evaluation is of one scene, that of the policy before training; others: {another task: its success in
     usual scenes at temperature 1, before and after}, of training in one scene.
     """
@@ -71,6 +72,7 @@ class Trained:
     success: dict[float, Evaluation]
     imagined: Evaluation | None
     seconds: float
+    whole: float
     before: dict[float, Evaluation]
     others: dict[str, tuple[Evaluation, Evaluation]]
 
@@ -91,7 +93,8 @@ class Runs:
         self.config, self.given, self.own, self.context = config, given, own, context
         self.trained, self.world, self.critic = cache(self._train), cache(self._world), cache(self._critic)
         self.made_world, self.rollouts = cache(self._made_world), cache(self._rollouts)
-        self.explored = cache(self._explored)
+        self.explored, self.eyes = cache(self._explored), cache(self._eyes)
+        self._critic_seconds = 0.0
 
     def experiment(self, words: Sequence[str]) -> Experiment:
         """What `experiments.run` would do under these settings."""
@@ -102,7 +105,8 @@ class Runs:
         words = [*common(self.config, cell.task, cell.seed, self.given), *OWN[cell.method], *self._more(cell)]
         experiment = self.experiment(words)
         experiment.check()
-        policy, steps = self._learn(cell, experiment)
+        with self.context.artifacts.counted() as own:
+            policy, steps = self._learn(cell, experiment)
         scene = cell.method in TEST_TIME
         return Trained(
             cell,
@@ -112,6 +116,7 @@ class Runs:
             self._evaluate(experiment, policy),
             None if scene else self._imagine(cell, experiment, policy),
             policy.seconds if policy else 0.0,
+            sum(own.values()) + self._stood_on(cell),
             self._evaluate(experiment, None) if scene else {},
             self._others(cell, experiment, policy) if scene and policy else {},
         )
@@ -128,6 +133,19 @@ class Runs:
             return policy, sum(entry["control_steps"] for entry in read_history(policy.folder))
         seen = self.rollouts(cell.task, *self._of(cell), cell.round)
         return policy, sum(data.open().total_frames for data in seen)
+
+    def _stood_on(self, cell: Cell) -> float:
+        """Seconds of what was made before a cell's own training: rollouts, and a task's share of world models and critic."""
+        earlier = self.trained(replace(cell, round=cell.round - 1)) if cell.round > 1 else None
+        if cell.method not in IMAGINED:
+            share = self._critic_seconds / len(self.config.tasks) if cell.method == "filtered" else 0.0
+            return earlier.whole if earlier is not None else share
+        made: list[Artifact | Data | None] = []
+        for number in range(1, cell.round + 1):
+            made += [self.made_world(*self._of(cell), number), self.eyes(*self._of(cell), number)]
+        shared = sum(one.seconds or 0.0 for one in made if one is not None) / len(self.config.tasks)
+        own = sum(data.seconds or 0.0 for data in self.rollouts(cell.task, *self._of(cell), cell.round))
+        return shared + own + (earlier.seconds if earlier is not None else 0.0)
 
     def _evaluate(self, experiment: Experiment, policy: Artifact | None) -> dict[float, Evaluation]:
         """{temperature: success}."""
@@ -208,13 +226,18 @@ class Runs:
     def _world(self, budget: int, number: int, round: int) -> Path:
         """The world model after so many rounds of rollouts of all tasks, with the policy's eyes if it has frozen ones."""
         made = self.made_world(budget, number, round).folder / FOLDER
+        distilled = self.eyes(budget, number, round)
+        return made if distilled is None else seeing_world(self.context, finished_world(made), distilled)
+
+    def _eyes(self, budget: int, number: int, round: int) -> Artifact | None:
+        """What the policy's frozen eyes would see in that world model, None if it has none."""
         acting = self.experiment(common(self.config, self.config.tasks[0], 0, self.given))
         eyes = frozen_eyes(acting.policy())
         if eyes is None:
-            return made
-        world, data = finished_world(made), self.seen(budget, number, round)
-        distilled = distil(self.context, world, eyes, data, self.config.eyes, self.config.seed + number)
-        return seeing_world(self.context, world, distilled)
+            return None
+        world = finished_world(self.made_world(budget, number, round).folder / FOLDER)
+        data, seed = self.seen(budget, number, round), self.config.seed + number
+        return distil(self.context, world, eyes, data, self.config.eyes, seed)
 
     def _made_world(self, budget: int, number: int, round: int) -> Artifact:
         model, data = told_apart(self.config.model, self.config.tasks), self.seen(budget, number, round)
@@ -279,7 +302,9 @@ class Runs:
         """The folder of the critic that is trained on the demonstrations of all tasks."""
         data = [self.demonstrated(task) for task in self.config.tasks]
         choice = require_training(self.config.critic_model, "critic_model")
-        made = train_on(self.context.artifacts, choice, data, self.context.tracker)
+        with self.context.artifacts.counted() as count:
+            made = train_on(self.context.artifacts, choice, data, self.context.tracker)
+        self._critic_seconds = sum(count.values())
         assert made.folder is not None, "a trained critic is in a folder"
         return made.folder
 

@@ -55,6 +55,7 @@ def _row(group: Sequence[Trained], base: Sequence[Trained] | None) -> dict[str, 
         "imagined": float(np.mean([one.success().mean() for one in imagined])) if imagined else None,
         "real_steps": float(np.mean([one.real_steps for one in group])),
         "seconds": float(np.mean([one.seconds for one in group])),
+        "whole_seconds": float(np.mean([one.whole for one in group])),
         "seeds": len(group),
         "episodes": len(evaluations[0].seed),
         "commands": [f"python -m experiments.run {' '.join(one.words)}" for one in group],
@@ -106,6 +107,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         "imagined",
         "real steps",
         "train, s",
+        "in all, s",
     ]
     cells = [_cells(row) + [points(row["others"])] * told for row in sorted(rows, key=_place)]
     return table(head + ["other tasks, points"] * told, cells)
@@ -149,6 +151,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "–" if imagined is None else f"{100 * imagined:.0f} %",
         f"{row['real_steps']:,.0f}",
         f"{row['seconds']:,.0f}",
+        f"{row['whole_seconds']:,.0f}",
     ]
 
 

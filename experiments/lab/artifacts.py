@@ -114,6 +114,19 @@ class Artifacts:
     """The store of stage artifacts under one folder."""
 
     root: Path
+    _counts: list[dict[str, float]] = dataclasses.field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    @contextmanager
+    def counted(self) -> Iterator[dict[str, float]]:
+        """{folder name: seconds} of each artifact that is made in the block, or that is found and was made before."""
+        count: dict[str, float] = {}
+        self._counts.append(count)
+        try:
+            yield count
+        finally:
+            self._counts.pop()
 
     def make(
         self,
@@ -141,6 +154,14 @@ class Artifacts:
             "inputs": dict(inputs),
         }
         key = digest(recipe)
+        made = self._found_or_built(stage, key, recipe, build)
+        for count in self._counts:
+            count[made.folder.name] = made.seconds
+        return made
+
+    def _found_or_built(
+        self, stage: str, key: str, recipe: Mapping[str, Any], build: Callable[[Path], None]
+    ) -> Artifact:
         folder = self.root / f"{stage}-{key}"
         if (manifest := read_manifest(folder)) is not None:
             return Artifact(stage, key, folder, manifest["seconds"], reused=True)

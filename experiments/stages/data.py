@@ -24,13 +24,17 @@ CAMERAS = ("workspace", "wrist")
 
 @dataclass(frozen=True)
 class Data:
-    """A data set on disk and the digest of its content; stride: frames from one that shows something new to the next."""
+    """A data set on disk and the digest of its content.
+
+    stride: frames from one that shows something new to the next; seconds: that it took to make, None if not made here.
+    """
 
     folder: Path
     digest: str
     report: Mapping[str, Any]
     reading: Reading = EVERYTHING
     stride: int = 1
+    seconds: float | None = None
 
     def open(self) -> Store:
         """The store."""
@@ -72,7 +76,7 @@ def collect_data(
     recipe = {"task": task, "styles": dict(sorted(styles.items())), "purpose": purpose, "seed": seed}
     made = announce(artifacts.make("collect", VERSION, recipe, {}, build), purpose.replace("_", " "))
     report = json.loads((made.folder / "report.json").read_text())
-    return Data(made.folder / "data", made.digest, report)
+    return Data(made.folder / "data", made.digest, report, seconds=made.seconds)
 
 
 def user_data(folder: Path, reading: Reading = EVERYTHING) -> Data:

@@ -107,7 +107,8 @@ def roll_out_data(
     inputs = {f"actions {number}": part.digest for number, part in enumerate(others)} or {"policy": policy}
     inputs |= {f"also {number}": part.digest for number, part in enumerate(also)}
     made = announce(context.artifacts.make("rollouts", VERSION, recipe, inputs, build))
-    return Data(made.folder / "data", made.digest, json.loads((made.folder / "report.json").read_text()))
+    report = json.loads((made.folder / "report.json").read_text())
+    return Data(made.folder / "data", made.digest, report, seconds=made.seconds)
 
 
 def _of_others(others: Sequence[Data], data: RolloutData, acting: Acting, starts: list[int]) -> Transplanted:

@@ -13,7 +13,7 @@ from experiments.gymnast.config import METHODS, VARIANTS, WorldGymnastConfig
 from experiments.gymnast.runs import Runs, cells
 from experiments.gymnast.scenes import scene_pictures
 from experiments.gymnast.words import OWN, Cell, data_seed, hottest, online_words, unless_given
-from experiments.lab.artifacts import Artifacts
+from experiments.lab.artifacts import Artifacts, read_manifest
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
@@ -90,6 +90,17 @@ def test_all_methods_and_a_second_round(tmp_path, capsys):
         )
         assert set(row["by_temperature"]) == {"1", "0.5"}
         assert row["difference_to_sft"]["mean"] == pytest.approx(row["success"] - _best_before(row, one))
+    assert one["sft", 1]["whole_seconds"] == 0
+    took = {path.name: read_manifest(path)["seconds"] for path in (outputs / "artifacts").glob("[!.]*-*")}
+    of = {
+        stage: sum(s for name, s in took.items() if name.startswith(f"{stage}-"))
+        for stage in ("world_model", "critic")
+    }
+    for row in one.values():
+        assert row["method"] == "sft" or row["whole_seconds"] > row["seconds"] - 0.001 > 0
+    assert one["imagination", 1]["whole_seconds"] > one["imagination", 1]["seconds"] + of["world_model"]
+    assert one["filtered", 1]["whole_seconds"] > one["filtered", 1]["seconds"] + of["critic"]
+    assert one["simulator", 1]["whole_seconds"] == pytest.approx(one["simulator", 1]["seconds"])
     assert one["sft", 1]["real_steps"] == 0 and one["test_time", 1]["imagined"] is None
     assert "evaluate.scene=0" in one["test_time", 1]["commands"][0]
     folder = outputs / "world_gymnast" / "table"
@@ -99,6 +110,7 @@ def test_all_methods_and_a_second_round(tmp_path, capsys):
         assert two[method, 1] == {**one[method, 1], "difference_to_sft": None}
         first, second = (two[method, round]["real_steps"] for round in (1, 2))
         assert 0 < first < second <= 2 * 8 * (16 + 20)
+        assert two[method, 1]["whole_seconds"] + two[method, 2]["seconds"] < two[method, 2]["whole_seconds"]
     before = made()
     assert rows("methods=[iterated_sft,imagination]", "rounds=2", "name=dyna") == two and made() == before
 

@@ -57,6 +57,18 @@ def test_same_recipe_is_found_and_any_change_makes_another(tmp_path):
     assert len({first.folder, *(other.folder for other in others)}) == 5
 
 
+def test_seconds_are_counted_of_what_is_made_and_of_what_is_found(tmp_path):
+    artifacts, again = Artifacts(tmp_path), Artifacts(tmp_path)
+    one = artifacts.make("stage", 1, Setting(1), {}, lambda folder: time.sleep(0.01))
+    with again.counted() as outer:
+        again.make("stage", 1, Setting(1), {}, refuse)
+        with again.counted() as inner:
+            two = again.make("stage", 1, Setting(2), {}, write("two"))
+    again.make("stage", 1, Setting(3), {}, write("three"))
+    assert inner == {two.folder.name: two.seconds} and one.seconds > 0
+    assert outer == {one.folder.name: one.seconds, two.folder.name: two.seconds}
+
+
 def test_digest_tells_classes_apart_and_refuses_objects():
     @dataclass(frozen=True)
     class Other:
