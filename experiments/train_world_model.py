@@ -49,6 +49,10 @@ from value_model.imagination.world_model import load_world_model
 
 CARD = "MODEL_CARD.md"
 EYES_TITLE = "## What a policy sees in it"
+_HOW = {
+    "regression": "Regression of the change, one pass a step",
+    "flow": "Flow matching with diffusion forcing, keys and values of the frames so far kept",
+}
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def _card(
     return f"""# World model of {", ".join(config.tasks)}
 
 A first picture of {", ".join(config.model.cameras)}, an instruction and actions in; latents of the next pictures and
-proprioception out, {rate:g} a second. Regression of the change, one pass a step (`value_model/imagination/`).
+proprioception out, {rate:g} a second. {_HOW[config.model.dynamics]} (`value_model/imagination/`).
 
 **Made by** `python -m experiments.train_world_model {" ".join(arguments)}` in {seconds:.0f} s; all settings are below.
 

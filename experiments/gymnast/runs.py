@@ -245,8 +245,7 @@ class Runs:
         if round > 1:
             refresh = self.made_world(budget, number, round - 1).folder / FOLDER
         if refresh is not None:
-            unroll = replace(model.unroll, updates=self.config.refresh)
-            model = replace(model, optim=replace(model.optim, updates=0), unroll=unroll)
+            model = model.going_on(self.config.refresh)
         return make_world_model(self.context, model, data, self.config.seed + number, refresh)
 
     def seen(self, budget: int, number: int, round: int) -> list[Data]:

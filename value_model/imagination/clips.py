@@ -71,11 +71,12 @@ def encode_frames(
             parts.setdefault(name, []).append(array)
         lengths.append(len(episode))
         instructions.append(episode.instruction)
-    needed = config.unroll.steps * config.stride
+    needed = config.clip_steps * config.stride
     ends = np.cumsum(lengths)
     begins = [np.arange(a, b - needed) for a, b in pairwise(ends.tolist()) if b - a > needed]
     if not begins:
-        raise UserError(f"no episode to train on is longer than {needed} frames; lower model.unroll.steps")
+        longest = "flow.window" if config.dynamics == "flow" else "unroll.steps"
+        raise UserError(f"no episode to train on is longer than {needed} frames; lower model.{longest}")
     index = np.repeat(np.arange(len(instructions)), lengths[1:])
     frames = Frames(
         **{name: jnp.asarray(np.concatenate(arrays)) for name, arrays in parts.items()},

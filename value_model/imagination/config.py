@@ -10,12 +10,15 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
+from value_model.imagination.flow_config import FlowConfig
 from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
 
 CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
 FILES = (CONFIG, WEIGHTS, STARTS, QUALITY)  # of a trained world model's folder
 EYES = "eyes.safetensors"  # lies there too where eyes have been distilled
+DYNAMICS = ("regression", "flow")
+LATER = {"later": True}  # of a field that came after models were trained: at its default it changes no digest
 WHERE = ("first", "middle", "all")  # frames of recorded episodes that imagined ones begin at
 
 
@@ -90,7 +93,11 @@ class UnrollConfig:
 
 @dataclass(frozen=True)
 class ImaginationConfig:
-    """A world model and its training."""
+    """A world model and its training.
+
+    dynamics: "regression" is trained one step ahead, then unrolled; "flow" on clips of `flow.window` frames, for
+    `optim.updates` updates.
+    """
 
     cameras: tuple[str, ...] = ("workspace", "wrist")  # imagined side by side; published: one view
     control_rate: float = 20.0  # control steps a second
@@ -108,8 +115,17 @@ class ImaginationConfig:
     solved: SolvedConfig = field(default_factory=SolvedConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
+    dynamics: str = field(default="regression", metadata=LATER)
+    flow: FlowConfig = field(default=FlowConfig(), metadata=LATER)
 
     def __post_init__(self) -> None:
+        check_choice("dynamics", self.dynamics, DYNAMICS)
+        hand = self.hand
+        if self.dynamics == "flow" and (self.outcome.classes or hand.memory or hand.leads or hand.updates):
+            raise UserError(
+                "dynamics=flow draws what is open from noise: leave outcome.classes=0, hand.memory=false, hand.leads=false, "
+                "hand.updates=0 (as in model=flow)"
+            )
         token, video = self.tokenizer, self.video
         if video.patch[0] != 1 or token.temporal != 1:
             raise UserError(
@@ -137,6 +153,20 @@ class ImaginationConfig:
             if not 0 <= getattr(self.unroll, name) <= 1:
                 raise UserError(f"unroll.{name}={getattr(self.unroll, name)} must lie in [0, 1]")
 
+    def going_on(self, updates: int) -> ImaginationConfig:
+        """The settings of a model that is gone on from: so many updates of the kind that its training ends with."""
+        if self.dynamics == "flow":
+            return dataclasses.replace(self, optim=dataclasses.replace(self.optim, updates=updates))
+        optim = dataclasses.replace(self.optim, updates=0)
+        return dataclasses.replace(
+            self, optim=optim, unroll=dataclasses.replace(self.unroll, updates=updates)
+        )
+
+    @property
+    def clip_steps(self) -> int:
+        """Steps of the longest clips that are trained on."""
+        return self.flow.window - 1 if self.dynamics == "flow" else self.unroll.steps
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one latent frame, all cameras side by side."""
@@ -148,7 +178,16 @@ class ImaginationConfig:
         token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
         sizes = (token.image_size, token.channels, token.spatial, token.width)
         drawn = (self.outcome.classes, self.outcome.width)
-        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand.shape(), drawn)
+        return (
+            *parts,
+            self.action_dim,
+            self.proprio_dim,
+            sizes,
+            self.video,
+            self.hand.shape(),
+            drawn,
+            self.dynamics,
+        )
 
 
 PRESETS: dict[str, ImaginationConfig] = {
@@ -159,6 +198,7 @@ PRESETS: dict[str, ImaginationConfig] = {
         unroll=UnrollConfig(updates=1600, motion_weight=4.0),
         solved=SolvedConfig(steps=8),
     ),
+    "flow": ImaginationConfig(dynamics="flow", optim=OptimConfig(updates=2400, updates_per_dispatch=10)),
     "small": ImaginationConfig(
         tokenizer=TokenizerConfig(
             image_size=128, channels=16, width=128, updates=10_000, motion_weight=4.0, updates_per_dispatch=10
@@ -189,6 +229,7 @@ def from_json(text: str) -> ImaginationConfig:
         fields["video"]["patch"] = tuple(fields["video"]["patch"])
         made = {name: part(**fields.pop(name)) for name, part in parts.items()}
         made["outcome"] = OutcomeConfig(**fields.pop("outcome", {}))  # older models draw none
+        made["flow"] = FlowConfig(**fields.pop("flow", {}))
         return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

@@ -57,6 +57,29 @@ class Flow(Backbone):
         state = FlowState(latents, proprio, latents, words, rings[0], rings[1] if len(rings) > 1 else None)
         return self._store(state, latents, self.condition(proprio, None))
 
+    def resume(
+        self,
+        anchor: jax.Array,
+        previous: jax.Array,
+        latents: jax.Array,
+        proprio: jax.Array,
+        moved: jax.Array,
+        words: jax.Array,
+    ) -> FlowState:
+        """The state of worlds that go on within an episode: as clips of the training begin, with nothing known before."""
+        return self.init(latents, proprio, words)
+
+    def follow(
+        self,
+        state: FlowState,
+        actions: jax.Array,
+        latents: jax.Array,
+        proprio: jax.Array,
+        keys: jax.Array,
+    ) -> tuple[FlowState, jax.Array]:
+        """As `step`: noise stands for what is open, and no noise is told by what was recorded. Beside it zeros [B]."""
+        return self.step(state, actions, keys), jnp.zeros(len(actions))
+
     def step(self, state: FlowState, actions: jax.Array, keys: jax.Array) -> FlowState:
         """See `Dynamics`."""
         told = self.condition(state.proprio, actions)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from value_model.imagination.clips import Clip
 from value_model.imagination.flow import Flow
 from value_model.imagination.hand import Hand
 
@@ -45,6 +46,11 @@ def flow_loss(
     latent = jnp.mean((clean - latents)[:, 1:] ** 2)
     hand = hand_loss(model.hand, proprio, actions)
     return latent + hand, {"latent": latent, "hand": hand}
+
+
+def flow_clip_loss(model: Flow, clip: Clip, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`flow_loss` of a clip, which begins as a world does: nothing is known but its first frame."""
+    return flow_loss(model, clip.latents, clip.proprio, clip.actions, clip.words, key)
 
 
 def hand_loss(hand: Hand, proprio: jax.Array, actions: jax.Array) -> jax.Array:

@@ -18,14 +18,14 @@ from flax import nnx
 
 from value_model.imagination.clips import Frames, changes
 from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.dynamics import where
-from value_model.imagination.regression import Regression, RegressionState
+from value_model.imagination.dynamics import WorldState, where
+from value_model.imagination.kinds import OwnDynamics
 
 MOST = 16384  # frames
 BLOCK = 256  # imagined together
 
 
-def imagined_frames(dynamics: Regression, frames: Frames, config: ImaginationConfig, seed: int) -> Frames:
+def imagined_frames(dynamics: OwnDynamics, frames: Frames, config: ImaginationConfig, seed: int) -> Frames:
     """Up to `MOST` imagined frames of known outcome, as many of them solved as of the recorded ones, each after 1 to
     `config.solved.steps` steps.
     """
@@ -74,9 +74,9 @@ def _imagine(
     before = jnp.maximum(first, start - config.stride)
     anchor, previous, last = (frames.latents[rows].astype(jnp.float32) for rows in (first, before, start))
     words = frames.words[frames.episode[end]]
-    state = RegressionState(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
+    state = dynamics.resume(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
 
-    def step(state: RegressionState, number: jax.Array) -> tuple[RegressionState, None]:
+    def step(state: WorldState, number: jax.Array) -> tuple[WorldState, None]:
         now = start + number * config.stride
         acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
         came = jnp.minimum(now + config.stride, end)

@@ -79,6 +79,18 @@ class Regression(Backbone):
         """See `Dynamics`."""
         return RegressionState(latents, latents, latents, proprio, jnp.zeros_like(proprio), words)
 
+    def resume(
+        self,
+        anchor: jax.Array,
+        previous: jax.Array,
+        latents: jax.Array,
+        proprio: jax.Array,
+        moved: jax.Array,
+        words: jax.Array,
+    ) -> RegressionState:
+        """The state of worlds that go on within an episode."""
+        return RegressionState(anchor, previous, latents, proprio, moved, words)
+
     def step(
         self,
         state: RegressionState,

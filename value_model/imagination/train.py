@@ -18,7 +18,10 @@ from flax import nnx
 from envs.errors import UserError
 from value_model.imagination.clips import Clip, Frames, changes, encode_frames, sample_clips
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
+from value_model.imagination.flow import Flow
+from value_model.imagination.flow_training import flow_clip_loss
 from value_model.imagination.imagined_frames import imagined_frames
+from value_model.imagination.kinds import OwnDynamics, new_dynamics
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
@@ -67,19 +70,25 @@ def train_world_model(
     if begun:
         dynamics = begun.dynamics
     else:
-        dynamics = Regression(config, rngs=nnx.Rngs(seed))
+        dynamics = new_dynamics(config, rngs=nnx.Rngs(seed))
         fit_hand(dynamics, frames, config)
-    parts = {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
-    for part, (steps, updates) in parts.items():
+    for part, (steps, updates) in _parts(config).items():
         if updates:
             dynamics = train_dynamics(dynamics, frames, config, steps, updates, folder / part, seed, progress)
-    if config.hand.updates:
+    if config.hand.updates and isinstance(dynamics, Regression):
         train_hand(dynamics, frames, config, folder / "hand", seed, progress)
     imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
     solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
     world.save(folder)
     return load_world_model(folder)
+
+
+def _parts(config: ImaginationConfig) -> dict[str, tuple[int, int]]:
+    """{folder: (steps of its clips, updates)} of the training."""
+    if config.dynamics == "flow":
+        return {"flow": (config.clip_steps, config.optim.updates)}
+    return {"one_step": (1, config.optim.updates), "unrolled": (config.unroll.steps, config.unroll.updates)}
 
 
 def to_go_on_from(folder: Path, config: ImaginationConfig) -> WorldModel:
@@ -104,7 +113,7 @@ def _origin(refresh: Path | None) -> dict[str, str]:
     )
 
 
-def fit_hand(dynamics: Regression, frames: Frames, config: ImaginationConfig) -> None:
+def fit_hand(dynamics: OwnDynamics, frames: Frames, config: ImaginationConfig) -> None:
     """Give the hand the statistics of proprioception and of its change over a step."""
     begins = frames.begins
     change = frames.proprio[begins + config.stride] - frames.proprio[begins]
@@ -180,7 +189,7 @@ def _by_step(clip: Clip, keys: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def train_dynamics(
-    dynamics: Regression,
+    dynamics: OwnDynamics,
     frames: Frames,
     config: ImaginationConfig,
     steps: int,
@@ -188,8 +197,8 @@ def train_dynamics(
     folder: Path,
     seed: int,
     progress: Progress | None = None,
-) -> Regression:
-    """The dynamics after updates on clips of `steps` steps, each of which starts from the one imagined before it.
+) -> OwnDynamics:
+    """The dynamics after updates on clips of `steps` steps; those of a regression start from the one imagined before.
 
     Raises:
         UserError: a loss is not finite.
@@ -202,7 +211,10 @@ def train_dynamics(
         params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         computed = gathered_but_layers(compute_copy(params, optim.precision))
-        return clip_loss(nnx.merge(graph, computed, fixed), clip, key, config)
+        model = nnx.merge(graph, computed, fixed)
+        if isinstance(model, Flow):
+            return flow_clip_loss(model, clip, key)
+        return clip_loss(model, clip, key, config)
 
     def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
         params, optimizer_state = state

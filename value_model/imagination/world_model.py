@@ -29,7 +29,7 @@ from value_model.imagination.config import (
     to_json,
 )
 from value_model.imagination.eyes import Eyes, load_eyes
-from value_model.imagination.regression import Regression
+from value_model.imagination.kinds import OwnDynamics, new_dynamics
 from value_model.imagination.starts import StartBank
 from value_model.imagination.success import Solved
 from value_model.video.encoder import FrameEncoder
@@ -48,7 +48,7 @@ class WorldModel:
         self,
         config: ImaginationConfig,
         tokenizer: Tokenizer,
-        dynamics: Regression,
+        dynamics: OwnDynamics,
         solved: Solved | None,
         success_quality: Mapping[str, float],
         starts: StartBank,
@@ -145,7 +145,7 @@ def load_world_model(folder: Path) -> WorldModel:
         arrays["frame"],
         tuple(texts[index] for index in arrays["instruction"].tolist()),
     )
-    tokenizer, dynamics = blank(Tokenizer, config.tokenizer), blank(Regression, config)
+    tokenizer, dynamics = blank(Tokenizer, config.tokenizer), blank(new_dynamics, config)
     solved = blank(Solved, config) if quality else None
     judge = {} if solved is None else {"solved": solved}
     fill_arrays({"tokenizer": tokenizer, "dynamics": dynamics, **judge}, folder / WEIGHTS)
