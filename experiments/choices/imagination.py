@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,9 +164,9 @@ class ImaginationChoice:
         Raises:
             UserError: there is none, or it is damaged.
         """
-        from value_model.imagination.world_model import load_world_model
-
-        return load_world_model(self._files[0].parent)
+        folder = self._files[0].parent
+        files = [folder / name for name in (*FILES, EYES)]
+        return _loaded(folder, digest([file_digest(file) for file in files if file.is_file()]))
 
     @property
     def _files(self) -> list[Path]:
@@ -184,6 +184,14 @@ class ImaginationChoice:
         require(not missing, f"env.images: there is no file {', '.join(missing)}")
         eyes = folder / EYES
         return [*files, *([eyes] if eyes.is_file() else []), *own]
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, content: str) -> WorldModel:
+    """The world model of a folder with this content: the stages of a command mostly imagine in one, and find it compiled."""
+    from value_model.imagination.world_model import load_world_model
+
+    return load_world_model(folder)
 
 
 def what_it_sees(env: EnvChoice, spec: EnvSpec, make: Callable[[], Policy]) -> str:

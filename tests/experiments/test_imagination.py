@@ -196,6 +196,16 @@ def test_episodes_begin_where_the_task_s_do_under_other_instructions(outputs, tm
     assert all((bank.latents[row] == own.latents).all(axis=(1, 2, 3)).any() for row in rows)
 
 
+def test_a_world_model_is_loaded_once_until_its_files_change(outputs, tmp_path):
+    copy_files(outputs / "world", tmp_path / "world")
+    one = ImaginationChoice(f"{tmp_path}/world").world
+    assert ImaginationChoice(f"{tmp_path}/world", worlds=3).world is one
+    changed = load_world_model(tmp_path / "world")
+    changed.starts = changed.starts[np.arange(1)]
+    changed.save(tmp_path / "world")
+    assert len(ImaginationChoice(f"{tmp_path}/world").world.starts) == 1 < len(one.starts)
+
+
 def test_the_world_model_that_ships(tmp_path):
     """It is small; in it, the actions of demonstrations that it has not seen solve the task, and doing nothing does not."""
     files = [file for file in SHIPPED.iterdir() if file.is_file()]

@@ -6,6 +6,7 @@ and width, C channels, L words, D numbers that a policy's eyes give.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -31,14 +32,12 @@ class Moments(NamedTuple):
     seen: Any
 
 
-class Worlds:
-    """B imagined worlds, whose functions are compiled once for that number."""
+class _Programs:
+    """What a world model's worlds do, compiled once for each number of them."""
 
-    def __init__(self, world: WorldModel, count: int, eyes: bool = False) -> None:
-        """See the class; eyes: whether to say what the world model's eyes see."""
-        self.count, self.stride = count, world.config.stride
+    def __init__(self, world: WorldModel, eyes: bool) -> None:
         told: dict[str, Any] = {"eyes": world.eyes} if eyes else {}
-        graph, self._params = nnx.split(world.parts | told)
+        graph, self.params = nnx.split(world.parts | told)
 
         def begin(params: Any, latents: Any, proprio: Any, words: Any) -> Any:
             return nnx.merge(graph, params)["dynamics"].init(latents, proprio, words)
@@ -60,14 +59,30 @@ class Worlds:
             pixels = nnx.merge(graph, params)["tokenizer"].decode(_views(latents, len(world.config.cameras)))
             return jnp.clip(jnp.round((pixels + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
-        self._begin, self._advance, self._show = jax.jit(begin), jax.jit(advance), jax.jit(show)
-        self._look = jax.jit(look)
+        self.begin, self.advance, self.show = jax.jit(begin), jax.jit(advance), jax.jit(show)
+        self.look = jax.jit(look)
+
+
+@lru_cache(maxsize=2)
+def _programs(world: WorldModel, eyes: bool) -> _Programs:
+    """Those of a world model, which the next worlds in it find traced and compiled."""
+    return _Programs(world, eyes)
+
+
+class Worlds:
+    """B imagined worlds."""
+
+    def __init__(self, world: WorldModel, count: int, eyes: bool = False) -> None:
+        """See the class; eyes: whether to say what the world model's eyes see."""
+        self.count, self.stride = count, world.config.stride
+        self._programs = _programs(world, eyes)
+        self._params = self._programs.params
         self._cameras, self._action_dim = world.config.cameras, world.config.action_dim
         self.state: Any = None
 
     def begin(self, latents: np.ndarray, proprio: np.ndarray, words: np.ndarray, mask: np.ndarray) -> None:
         """Let the worlds of `mask` bool [B] begin: latents [B, h, w, C], proprio [B, P], words int32 [B, L]."""
-        fresh = self._begin(self._params, latents, proprio, words)
+        fresh = self._programs.begin(self._params, latents, proprio, words)
         self.state = fresh if self.state is None else where(jnp.asarray(mask), fresh, self.state)
 
     def advance(
@@ -88,7 +103,9 @@ class Worlds:
         actions = np.moveaxis(chunk.reshape(self.count, moments, self.stride, -1), 1, 0)
         numbers = passed + np.arange(moments)[:, None]
         drawn = np.broadcast_to(seeds % 2**32, numbers.shape).astype(np.uint32)
-        self.state, seen, finite = self._advance(self._params, self.state, actions, drawn, numbers, active)
+        self.state, seen, finite = self._programs.advance(
+            self._params, self.state, actions, drawn, numbers, active
+        )
         if not bool(finite):
             raise UserError(
                 "an imagined world became NaN or infinite; train the world model longer, or at a lower learning rate"
@@ -100,19 +117,19 @@ class Worlds:
         actions = jnp.zeros((1, self.count, self.stride, self._action_dim))
         drawn, numbers = np.zeros((1, self.count), np.uint32), np.zeros((1, self.count), np.int64)
         everyone = np.ones(self.count, bool)
-        program = self._advance, self._params, self.state, actions, drawn, numbers, everyone
+        program = self._programs.advance, self._params, self.state, actions, drawn, numbers, everyone
         return count_flops(*program) // self.count
 
     def seen(self) -> np.ndarray:
         """What the world model's eyes see of every world now, float32 [B, D]."""
-        return np.asarray(self._look(self._params, self.state))
+        return np.asarray(self._programs.look(self._params, self.state))
 
     def pictures(self, latents: np.ndarray) -> dict[str, np.ndarray]:
         """{camera: uint8 [N, H, W, 3]} of latents [N, h, w, C], B at a time."""
         count, blocks = len(latents), []
         for first in range(0, count, self.count):
             rows = np.minimum(np.arange(first, first + self.count), count - 1)
-            shown = np.asarray(self._show(self._params, latents[rows]))
+            shown = np.asarray(self._programs.show(self._params, latents[rows]))
             blocks.append(shown.reshape(len(self._cameras), self.count, *shown.shape[1:]))
         shown = np.concatenate(blocks, axis=1)[:, :count]
         return dict(zip(self._cameras, shown, strict=True))
