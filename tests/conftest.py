@@ -76,4 +76,4 @@ def resident() -> int:
 
 def pytest_collection_modifyitems(items):
     """The long ones first, so that no worker is left alone with them at the end (see `make test`)."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/experiments/test_", "tests/value_model/")))
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/experiments/", "tests/value_model/")))

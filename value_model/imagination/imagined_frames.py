@@ -10,6 +10,7 @@ Dimension letters: N frames, B at a time, S steps of the world, h and w latent h
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from flax import nnx
 
 from value_model.imagination.clips import Frames, changes
 from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.dynamics import WorldState, where
+from value_model.imagination.dynamics import where
 from value_model.imagination.kinds import OwnDynamics
 
 MOST = 16384  # frames
@@ -76,7 +77,7 @@ def _imagine(
     words = frames.words[frames.episode[end]]
     state = dynamics.resume(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
 
-    def step(state: WorldState, number: jax.Array) -> tuple[WorldState, None]:
+    def step(state: Any, number: jax.Array) -> tuple[Any, None]:
         now = start + number * config.stride
         acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
         came = jnp.minimum(now + config.stride, end)
