@@ -15,6 +15,7 @@ from experiments.choices.imagination import ImaginationChoice
 from experiments.gymnast.config import TEST_TIME, VARIANTS, WorldGymnastConfig
 from experiments.gymnast.scenes import first_picture, scene_pictures
 from experiments.gymnast.words import (
+    HEAT,
     OWN,
     Cell,
     common,
@@ -187,7 +188,13 @@ class Runs:
             more = [*self._scene_words(cell), *more]
         if cell.method == "sft":
             return more
-        return [*unless_given(online_words(cell, self._temperature(cell)), self.given), *more]
+        return [*unless_given(self._online(cell), [*self.given, *more]), *more]
+
+    def _online(self, cell: Cell) -> list[str]:
+        """How many rollouts a method makes itself; how hot, where that is not given."""
+        given = [*self.given, *self.own.get(cell.method, ())]
+        told = any(word.startswith(f"{HEAT}=") for word in given)
+        return online_words(cell, None if told else self._temperature(cell))
 
     def _temperature(self, cell: Cell) -> float:
         """That of a cell's groups, by the rollouts that its world model has seen in its last round."""

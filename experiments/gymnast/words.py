@@ -18,6 +18,7 @@ USUAL = (
 )
 IMAGINED, SIMULATED = 24, 4  # kept groups an iteration: where rollouts cost, updates come more often
 ITERATIONS, STOP = 10, 0.95  # in imagination: at most; share of solved rollouts that ends it
+HEAT = "method.online.temperature"
 MIXED = 0.2  # share of solved rollouts from which on most groups of 8 are mixed
 OWN = {  # how a method learns
     "sft": ("method=bc",),
@@ -83,9 +84,9 @@ def _rollouts(episodes: int, seed: int, linger: int) -> list[str]:
     return [*own, "env=robosuite"]
 
 
-def online_words(cell: Cell, temperature: float) -> list[str]:
-    """How many rollouts a method makes itself, how hot; in the simulator its budget is all of them."""
-    own = [f"method.online.temperature={temperature:g}"]
+def online_words(cell: Cell, temperature: float | None) -> list[str]:
+    """How many rollouts a method makes itself, how hot if that is said; in the simulator its budget is all of them."""
+    own = [] if temperature is None else [f"{HEAT}={temperature:g}"]
     if cell.method != "simulator":
         own += [f"method.online.groups={IMAGINED}", f"method.online.iterations={ITERATIONS}"]
         return [*own, f"method.online.stop={STOP:g}"]

@@ -140,6 +140,12 @@ def test_variants_have_pictures_of_more_scenes_and_episodes_of_all_tasks(monkeyp
     monkeypatch.setattr(runs, "_pictures", lambda cell: "pictures")
     words = {name: [*OWN[name], *runs._more(Cell(name, "open_drawer", 128, 0))] for name in config.methods}
     assert "env.retold=0.5" in words["language"]
+    given = Runs(config, [], {"language": ["method.online.temperature=1.3"]}, None)
+    monkeypatch.setattr(
+        given, "world", lambda *of: "world"
+    )  # nothing is explored for a temperature that is given
+    told = given._more(Cell("language", "open_drawer", 128, 0))
+    assert [word for word in told if "temperature" in word] == ["method.online.temperature=1.3"]
     assert "env.scenes=pictures" in words["distract"] and "env.guard=0.5" in words["scaled"]
     assert all("env.path=world" in one for one in words.values())
 
