@@ -36,7 +36,7 @@ def blank(make: Callable[..., M], *config: Hashable) -> M:
 
 @cache
 def _traced(make: Callable[..., nnx.Module], config: tuple[Hashable, ...]) -> tuple[Any, Any]:
-    """Its graph and its shapes: as large models are traced as they are loaded often."""
+    """Its graph and its shapes; tracing takes longer than reading, and models are loaded many times."""
     return nnx.split(nnx.eval_shape(lambda: make(*config, rngs=nnx.Rngs(0))))
 
 
