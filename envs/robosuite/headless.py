@@ -6,7 +6,9 @@ without EGL it still simulates, and `gl_context` says what to install.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import os
 from typing import Any
 
@@ -26,7 +28,17 @@ def _choose_backend() -> None:
             os.environ["MUJOCO_GL"] = "disabled"
 
 
+def _load_first() -> None:
+    """Load Triton, which PyTorch imports when an optimizer is made, before anything is drawn.
+
+    It brings an LLVM of its own. Loaded after the software renderer's, it calls into that one, and the process crashes.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
+
+
 _choose_backend()
+_load_first()
 
 import mujoco  # noqa: E402
 

@@ -38,6 +38,24 @@ def run(code: str, **variables: str) -> subprocess.CompletedProcess:
     )
 
 
+DRAWN = """
+from envs.robosuite.headless import gl_context
+gl_context(16).make_current()
+import triton
+"""
+
+
+def test_what_brings_an_llvm_of_its_own_is_loaded_before_anything_is_drawn(tmp_path):
+    """Triton, which PyTorch imports late, crashed a process that had drawn: a stand-in that says what is loaded by then."""
+    (tmp_path / "triton.py").write_text(
+        "print('renderer' if 'swrast' in open('/proc/self/maps').read() else 'nothing')"
+    )
+    loaded = run(DRAWN, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert loaded.returncode == 0 and loaded.stdout.split() == ["nothing"], loaded
+    drawn = run(DRAWN, PYTHONPATH=os.pathsep.join(sys.path))
+    assert drawn.returncode == 0 or "No module named 'triton'" in drawn.stderr, drawn
+
+
 @pytest.mark.filterwarnings("ignore:.*A Box observation space")
 @pytest.mark.parametrize("task", TASKS)
 def test_gymnasium_contract(task):
