@@ -188,13 +188,12 @@ class Runs:
             more = [*self._scene_words(cell), *more]
         if cell.method == "sft":
             return more
-        return [*unless_given(self._online(cell), [*self.given, *more]), *more]
+        return [*self._online(cell, [*self.given, *more]), *more]
 
-    def _online(self, cell: Cell) -> list[str]:
-        """How many rollouts a method makes itself; how hot, where that is not given."""
-        given = [*self.given, *self.own.get(cell.method, ())]
+    def _online(self, cell: Cell, given: Sequence[str]) -> list[str]:
+        """How many rollouts a method makes itself, and how hot, unless given: then nothing is explored for it."""
         told = any(word.startswith(f"{HEAT}=") for word in given)
-        return online_words(cell, None if told else self._temperature(cell))
+        return unless_given(online_words(cell, None if told else self._temperature(cell)), given)
 
     def _temperature(self, cell: Cell) -> float:
         """That of a cell's groups, by the rollouts that its world model has seen in its last round."""

@@ -177,17 +177,8 @@ class ImaginationConfig:
         """All that has to be the same where one model's weights shall be another's."""
         token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
         sizes = (token.image_size, token.channels, token.spatial, token.width)
-        drawn = (self.outcome.classes, self.outcome.width)
-        return (
-            *parts,
-            self.action_dim,
-            self.proprio_dim,
-            sizes,
-            self.video,
-            self.hand.shape(),
-            drawn,
-            self.dynamics,
-        )
+        drawn = (self.dynamics, self.outcome.classes, self.outcome.width)
+        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand.shape(), drawn)
 
 
 PRESETS: dict[str, ImaginationConfig] = {

@@ -26,6 +26,7 @@ from value_model.imagination.backbone import Backbone
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.flow_config import FlowConfig
 from value_model.imagination.guidance import guided
+from value_model.imagination.regression import RegressionState
 from value_model.imagination.ring import Ring, empty_ring, filled, remember
 from value_model.video.blocks import Text, rotary_angles
 from value_model.video.dit import patchify, unpatchify
@@ -57,17 +58,9 @@ class Flow(Backbone):
         state = FlowState(latents, proprio, latents, words, rings[0], rings[1] if len(rings) > 1 else None)
         return self._store(state, latents, self.condition(proprio, None))
 
-    def resume(
-        self,
-        anchor: jax.Array,
-        previous: jax.Array,
-        latents: jax.Array,
-        proprio: jax.Array,
-        moved: jax.Array,
-        words: jax.Array,
-    ) -> FlowState:
+    def resume(self, recorded: RegressionState) -> FlowState:
         """The state of worlds that go on within an episode: as clips of the training begin, with nothing known before."""
-        return self.init(latents, proprio, words)
+        return self.init(recorded.latents, recorded.proprio, recorded.words)
 
     def follow(
         self,

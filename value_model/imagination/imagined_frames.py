@@ -21,6 +21,7 @@ from value_model.imagination.clips import Frames, changes
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.dynamics import where
 from value_model.imagination.kinds import OwnDynamics
+from value_model.imagination.regression import RegressionState
 
 MOST = 16384  # frames
 BLOCK = 256  # imagined together
@@ -75,15 +76,16 @@ def _imagine(
     before = jnp.maximum(first, start - config.stride)
     anchor, previous, last = (frames.latents[rows].astype(jnp.float32) for rows in (first, before, start))
     words = frames.words[frames.episode[end]]
-    state = dynamics.resume(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
+    recorded = RegressionState(anchor, previous, last, frames.proprio[start], changes(frames, start), words)
+    state = dynamics.resume(recorded)
 
     def step(state: Any, number: jax.Array) -> tuple[Any, None]:
         now = start + number * config.stride
         acted = jnp.minimum(now[:, None] + jnp.arange(config.stride), len(frames.actions) - 1)
         came = jnp.minimum(now + config.stride, end)
-        recorded = frames.latents[came].astype(jnp.float32), frames.proprio[came]
+        then = frames.latents[came].astype(jnp.float32), frames.proprio[came]
         keys = jax.random.split(jax.random.fold_in(key, number), len(end))
-        after, _ = dynamics.follow(state, frames.actions[acted], *recorded, keys)
+        after, _ = dynamics.follow(state, frames.actions[acted], *then, keys)
         return where(number < steps, after, state), None
 
     state, _ = jax.lax.scan(step, state, jnp.arange(config.solved.steps))

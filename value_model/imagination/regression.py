@@ -79,17 +79,9 @@ class Regression(Backbone):
         """See `Dynamics`."""
         return RegressionState(latents, latents, latents, proprio, jnp.zeros_like(proprio), words)
 
-    def resume(
-        self,
-        anchor: jax.Array,
-        previous: jax.Array,
-        latents: jax.Array,
-        proprio: jax.Array,
-        moved: jax.Array,
-        words: jax.Array,
-    ) -> RegressionState:
-        """The state of worlds that go on within an episode."""
-        return RegressionState(anchor, previous, latents, proprio, moved, words)
+    def resume(self, recorded: RegressionState) -> RegressionState:
+        """The state of worlds that go on within an episode, of what was recorded there."""
+        return recorded
 
     def step(
         self,
