@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,9 +153,8 @@ class GVL:
         """The share done in every frame that is shown, kept at `path`; None after too many malformed answers."""
         config, reason = self.config, ""
         body = {"temperature": config.temperature} if config.temperature >= 0 else {}
-        for attempt in range(config.attempts):
-            random = np.random.default_rng([config.seed, attempt, *path.stem.encode()])
-            question = Question(instruction, seen, 1 + random.permutation(len(seen) - 1))
+        for order in orders(len(seen) - 1, config.attempts, [config.seed, *path.stem.encode()]):
+            question = Question(instruction, seen, 1 + order)
             answer = await client.complete({"messages": question.messages(), **body})
             try:
                 shares = question.read(answer)
@@ -179,6 +178,17 @@ class GVL:
         total = hashlib.sha256(json.dumps([*asked, seen.shape]).encode())
         total.update(np.ascontiguousarray(seen).tobytes())
         return total.hexdigest()[:32]
+
+
+def orders(count: int, attempts: int, entropy: Sequence[int]) -> Iterator[np.ndarray]:
+    """Drawn orders int64 [count] of 0 … count − 1, one for each attempt; none is that before it, if there is another."""
+    random = np.random.default_rng(entropy)
+    order = random.permutation(count)
+    for _ in range(attempts):
+        yield order
+        last = order
+        while count > 1 and np.array_equal(order, last):
+            order = random.permutation(count)
 
 
 def read_answer(path: Path, frames: int) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from email.utils import formatdate
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from envs.types import Episode
 from tests.value_model.synthetic import slide
 from tests.value_model.vlm_server import Reply, VLMServer, brightness, chat, failure, seeing
 from value_model.chat.client import ConnectionConfig
-from value_model.critic.gvl.critic import GVL, GVLConfig
+from value_model.critic.gvl.critic import GVL, GVLConfig, orders
 from value_model.critic.gvl.question import MalformedAnswer, parse
 
 QUICK = ConnectionConfig(connect_timeout=2.0, read_timeout=5.0, deadline=20.0, retries=3)
@@ -56,9 +57,15 @@ def test_values_come_back_in_time_although_frames_were_shuffled(tmp_path):
     np.testing.assert_allclose(values, LEVELS / 100, atol=1e-6)  # 6 frames shown, linear between them
     assert values.dtype == np.float32
     [shown] = map(brightness, server.requests)
-    assert shown[0] == 0 and sorted(shown) == [0, 20, 40, 60, 80, 100] and shown != sorted(shown)
+    assert shown[0] == 0 and sorted(shown) == [0, 20, 40, 60, 80, 100]
     assert server.requests[0]["model"] == "seer" and server.requests[0]["temperature"] == 0.0
     assert slide(0).instruction in server.requests[0]["messages"][0]["content"][0]["text"]
+
+
+def test_frames_are_shown_out_of_order(tmp_path):
+    _, server = ask(good, tmp_path, frames=21)  # 20! orders: which is drawn depends on the server's port
+    [shown] = map(brightness, server.requests)
+    assert shown[0] == 0 and sorted(shown) == LEVELS.tolist() != shown
 
 
 def test_one_frame_is_the_anchor_and_two_are_asked_for_one(tmp_path):
@@ -111,8 +118,16 @@ def test_decoration_of_a_good_answer_does_no_harm():
 def test_a_malformed_answer_is_asked_for_again_in_another_order(tmp_path):
     values, server = ask(first(chat("I cannot say."), chat(None)), tmp_path)
     np.testing.assert_allclose(values, LEVELS / 100, atol=1e-6)
-    orders = [brightness(request) for request in server.requests]
-    assert len(orders) == 3 and orders[0] != orders[1]
+    shown = [brightness(request) for request in server.requests]
+    assert len(shown) == 3 and shown[0] != shown[1] != shown[2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 29])
+def test_no_order_is_that_of_the_attempt_before(count):
+    drawn = [order.tolist() for order in orders(count, 20, [0])]
+    assert [sorted(order) for order in drawn] == 20 * [list(range(count))]
+    assert count == 1 or all(one != other for one, other in pairwise(drawn))
+    assert drawn == [order.tolist() for order in orders(count, 20, [0])]
 
 
 def test_misses_are_errors_or_counted(tmp_path):
