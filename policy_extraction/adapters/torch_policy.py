@@ -45,7 +45,7 @@ from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec
 
 
 class TorchPolicy:
-    """A `Policy` around a torch module; trains its parameters that require a gradient."""
+    """A `Policy` around a torch module; trains its parameters that require a gradient, and holds the others once."""
 
     def __init__(
         self,
@@ -62,7 +62,11 @@ class TorchPolicy:
         self._read = preprocess or partial(raw_inputs, spec=spec)
         self._options = tuple(getattr(module, "sampling_options", ()))
         self._module: Any = module.train()
-        self._average: Any = copy.deepcopy(module).eval().requires_grad_(False)
+        self._frozen = {
+            name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad
+        }
+        shared = {id(parameter): parameter for parameter in self._frozen.values()}
+        self._average: Any = copy.deepcopy(module, shared).eval().requires_grad_(False)
         self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not self._trained:
             raise UserError("no parameter of the policy's module requires a gradient: nothing can be trained")
@@ -176,7 +180,8 @@ class TorchPolicy:
     def _move_average(self) -> None:
         decay = float(ema_decay(np, self.training, self.step))
         for old, new in zip(self._average.parameters(), self._module.parameters(), strict=True):
-            old.lerp_(new, 1 - decay)
+            if new.requires_grad:
+                old.lerp_(new, 1 - decay)
         for old, new in zip(self._average.buffers(), self._module.buffers(), strict=True):
             old.copy_(new)
 
@@ -190,7 +195,8 @@ class TorchPolicy:
     def _state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the training's state by name, not copied."""
         tensors = {f"params/{name}": tensor for name, tensor in self._module.state_dict().items()}
-        tensors |= {f"ema/{name}": tensor for name, tensor in self._average.state_dict().items()}
+        averaged = self._average.state_dict().items()
+        tensors |= {f"ema/{name}": tensor for name, tensor in averaged if name not in self._frozen}
         for index, parameter in enumerate(self._trained):
             moments = self._optimizer.state[parameter]
             tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}

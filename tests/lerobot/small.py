@@ -3,6 +3,14 @@
 import json
 
 import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
+)
 
 from policy_extraction.adapters.lerobot_policy import load_policy, new_config, read_statistics
 from policy_extraction.types import PolicySpec, Training
@@ -30,7 +38,15 @@ TINY = {
         "diffusion_step_embed_dim": 8,
         "num_inference_steps": 4,
     },
+    "smolvla": {
+        "num_vlm_layers": 2,
+        "resize_imgs_with_padding": (32, 32),
+        "num_steps": 2,
+        "max_state_dim": 4,
+        "max_action_dim": 4,
+    },
 }
+SPECIAL = ("<unk>", "<pad>", "<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>")
 
 
 def write_statistics(folder):
@@ -51,9 +67,43 @@ def write_statistics(folder):
     return folder
 
 
+def write_vlm(folder):
+    """A SmolVLM of two layers without weights, with a tokenizer that reads letters: what a SmolVLA is built on."""
+    letters = [*SPECIAL, *map(chr, range(32, 127)), "\n"]
+    tokenizer = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(letters)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    named = ("fake_image_token", "image_token", "global_image_token", "end_of_utterance_token")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<end_of_utterance>",
+        extra_special_tokens=dict(zip(named, SPECIAL[2:], strict=True)),
+    )
+    parts = SmolVLMImageProcessor(), fast, SmolVLMVideoProcessor()
+    SmolVLMProcessor(*parts, image_seq_len=4).save_pretrained(folder)
+    both = {"num_attention_heads": 2}
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "image_size": 32} | both
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16} | both
+    text |= {"model_type": "llama", "num_key_value_heads": 1, "vocab_size": len(letters)}
+    config = SmolVLMConfig(
+        vision_config=vision | {"patch_size": 8},
+        text_config=text,
+        scale_factor=2,
+        image_token_id=SPECIAL.index("<image>"),
+    )
+    config.save_pretrained(folder)
+    return folder
+
+
+def tiny(kind, folder):
+    """The settings of a tiny one, and what it is built on."""
+    return TINY[kind] | ({"vlm_model_name": str(write_vlm(folder / "vlm"))} if kind == "smolvla" else {})
+
+
 def small_policy(kind, folder, seed=0, **training):
     """A tiny one from scratch."""
-    config = new_config(kind, SPEC, TINY[kind])
+    config = new_config(kind, SPEC, tiny(kind, folder))
     statistics = read_statistics(write_statistics(folder))
     return load_policy(config, None, statistics, {}, Training(warmup=1, **training), seed)
 

@@ -1,5 +1,7 @@
 """LeRobot's own policies: their losses a sample at a time, trained by our methods, saved for LeRobot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,23 @@ def test_it_learns_what_it_is_shown(kind, tmp_path):
     policy.update(batches, BC())
     assert policy.log_prob(given).mean() > before + 0.05
     assert np.isfinite(policy.update(batches, AWR())["loss"])
+
+
+def test_smolvla_reads_the_text_and_keeps_its_frozen_parts(tmp_path):
+    policy = small_policy("smolvla", tmp_path, learning_rate=1e-2)
+    observation = example_observation(SPEC)
+    prompted = replace(observation, instruction=tuple(f"{text}. Good." for text in observation.instruction))
+    one, other = (policy.act(seen, SEEDS) for seen in (observation, prompted))
+    assert np.abs(one - other).max() > 1e-4
+    module = policy.adapter._module.policy
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    frozen = {name for name, value in module.named_parameters() if not value.requires_grad}
+    given = {name: _lead(part) for name, part in batch_of(policy, observation, 4).items()}
+    policy.update(given, AWR())
+    moved = {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+    assert frozen and moved and not frozen & moved
+    averaged = dict(policy.adapter.module.policy.named_parameters())
+    assert all((averaged[name] is value) == (name in frozen) for name, value in module.named_parameters())
 
 
 def test_numbers_are_normalised_by_the_datas_statistics(tmp_path):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from envs.errors import UserError
 from policy_extraction.adapters.jax_policy import JaxPolicy
@@ -18,7 +19,7 @@ from policy_extraction.methods.awr import AWR
 from policy_extraction.methods.bc import BC
 from policy_extraction.methods.filtered_bc import FilteredBC
 from policy_extraction.methods.grpo import GRPO
-from policy_extraction.types import Sampling, Training
+from policy_extraction.types import STATE_FILE, Sampling, Training
 from tests.policy_extraction.examples import SPEC, GaussianJax, GaussianTorch, batches
 
 TRAINING = Training(learning_rate=0.03, warmup=5, updates=300)
@@ -101,6 +102,28 @@ def test_resumed_training_is_bit_identical(framework, tmp_path):
     written = [(tmp_path / name / "policy.safetensors").read_bytes() for name in ("straight", "resumed")]
     assert written[0] == written[1]
     assert resumed.step == 12
+
+
+def test_what_is_frozen_is_held_and_saved_once(tmp_path):
+    def half(seed):
+        torch.manual_seed(seed)
+        module = GaussianTorch(SPEC)
+        module.mean.bias.requires_grad_(False)
+        return TorchPolicy(module, SPEC, TRAINING)
+
+    policy, other = half(0), half(1)
+    bias = policy._module.mean.bias
+    before = bias.detach().clone()
+    policy.update(batches(3), AWR())
+    assert torch.equal(bias, before) and policy.module.mean.bias is bias
+    assert not torch.equal(policy.module.mean.weight, policy._module.mean.weight)
+    policy.save(tmp_path)
+    assert {name for name in load_file(tmp_path / STATE_FILE) if "bias" in name} == {"params/mean.bias"}
+    other.restore(tmp_path)
+    data = {name: _part(array, slice(0, 1)) for name, array in batches(1).items()}
+    row = {name: _part(array, 0) for name, array in data.items()}
+    np.testing.assert_array_equal(other.log_prob(row), policy.log_prob(row))
+    assert policy.update(data, AWR()) == other.update(data, AWR())
 
 
 def _part(array, rows):
