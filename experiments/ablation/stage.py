@@ -27,7 +27,7 @@ from value_model.critic.wvm import WVM, load_wvm
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import episode_frames
 
-VERSION = 1
+VERSION = 2
 TRAINING, VIDEOS = "training.safetensors", "videos.safetensors"
 METRICS = ("hesitation_rmse", "retry_voc", "expert_voc", "static_voc")
 

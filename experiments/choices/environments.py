@@ -12,10 +12,11 @@ import gymnasium
 from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError, check_choice
 from envs.experts.self_reset import check_undoable, self_resetting_envs
+from envs.fields import later
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.recording import FILM_HEIGHT
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
-from experiments.lab.artifacts import digest, later
+from experiments.lab.artifacts import digest
 from experiments.lab.simulators import worker_count
 from experiments.settings.config import TaskConfig, require
 from experiments.settings.plugins import is_reference, resolve, source_digest

@@ -13,9 +13,10 @@ import numpy as np
 import value_model
 from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError, check_choice
+from envs.fields import later
 from envs.robosuite.tasks import TASKS, task_spec
 from experiments.choices.environments import EnvChoice, RobosuiteChoice
-from experiments.lab.artifacts import digest, file_digest, later
+from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.config import TaskConfig, require
 from policy_extraction.types import Policy, frozen_eyes
 from value_model.imagination.config import EYES, FILES, WHERE

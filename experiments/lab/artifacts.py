@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from envs.fields import LATER
 from experiments.lab.provenance import made_by
 
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
-LATER = "later"  # in the metadata of a field
 FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
 
 
@@ -46,11 +46,6 @@ def home_of(thing: Any) -> str:
     """The module of a class or function; of one in the command that runs, the command's, not `__main__`."""
     spec = sys.modules["__main__"].__spec__ if thing.__module__ == "__main__" else None
     return spec.name if spec else thing.__module__
-
-
-def later(default: Any) -> Any:
-    """A field of a configuration class that came after artifacts were made: at its default it changes no digest."""
-    return dataclasses.field(default=default, metadata={LATER: True})
 
 
 def canonical(value: Any, whole: bool = True) -> Any:

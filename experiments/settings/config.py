@@ -12,10 +12,10 @@ from typing import Any
 from omegaconf import MISSING
 
 from envs.errors import UserError, check_choice
+from envs.fields import later
 from envs.robosuite.tasks import ROBOTS
 from envs.store import Reading
 from envs.types import STYLES
-from experiments.lab.artifacts import later
 from experiments.lab.seeds import first_seed
 from policy_extraction.types import Training
 

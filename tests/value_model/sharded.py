@@ -41,6 +41,7 @@ def latents() -> LatentData:
         start=jnp.arange(0, 400, 40, dtype=jnp.int32),
         length=jnp.full(10, 40, jnp.int32),
         words=jnp.asarray(random.integers(1, 100, (10, 16)), jnp.int32),
+        task=jnp.zeros(10, jnp.int32),
         lapses=jnp.zeros(0, jnp.int32),
     )
 

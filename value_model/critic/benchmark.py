@@ -120,5 +120,6 @@ def _latents(config: WVMConfig, episodes: int = 16) -> LatentData:
         start=jnp.arange(episodes, dtype=jnp.int32) * LENGTH,
         length=jnp.full(episodes, LENGTH, jnp.int32),
         words=jnp.broadcast_to(jnp.asarray(word_ids(INSTRUCTION)), (episodes, MAX_WORDS)),
+        task=jnp.zeros(episodes, jnp.int32),
         lapses=jnp.zeros(0, jnp.int32),
     )

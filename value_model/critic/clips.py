@@ -29,6 +29,7 @@ class LatentData(NamedTuple):
     start: jax.Array  # first frame [E] of each episode
     length: jax.Array  # frames [E]
     words: jax.Array  # ids [E, L]
+    task: jax.Array  # number [E] of what is done in it, however it is said
     lapses: jax.Array  # frames [M] within marked hesitations and retries
 
 
@@ -78,9 +79,32 @@ def sample_clips(data: LatentData, key: jax.Array, batch: int, config: WVMConfig
     index = clip_frames(keys[1], data.length[episode], config.clip, stride, around)
     index = index + data.start[episode][:, None]
     horizon = config.clip.horizon
-    return Clip(
+    clip = Clip(
         current=data.latents[index[:, 1 : horizon + 1]],
         future=data.latents[index[:, horizon + 1 :]],
         values=data.values[index[:, : horizon + 1]],
         words=data.words[episode],
+    )
+    return told_others(data, jax.random.fold_in(key, 2), clip, episode, config.clip)
+
+
+def told_others(
+    data: LatentData, key: jax.Array, clip: Clip, episode: jax.Array, settings: ClipConfig
+) -> Clip:
+    """The clips, of episodes [B], a share `mismatched` of them under the instruction of an episode of another task.
+
+    Nothing of that task is done in them: their values are 0, or unknown. With one task alone they stay as they are.
+    """
+    if not settings.mismatched:
+        return clip
+    keys, by_task = jax.random.split(key), jnp.argsort(data.task)
+    own = data.task[episode]
+    first, last = (jnp.searchsorted(data.task[by_task], own, side=side) for side in ("left", "right"))
+    others = len(by_task) - (last - first)  # after the last of its own task, and round to the first
+    other = by_task[(last + jax.random.randint(keys[0], own.shape, 0, jnp.maximum(others, 1))) % len(by_task)]
+    chosen = (jax.random.uniform(keys[1], own.shape) < settings.mismatched) & (others > 0)
+    value = 0.0 if settings.mismatched_value == "zero" else jnp.nan
+    return clip._replace(
+        values=jnp.where(chosen[:, None], value, clip.values),
+        words=jnp.where(chosen[:, None], data.words[other], clip.words),
     )

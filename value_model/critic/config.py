@@ -10,10 +10,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
+from envs.fields import later
 from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
 
 HEADS = ("flow", "hl_gauss")
+MISMATCHED = ("zero", "unknown")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class ClipConfig:
     focus: float = 0.0  # share of the clips that are drawn around marked lapses; published 0
     rewind: float = 0.5  # share of the clips that are not played forward; published .5
     plateau: float = 0.1  # share of all clips that repeat one frame; published .1
+    mismatched: float = later(0.0)  # share of all clips that are told another task's instruction; published 0
+    mismatched_value: str = later("zero")  # of those; "unknown": only the video is learnt from them
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,10 @@ class WVMConfig:
             )
         if self.inference.steps < 1 or not 1 <= self.inference.shift <= clip.horizon:
             raise UserError("inference.steps must be at least 1, and inference.shift between 1 and horizon")
-        if not 0 <= clip.focus <= 1:
-            raise UserError(f"clip.focus={clip.focus} must lie in [0, 1]")
+        for name in ("focus", "mismatched"):
+            if not 0 <= getattr(clip, name) <= 1:
+                raise UserError(f"clip.{name}={getattr(clip, name)} must lie in [0, 1]")
+        check_choice("clip.mismatched_value", clip.mismatched_value, MISMATCHED)
         if clip.rewind < clip.plateau or not 0 <= clip.rewind <= 1 or not 0 <= clip.prefix_random <= 1:
             raise UserError(
                 "rewind and prefix_random must lie in [0, 1], and rewind must be at least plateau"

@@ -110,7 +110,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     Every other episode is resized without antialiasing, so that the critic reads both kinds of picture.
     """
     config = encoder.config
-    latents, values, lengths, words, strides = [], [], [], [], set()
+    latents, values, lengths, words, tasks, strides = [], [], [], [], [], set()
     lapses = [np.zeros(0, np.int64)]
     for number, episode in enumerate(_videos(episodes, config.cameras)):
         if len(episode) < 2:
@@ -123,6 +123,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
             lapses += [np.arange(first + part.start, first + part.end + 1) for part in episode.segments]
         lengths.append(len(episode))
         words.append(word_ids(episode.instruction))
+        tasks.append(episode.instruction if episode.task == "unknown" else episode.task)
         strides.add(encoder.stride(episode.fps))
     if len(strides) > 1:
         raise UserError("the training episodes have different frame rates; train on episodes of one rate")
@@ -137,6 +138,7 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
         start=jnp.asarray(np.cumsum([0, *lengths[:-1]]), jnp.int32),
         length=jnp.asarray(lengths, jnp.int32),
         words=jnp.asarray(np.stack(words)),
+        task=jnp.asarray(np.unique(tasks, return_inverse=True)[1], jnp.int32),
         lapses=jnp.asarray(np.concatenate(lapses), jnp.int32),
     )
     return data, strides.pop()

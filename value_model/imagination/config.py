@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 
 from envs.errors import UserError, check_choice
+from envs.fields import later
 from value_model.imagination.flow_config import FlowConfig
 from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
 
@@ -18,7 +19,6 @@ CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.s
 FILES = (CONFIG, WEIGHTS, STARTS, QUALITY)  # of a trained world model's folder
 EYES = "eyes.safetensors"  # lies there too where eyes have been distilled
 DYNAMICS = ("regression", "flow")
-LATER = {"later": True}  # of a field that came after models were trained: at its default it changes no digest
 WHERE = ("first", "middle", "all")  # frames of recorded episodes that imagined ones begin at
 
 
@@ -115,8 +115,8 @@ class ImaginationConfig:
     solved: SolvedConfig = field(default_factory=SolvedConfig)
     unroll: UnrollConfig = field(default_factory=UnrollConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
-    dynamics: str = field(default="regression", metadata=LATER)
-    flow: FlowConfig = field(default=FlowConfig(), metadata=LATER)
+    dynamics: str = later("regression")
+    flow: FlowConfig = later(FlowConfig())  # noqa: RUF009  (a field, as dataclasses.field is)
 
     def __post_init__(self) -> None:
         check_choice("dynamics", self.dynamics, DYNAMICS)

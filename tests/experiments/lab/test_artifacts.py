@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from envs.fields import later
 from envs.files import atomic_file
-from experiments.lab.artifacts import Artifacts, canonical, digest, file_digest, kind_of, later
+from experiments.lab.artifacts import Artifacts, canonical, digest, file_digest, kind_of
 
 
 @dataclass(frozen=True)

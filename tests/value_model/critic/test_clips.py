@@ -38,6 +38,7 @@ def test_focus_draws_that_share_of_the_clips() -> None:
         start=jnp.array([0, 400]),
         length=jnp.array([400, 600]),
         words=jnp.zeros((2, 3), jnp.int32),
+        task=jnp.zeros(2, jnp.int32),
         lapses=lapses,
     )
     clip = ClipConfig(rewind=0.0, plateau=0.0, focus=0.5)
@@ -61,6 +62,7 @@ def test_what_a_clip_holds() -> None:
         start=jnp.array([0, 100]),
         length=jnp.array([100, 200]),
         words=jnp.array([[1], [2]]),
+        task=jnp.arange(2),
         lapses=jnp.zeros(0, jnp.int32),
     )
     clip = sample_clips(data, jax.random.key(0), 64, config, STRIDE)
@@ -73,3 +75,55 @@ def test_what_a_clip_holds() -> None:
     ahead = current[:, -1:] + STRIDE * np.arange(1, 5)
     np.testing.assert_array_equal(np.asarray(clip.future)[..., 0, 0, 0], np.minimum(ahead, last))
     np.testing.assert_array_equal(np.asarray(clip.words)[:, 0], np.where(first == 0, 1, 2))
+
+
+def clips_of_three_tasks(**settings):
+    """Six episodes of 50 frames, two of each task, an instruction each; a clip's latents tell its frames."""
+    data = LatentData(
+        latents=jnp.arange(300, dtype=jnp.float32)[:, None, None, None],
+        values=jnp.tile(jnp.linspace(0.5, 1.0, 50), 6),
+        start=jnp.arange(6) * 50,
+        length=jnp.full(6, 50),
+        words=jnp.arange(6)[:, None],
+        lapses=jnp.zeros(0, jnp.int32),
+        task=jnp.array([2, 0, 1, 2, 1, 0]),
+    )
+    clip = sample_clips(
+        data, jax.random.key(0), 4000, dataclasses.replace(MICRO, clip=ClipConfig(**settings)), STRIDE
+    )
+    episode = np.asarray(clip.current)[:, 0, 0, 0, 0].astype(int) // 50
+    return np.asarray(data.task), episode, np.asarray(clip.words)[:, 0], np.asarray(clip.values), clip
+
+
+def test_a_share_of_the_clips_is_told_another_task() -> None:
+    task, episode, told, values, clip = clips_of_three_tasks(mismatched=0.3)
+    other = told != episode
+    assert 0.27 < other.mean() < 0.33
+    assert (task[told] != task[episode])[other].all()  # never its own task in other words
+    assert {(own, said) for own, said in zip(episode[other], told[other], strict=True)} == {
+        (own, said) for own in range(6) for said in range(6) if task[own] != task[said]
+    }
+    assert (values[other] == 0).all() and (values[~other] >= 0.5).all()
+    plain = clips_of_three_tasks()[-1]
+    np.testing.assert_array_equal(clip.current, plain.current)
+    np.testing.assert_array_equal(values[~other], np.asarray(plain.values)[~other])
+
+
+def test_its_value_may_be_unknown() -> None:
+    _, episode, told, values, _ = clips_of_three_tasks(mismatched=0.3, mismatched_value="unknown")
+    np.testing.assert_array_equal(np.isnan(values).all(axis=1), told != episode)
+
+
+def test_one_task_is_told_nothing_else() -> None:
+    data = LatentData(
+        latents=jnp.zeros((50, 1, 1, 1)),
+        values=jnp.ones(50),
+        start=jnp.array([0, 20]),
+        length=jnp.array([20, 30]),
+        words=jnp.array([[1], [2]]),
+        lapses=jnp.zeros(0, jnp.int32),
+        task=jnp.zeros(2, jnp.int32),
+    )
+    config = dataclasses.replace(MICRO, clip=ClipConfig(mismatched=1.0))
+    clip = sample_clips(data, jax.random.key(0), 64, config, STRIDE)
+    assert np.asarray(clip.values).all() and set(np.asarray(clip.words).ravel().tolist()) == {1, 2}

@@ -75,6 +75,8 @@ def encode_clips(
     every = stride if every is None else every
     if config.clip.focus:
         raise UserError("encoded windows are all equally likely in training: set clip.focus=0")
+    if config.clip.mismatched:
+        raise UserError("encoded windows keep their own instruction: set clip.mismatched=0")
     if variants < 1 or every < 1:
         raise UserError("variants and every must be at least 1")
     windows = _all_windows(stores, config, stride, every, variants, seed)
