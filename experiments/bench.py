@@ -10,7 +10,7 @@
 rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
 methods: what every method adds to an update of behaviour cloning.
 label, train_critic: frames and clips a second of the value model, its operations, and their share of the rate of plain
-matrix products on this machine.
+matrix products on this machine; of label also what a data set on disk costs that is ten times as large.
 resources: parameters, operations, memory and time that training a preset needs, computed from its shapes.
 imagination: control steps a second of a policy acting in a world model and in robosuite, and the model's share of the rate
 of plain matrix products.
@@ -111,11 +111,16 @@ def bench_methods(config: MethodsBench) -> Mapping[str, Any]:
 
 def bench_label(config: LabelBench) -> Mapping[str, Any]:
     """Labelling, and its share of the rate of plain matrix products."""
-    from value_model.critic.benchmark import measure_label
+    from value_model.critic.benchmark import TIMES, measure_growth, measure_label
 
+    model = PRESETS[config.preset]
     with bar("label", 0, "frames") as shown:
-        found = measure_label(PRESETS[config.preset], config.groups, shown.update)
-    return _speed("frames", "frame", config.preset, found)
+        found = measure_label(model, config.groups, shown.update)
+    grown = measure_growth(model)
+    rows = [
+        [f"{name} of {TIMES} × the data", f"× {grown[f'{name}_growth']:.2f}"] for name in ("time", "memory")
+    ]
+    return _speed("frames", "frame", config.preset, {**found, **grown}, rows)
 
 
 def bench_train_critic(config: TrainCriticBench) -> Mapping[str, Any]:
@@ -128,13 +133,16 @@ def bench_train_critic(config: TrainCriticBench) -> Mapping[str, Any]:
     return _speed("clips", "clip", config.preset, found)
 
 
-def _speed(things: str, thing: str, preset: str, found: Mapping[str, float]) -> Mapping[str, Any]:
+def _speed(
+    things: str, thing: str, preset: str, found: Mapping[str, float], more: Sequence[list[str]] = ()
+) -> Mapping[str, Any]:
     rows = [
         [f"{things}/s", f"{found[f'{things}_per_s']:,.0f}"],
         [f"operations a {thing}", f"{found[f'flops_per_{thing}'] / 1e6:,.1f} MFLOP"],
         ["matrix products alone", f"{found['matmul_flops_per_s'] / 1e9:,.0f} GFLOP/s"],
         ["share of that rate", f"{100 * found['matmul_share']:.0f} %"],
         ["peak memory", f"{found['peak_rss_mb']:,.0f} MB"],
+        *more,
     ]
     print(table([preset, ""], rows))
     return found

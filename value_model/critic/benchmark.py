@@ -16,18 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from envs.store import Reading, open_store, write_store
 from envs.text import MAX_WORDS, word_ids
 from envs.types import Episode
 from value_model.critic.clips import LatentData
 from value_model.critic.config import WVMConfig
 from value_model.critic.flops import label_flops, train_flops
+from value_model.critic.label import label_store
 from value_model.critic.network import WVMNetwork
 from value_model.critic.train import train_network
 from value_model.critic.wvm import SEQUENCES, WVM
 from value_model.video.meter import Meter, peak_bytes
 from value_model.video.tokenizer import Tokenizer
 
-LENGTH = 160  # frames of a made-up episode, as many as a demonstration has
+LENGTH, SHORT = (
+    160,
+    40,
+)  # frames of a made-up episode: as many as a demonstration has, and where many are written
+TIMES = 10  # as much data
 INSTRUCTION = "put the red cube on the green cube"
 
 
@@ -40,9 +46,8 @@ def measure_label(
         frames_per_s, flops_per_frame, matmul_flops_per_s, matmul_share, and peak_rss_mb, the process's peak memory, which
         does not depend on the number of groups.
     """
-    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
-    critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)))
-    size = -(-SEQUENCES // critic.encoder.stride(config.data_fps))
+    critic = _random_critic(config)
+    size = _group(critic)
     meter = Meter(config.inference.precision)
     for number, _ in enumerate(critic.label(_episodes(config, size * (groups + 1))), start=1):
         if number % size == 1:  # the first values of a group come when all of it is done
@@ -57,6 +62,33 @@ def measure_label(
         **found,
         "peak_rss_mb": peak_bytes() / 2**20,
     }
+
+
+def measure_growth(config: WVMConfig, times: int = TIMES, episodes: int = 0) -> dict[str, float]:
+    """What labelling a data set on disk costs when it is `times` as large, reading and writing included.
+
+    Args:
+        episodes: short made-up ones in the smaller one; 0: as many as are labelled in lockstep.
+
+    Returns:
+        time_growth: seconds of the larger over those of the smaller; memory_growth: the process's peak memory after both
+        over that after the smaller.
+    """
+    critic = _random_critic(config)
+    count = episodes or _group(critic)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_store(folder / "data", _episodes(config, times * count, SHORT))
+        stores = [
+            open_store(folder / "data", Reading(episodes=tuple(range(size))))
+            for size in (count, times * count)
+        ]
+        label_store(critic, stores[0], folder / "compiled.parquet")
+        seconds, peaks = [], []
+        for number, store in enumerate(stores):
+            seconds.append(label_store(critic, store, folder / f"{number}.parquet").seconds)
+            peaks.append(peak_bytes())
+    return {"time_growth": seconds[1] / seconds[0], "memory_growth": peaks[1] / peaks[0]}
 
 
 def measure_train(
@@ -93,16 +125,26 @@ def measure_train(
     }
 
 
-def _episodes(config: WVMConfig, count: int) -> Iterator[Episode]:
+def _random_critic(config: WVMConfig) -> WVM:
+    tokenizer = Tokenizer(config.tokenizer, rngs=nnx.Rngs(0))
+    return WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(0)))
+
+
+def _group(critic: WVM) -> int:
+    """Episodes that are labelled in lockstep."""
+    return -(-SEQUENCES // critic.encoder.stride(critic.config.data_fps))
+
+
+def _episodes(config: WVMConfig, count: int, length: int = LENGTH) -> Iterator[Episode]:
     random, size = np.random.default_rng(0), config.tokenizer.image_size
-    pictures = random.integers(0, 256, (LENGTH, size, size, 3), np.uint8)
+    pictures = random.integers(0, 256, (length, size, size, 3), np.uint8)
     for seed in range(count):
         yield Episode(
             images=dict.fromkeys(config.cameras, pictures),
-            proprio=np.zeros((LENGTH, 1), np.float32),
-            actions=np.zeros((LENGTH, 1), np.float32),
-            rewards=np.zeros(LENGTH, np.float32),
-            environment_state=np.zeros((LENGTH, 0), np.float32),
+            proprio=np.zeros((length, 1), np.float32),
+            actions=np.zeros((length, 1), np.float32),
+            rewards=np.zeros(length, np.float32),
+            environment_state=np.zeros((length, 0), np.float32),
             success=True,
             task="made up",
             instruction=INSTRUCTION,
