@@ -2,6 +2,7 @@
 
     python -m experiments.train_world_model tasks=[lift] [folder=outputs/world_model] [model.unroll.updates=…] [seed=…]
     python -m experiments.train_world_model model=small                             one GPU
+    python -m experiments.train_world_model tasks=[lift] critic.joint=true          a critic on the same weights
     python -m experiments.train_world_model tasks=[lift] stores=[my/rollouts]       more episodes of your own
     python -m experiments.train_world_model refresh=outputs/world_model stores=[…]  going on from a finished one
     python -m experiments.train_world_model tasks=[lift] world=outputs/world_model  only what policy= sees in a finished one
@@ -25,6 +26,7 @@ from envs.files import atomic_file, copy_file, copy_files
 from envs.robosuite.tasks import task_spec
 from experiments.choices.environments import RobosuiteChoice
 from experiments.choices.policies import PolicyChoice
+from experiments.choices.wvm_critics import WVMChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
 from experiments.lab.provenance import made_by
@@ -41,14 +43,17 @@ from experiments.stages.experience import EXECUTE, Experience, gather
 from experiments.stages.eyes import EyesQuality, distil, finished_world, measure_eyes
 from experiments.stages.world_model import FOLDER, make_world_model
 from experiments.stages.world_quality import PICTURES, Quality, measure_world_model
+from experiments.train_critic import measure
 from policy_extraction.types import Eyes, Training, frozen_eyes
 from value_model.imagination.config import EYES, PRESETS, ImaginationConfig
 from value_model.imagination.eyes import EyesConfig
 from value_model.imagination.train import to_go_on_from
 from value_model.imagination.world_model import load_world_model
+from value_model.joint.config import JointConfig
 
 CARD = "MODEL_CARD.md"
 EYES_TITLE = "## What a policy sees in it"
+CRITIC_TITLE = "## What it says of progress"
 _HOW = {
     "regression": "Regression of the change, one pass a step",
     "flow": "Flow matching with diffusion forcing, keys and values of the frames so far kept",
@@ -66,6 +71,7 @@ class TrainWorldModelConfig:
     stores: tuple[str, ...] = ()  # folders of LeRobot v3 data sets that are learnt from too
     refresh: str = ""  # the folder of a world model to go on from; its tokenizer stays as it is
     world: str = ""  # folder of a finished world model, for which nothing but the eyes of `policy` is trained
+    critic: JointConfig = field(default_factory=JointConfig)  # that shares its weights, if it is joint
     eyes: EyesConfig = field(default_factory=EyesConfig)  # what the policy sees, distilled from latents
     seed: int = 0  # of the training; the data have experience.seed
     folder: str = "outputs/world_model"
@@ -76,6 +82,10 @@ class TrainWorldModelConfig:
         require(bool(self.tasks), "tasks must name at least one task")
         for name in self.tasks:
             task_spec(name)
+        require(
+            not (self.critic.joint and self.world),
+            "world=… trains eyes alone: leave out critic.joint, or train the world model anew with it",
+        )
 
 
 def train_world_model(arguments: Sequence[str]) -> None:
@@ -109,10 +119,13 @@ def train_world_model(arguments: Sequence[str]) -> None:
             source, card, found, seconds = Path(config.world), _card_of(Path(config.world)), {}, None
         else:
             refresh = Path(config.refresh) if config.refresh else None
-            made = make_world_model(context, config.model, data.parts, config.seed, refresh)
+            made = make_world_model(context, config.model, data.parts, config.seed, refresh, config.critic)
             source, seconds = made.folder / FOLDER, made.seconds
             found, strips = measure_world_model(context, made, tested, data.parts)
             card = _card(config, data, found, seconds, arguments)
+            if config.critic.joint:
+                judged = measure(artifacts, WVMChoice(path=str(source)).saved(), data.held_out)
+                card, found = f"{card}\n{_critic_card(judged)}", {**found, "critic": judged}
             copy_files(strips / PICTURES, Path(config.folder))
         if eyes is not None:
             world = finished_world(source)
@@ -130,8 +143,8 @@ def train_world_model(arguments: Sequence[str]) -> None:
         copy_file(distilled.folder / EYES, folder / EYES)
     with atomic_file(folder / CARD) as temporary:
         temporary.write_text(card)
-    for task, one in found.items():
-        print(f"{task}\n{errors_table(one)}\n")
+    for name, one in found.items():
+        print(f"{name}\n{metrics_table(one) if name == 'critic' else errors_table(one)}\n")
     print(json.dumps({"folder": config.folder, "seconds": seconds, **found}))
 
 
@@ -214,6 +227,22 @@ it in the simulator.
 ```json
 {json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
+"""
+
+
+def metrics_table(found: Mapping[str, float]) -> str:
+    """A row a metric of a critic."""
+    return table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()])
+
+
+def _critic_card(found: Mapping[str, float]) -> str:
+    """How good the critic is that shares the weights."""
+    return f"""{CRITIC_TITLE}
+
+A critic on the same blocks (`critic.json`, `critic.safetensors`; `critic=wvm critic.path=` this folder): a value stream
+beside that of the dynamics. On the held-out episodes:
+
+{metrics_table(found)}
 """
 
 

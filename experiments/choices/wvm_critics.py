@@ -18,11 +18,13 @@ from experiments.choices.critics import (
     saved_cameras,
     saved_digests,
 )
-from experiments.lab.artifacts import digest
+from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.config import require
 from value_model.critic.config import PRESETS, WVMConfig, from_json
 from value_model.critic.looking import LookingThrough
 from value_model.critic.types import Critic, TrainedCritic
+from value_model.imagination.config import STARTS
+from value_model.joint.config import CRITIC, CRITIC_WEIGHTS, has_critic, require_critic
 from value_model.video.frames import Episodes
 
 TINY_CRITIC = Path(value_model.__path__[0]) / "critic" / "shipped"
@@ -31,7 +33,9 @@ SHIPPED = "shipped"  # critic.init=shipped
 
 @dataclass(frozen=True)
 class WVMChoice:
-    """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`."""
+    """A trained world value model: the one that ships, or that in a folder of `experiments.train_critic`, or of
+    `experiments.train_world_model critic.joint=true`.
+    """
 
     path: str = ""  # of the folder; empty: the critic that ships
     cameras: tuple[str, ...] = ()  # of the data, in the order of its own views; empty: of the same names
@@ -54,17 +58,27 @@ class WVMChoice:
 
     def source(self, workshop: Workshop) -> CriticSource:
         """See `CriticChoice`."""
+        return self.saved()
+
+    def saved(self) -> CriticSource:
+        """The critic in the folder."""
         self.check(())
         origin = self._origin()
         return CriticSource(digest([origin, self.cameras]) if self.cameras else origin, self._load)
 
     def _origin(self) -> str:
-        return digest(["wvm", VERSION, *saved_digests(self._folder(), "world value model")])
+        folder = self._folder()
+        if (folder / STARTS).is_file():  # of a world model
+            require_critic(folder)
+        own = [file_digest(folder / name) for name in (CRITIC, CRITIC_WEIGHTS) if has_critic(folder)]
+        return digest(["wvm", VERSION, *saved_digests(folder, "world value model"), *own])
 
     def _load(self) -> Critic:
         from value_model.critic.wvm import load_wvm
+        from value_model.joint.critic import load_joint_critic
 
-        critic = load_wvm(self._folder())
+        folder = self._folder()
+        critic = load_joint_critic(folder) if has_critic(folder) else load_wvm(folder)
         return LookingThrough(critic, self.cameras) if self.cameras else critic
 
     def _folder(self) -> Path:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from envs.errors import UserError
+from experiments.choices.wvm_critics import WVMChoice
+from experiments.settings.config import TaskConfig
+from experiments.stages.critic import examples
 from experiments.stages.experience import Experience
 from experiments.train_world_model import EYES_TITLE, train_world_model
 from tests.experiments.imagined import random_world
@@ -32,10 +36,13 @@ MODEL = [
 ]
 
 
-def test_a_world_model_and_its_card(tmp_path, capsys):
+CRITIC = ["critic.joint=true", "critic.batch=4", "critic.value.width=16", "critic.value.feedforward=32"]
+
+
+def test_a_world_model_with_its_critic_and_its_card(tmp_path, capsys):
     folder = tmp_path / "world"
     words = [*DATA, *MODEL, f"folder={folder}", f"outputs={tmp_path / 'outputs'}", "wandb.mode=disabled"]
-    train_world_model(words)
+    train_world_model([*words, *CRITIC])
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert found["folder"] == str(folder)
     assert found["lift"]["latent"]["1"] > 0 and found["lift"]["clips"]["1"] > 0
@@ -43,6 +50,9 @@ def test_a_world_model_and_its_card(tmp_path, capsys):
     card = (folder / "MODEL_CARD.md").read_text()
     assert "8 episodes" in card and "model.video.layers=1" in card and "| latent_shuffled" in card
     assert (folder / "lift.png").is_file()
+    assert found["critic"]["expert_voc_count"] > 0 and "| expert_voc " in card
+    [values] = WVMChoice(path=str(folder)).saved().load().label(examples(TaskConfig("lift"))[:1])
+    assert np.isfinite(values).all() and "critic=wvm" in card
     assert found["eyes"]["distilled"]["1"] > 0 and found["eyes"]["copy"]["0"] == 0
     eyes, weights = load_world_model(folder).eyes, (folder / "model.safetensors").read_bytes()
     assert eyes.own.width == 8 and card.count(EYES_TITLE) == 1 and eyes.digest in card
@@ -53,6 +63,8 @@ def test_a_world_model_and_its_card(tmp_path, capsys):
     assert (folder / "model.safetensors").read_bytes() == weights
     later = (folder / "MODEL_CARD.md").read_text()
     assert later.count(EYES_TITLE) == 1 and later.startswith(card.partition(EYES_TITLE)[0])
+    with pytest.raises(UserError, match=r"leave out critic\.joint"):
+        train_world_model([*words, *CRITIC, f"world={folder}"])
     with pytest.raises(UserError, match="trains eyes alone, and this policy has none"):
         train_world_model([*words, f"world={folder}", "policy.train_encoder=true"])
 
@@ -74,6 +86,8 @@ def test_mistakes_are_one_line():
 
 def test_a_finished_world_model_is_looked_at_before_anything_is_collected(tmp_path):
     random_world().save(tmp_path / "other")
+    with pytest.raises(UserError, match="has no critic; train it with one"):
+        WVMChoice(path=str(tmp_path / "other")).check(())
     outputs = f"outputs={tmp_path / 'outputs'}"
     for word, message in (
         (f"world={tmp_path}", "config.json is missing"),

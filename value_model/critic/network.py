@@ -40,14 +40,29 @@ class Clip(NamedTuple):
     words: jax.Array  # ids [B, L], or embeddings [B, L, text_width]
 
 
-class WVMNetwork(nnx.Module):
-    """What the value tokens answer (for flow matching, velocities), and velocities of the future latents."""
+class ValueNetwork(nnx.Module):
+    """What gives values of latents, for losses and estimates. config: of its clips, and of how its values are read."""
+
+    config: WVMConfig
+
+    def __call__(
+        self,
+        current: jax.Array,
+        future: jax.Array | None,
+        values: jax.Array,
+        value_tau: jax.Array,
+        video_tau: jax.Array,
+        words: jax.Array,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """See `WVMNetwork`."""
+        raise NotImplementedError
+
+
+class ValueReading(nnx.Module):
+    """The value stream, which runs beside a video stream."""
 
     def __init__(self, config: WVMConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        hashed = not config.video.text_tokens
-        self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs) if hashed else None
-        self.video = VideoDiT(config.video, config.latent_shape, rngs=rngs)
         self.value = Stream(
             layers=config.video.layers,
             width=config.value.width,
@@ -64,6 +79,46 @@ class WVMNetwork(nnx.Module):
         self.position = nnx.Param(
             scale * jax.random.normal(rngs.params(), (config.clip.horizon + 1, config.value.width))
         )
+
+    def mask(self, frames: int, future_frames: int) -> jax.Array:
+        """Who sees whom, bool [N, N], query by key: current video tokens, then future ones, then value tokens."""
+        spatial = self.config.latent_shape[0] * self.config.latent_shape[1]
+        spatial //= self.config.video.patch[1] * self.config.video.patch[2]
+        current, future = (frames - future_frames) * spatial, future_frames * spatial
+        kind = jnp.repeat(
+            jnp.arange(3),
+            jnp.array([current, future, self.config.clip.horizon + 1]),
+            total_repeat_length=current + future + self.config.clip.horizon + 1,
+        )
+        allowed = jnp.array(
+            [[True, self.config.sees_future, False], [True, True, False], [True, False, True]]
+        )
+        return allowed[kind[:, None], kind[None, :]]
+
+    def tokens(self, values: jax.Array, tau: jax.Array, embedded: jax.Array) -> tuple[Tokens, jax.Array]:
+        """The tokens of values [B, h + 1], each a frame of its own, and their flow times' vectors [B, h + 1, W].
+
+        Args:
+            tau: flow time of each value [B, h + 1].
+            embedded: words [B, L, text_width].
+        """
+        y = self.value.tokens(values[..., None, None]) + self.position[...][:, None]
+        time, modulation = self.value.time(tau)
+        return Tokens(y, self.value.text(embedded, self.config.video.text_tokens), modulation), time
+
+    def answered(self, y: jax.Array, time: jax.Array) -> jax.Array:
+        """What the tokens [B, h + 1, 1, W] answer after the last layer [B, h + 1, O]."""
+        return self.value.read_out(y, time)[:, :, 0]
+
+
+class WVMNetwork(ValueReading, ValueNetwork):
+    """What the value tokens answer (for flow matching, velocities), and velocities of the future latents."""
+
+    def __init__(self, config: WVMConfig, *, rngs: nnx.Rngs) -> None:
+        hashed = not config.video.text_tokens
+        self.words = nnx.Embed(BUCKETS, config.video.text_width, rngs=rngs) if hashed else None
+        self.video = VideoDiT(config.video, config.latent_shape, rngs=rngs)
+        super().__init__(config, rngs=rngs)
 
     def __call__(
         self,
@@ -94,7 +149,7 @@ class WVMNetwork(nnx.Module):
         latents, tau = _joined(current, future, video_tau, self.config.video.patch[0])
         embedded = words if self.words is None else self.words(words) * (words > 0)[..., None]
         video, video_time = self.video.enter(latents, tau, embedded)
-        value, value_time = self._value_tokens(values, value_tau, embedded)
+        value, value_time = self.tokens(values, value_tau, embedded)
         token_frames = video.x.shape[1]
         future_frames = 0 if future is None else token_frames // 2
         x, y = run_layers(
@@ -104,33 +159,10 @@ class WVMNetwork(nnx.Module):
             self.mask(token_frames, future_frames),
             self.config.optim.remat,
         )
-        answered = self.value.read_out(y, value_time)[:, :, 0]
+        answered = self.answered(y, value_time)
         if future is None:
             return answered, None
         return answered, self.video.velocity(x[:, -future_frames:], video_time[:, -future_frames:])
-
-    def mask(self, frames: int, future_frames: int) -> jax.Array:
-        """Who sees whom, bool [N, N], query by key: current video tokens, then future ones, then value tokens."""
-        spatial = self.config.latent_shape[0] * self.config.latent_shape[1]
-        spatial //= self.config.video.patch[1] * self.config.video.patch[2]
-        current, future = (frames - future_frames) * spatial, future_frames * spatial
-        kind = jnp.repeat(
-            jnp.arange(3),
-            jnp.array([current, future, self.config.clip.horizon + 1]),
-            total_repeat_length=current + future + self.config.clip.horizon + 1,
-        )
-        allowed = jnp.array(
-            [[True, self.config.sees_future, False], [True, True, False], [True, False, True]]
-        )
-        return allowed[kind[:, None], kind[None, :]]
-
-    def _value_tokens(
-        self, values: jax.Array, tau: jax.Array, embedded: jax.Array
-    ) -> tuple[Tokens, jax.Array]:
-        """The value stream's tokens, each a frame of its own, and their flow times' vectors [B, h + 1, W]."""
-        y = self.value.tokens(values[..., None, None]) + self.position[...][:, None]
-        time, modulation = self.value.time(tau)
-        return Tokens(y, self.value.text(embedded, self.config.video.text_tokens), modulation), time
 
 
 def _joined(
@@ -190,7 +222,7 @@ def noise_clip(config: WVMConfig, clip: Clip, key: jax.Array, video_only: bool =
 
 
 def noised_loss(
-    network: WVMNetwork, noised: Noised, count: jax.Array, parts: int = 1, video_only: bool = False
+    network: ValueNetwork, noised: Noised, count: jax.Array, parts: int = 1, video_only: bool = False
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """A batch's loss L = L_value + λ L_video, or what one of its `parts` micro-batches of equal size adds to it.
 
@@ -215,7 +247,7 @@ def noised_loss(
 
 
 def wvm_loss(
-    network: WVMNetwork, clip: Clip, key: jax.Array, video_only: bool = False
+    network: ValueNetwork, clip: Clip, key: jax.Array, video_only: bool = False
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`noised_loss` of a whole batch of clips, noised at random. Clips of unknown values (NaN) have no L_value."""
     noised = noise_clip(network.config, clip, key, video_only)
@@ -223,7 +255,7 @@ def wvm_loss(
 
 
 def estimate(
-    network: WVMNetwork,
+    network: ValueNetwork,
     current: jax.Array,
     prefix: jax.Array,
     words: jax.Array,

@@ -8,8 +8,9 @@ A killed run resumes from its last checkpoint in `folder` and ends with the same
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,38 +111,70 @@ def encode_episodes(encoder: FrameEncoder, episodes: Episodes) -> tuple[LatentDa
     Every other episode is resized without antialiasing, so that the critic reads both kinds of picture.
     """
     config = encoder.config
-    latents, values, lengths, words, tasks, strides = [], [], [], [], [], set()
-    lapses = [np.zeros(0, np.int64)]
+    latents, lessons, words, strides = [], [], [], set()
     for number, episode in enumerate(_videos(episodes, config.cameras)):
         if len(episode) < 2:
             continue
         frames = episode_frames(episode, config.cameras, config.tokenizer.image_size, smooth=number % 2 == 0)
         latents.append(encoder.encode(frames))
-        values.append(training_values(episode, config.clip.marked))
-        if config.clip.marked and is_known(episode):
-            first = sum(lengths)
-            lapses += [np.arange(first + part.start, first + part.end + 1) for part in episode.segments]
-        lengths.append(len(episode))
+        lessons.append(lesson(episode, config.clip.marked))
         words.append(word_ids(episode.instruction))
-        tasks.append(episode.instruction if episode.task == "unknown" else episode.task)
         strides.add(encoder.stride(episode.fps))
     if len(strides) > 1:
         raise UserError("the training episodes have different frame rates; train on episodes of one rate")
-    if not any(np.isfinite(part).all() for part in values):
+    data = taught(lessons, jnp.asarray(np.concatenate(latents)), jnp.asarray(np.stack(words)))
+    return data, strides.pop()
+
+
+class Lesson(NamedTuple):
+    """What is known of an episode's T frames. lapses: numbers of those within marked ones [M]; task: what is done."""
+
+    values: np.ndarray  # float32 [T], NaN where unknown
+    lapses: np.ndarray
+    task: str
+
+
+def lesson(episode: Episode, marked: bool) -> Lesson:
+    """What is known of an episode; of lapses unless only experts count, see `training_values`."""
+    lapses = [np.zeros(0, np.int64)]
+    if marked and is_known(episode):
+        lapses += [np.arange(part.start, part.end + 1) for part in episode.segments]
+    task = episode.instruction if episode.task == "unknown" else episode.task
+    return Lesson(training_values(episode, marked), np.concatenate(lapses), task)
+
+
+def require_known(lessons: Sequence[Lesson]) -> None:
+    """Refuse episodes of which nothing is known.
+
+    Raises:
+        UserError: all are such.
+    """
+    if not any(np.isfinite(one.values).all() for one in lessons):
         raise UserError(
             f"no expert episode to train on: need successes, recorded as such, of style {', '.join(EXPERT_STYLES)} or "
             "unknown; mark them in next.success, or in a table of your own: data.outcomes=table.csv"
         )
-    data = LatentData(
-        latents=jnp.asarray(np.concatenate(latents)),
-        values=jnp.asarray(np.concatenate(values)),
-        start=jnp.asarray(np.cumsum([0, *lengths[:-1]]), jnp.int32),
+
+
+def taught(lessons: Sequence[Lesson], latents: jax.Array, words: jax.Array) -> LatentData:
+    """Training data of episodes, with the latents of all their frames [N, h, w, C] and their instructions [E, L].
+
+    Raises:
+        UserError: nothing is known of any of them.
+    """
+    require_known(lessons)
+    lengths = [len(one.values) for one in lessons]
+    start = np.cumsum([0, *lengths[:-1]])
+    lapses = [first + one.lapses for first, one in zip(start, lessons, strict=True)]
+    return LatentData(
+        latents=latents,
+        values=jnp.asarray(np.concatenate([one.values for one in lessons])),
+        start=jnp.asarray(start, jnp.int32),
         length=jnp.asarray(lengths, jnp.int32),
-        words=jnp.asarray(np.stack(words)),
-        task=jnp.asarray(np.unique(tasks, return_inverse=True)[1], jnp.int32),
+        words=words,
+        task=jnp.asarray(np.unique([one.task for one in lessons], return_inverse=True)[1], jnp.int32),
         lapses=jnp.asarray(np.concatenate(lapses), jnp.int32),
     )
-    return data, strides.pop()
 
 
 def _videos(episodes: Episodes, cameras: tuple[str, ...]) -> Iterator[Episode]:

@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from value_model.critic.network import WVMNetwork, estimate
+from value_model.critic.network import ValueNetwork, estimate
 from value_model.video.follow import Follower
 from value_model.video.precision import compute_copy
 from value_model.video.sharding import place_batch, replicate, split_batch, use
@@ -29,7 +29,7 @@ PAD = 8  # lengths are rounded up to a multiple of it, so that few shapes are co
 
 
 def sweep(
-    network: WVMNetwork, latents: jax.Array, rows: jax.Array, lengths: jax.Array, words: jax.Array
+    network: ValueNetwork, latents: jax.Array, rows: jax.Array, lengths: jax.Array, words: jax.Array
 ) -> jax.Array:
     """Values [R, T] in [0, 1]: the mean over the windows that cover a frame. Beyond a sequence's length they mean nothing.
 
@@ -77,10 +77,11 @@ class Sweeper:
 
     Args:
         network: as it is at each call.
+        network: a `ValueNetwork` that is an nnx.Module, as it is at each call.
         mesh: the devices, see `sharding.device_mesh`.
     """
 
-    def __init__(self, network: WVMNetwork, mesh: Mesh | None = None) -> None:
+    def __init__(self, network: ValueNetwork, mesh: Mesh | None = None) -> None:
         self.config = network.config
         self._mesh = mesh
         precision = self.config.inference.precision

@@ -15,7 +15,7 @@ from envs.files import atomic_file, save_arrays
 from envs.text import word_ids
 from envs.types import Episode
 from value_model.critic.config import InferenceConfig, WVMConfig, from_json, to_json
-from value_model.critic.network import WVMNetwork
+from value_model.critic.network import ValueNetwork, WVMNetwork
 from value_model.critic.windows import Sweeper, sweep_videos
 from value_model.video.encoder import FrameEncoder
 from value_model.video.sharding import device_mesh
@@ -29,7 +29,7 @@ class WVM:
     """A frozen world value model (a `value_model.critic.types.SeeingCritic`), on one device or on those of a mesh."""
 
     def __init__(
-        self, config: WVMConfig, tokenizer: Tokenizer, network: WVMNetwork, mesh: Mesh | None = None
+        self, config: WVMConfig, tokenizer: Tokenizer, network: ValueNetwork, mesh: Mesh | None = None
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer

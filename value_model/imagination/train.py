@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,33 @@ from value_model.video.sharding import device_mesh, gathered_but_layers, split_b
 from value_model.video.tokenizer_training import train_tokenizer
 
 
+@runtime_checkable
+class Reading(Protocol):
+    """What is read off the dynamics besides, by weights of its own, and is trained with them.
+
+    network: an nnx.Module whose `dynamics` they are; data: arrays that every loss reads. Both are there once it has begun.
+    """
+
+    network: Any
+    data: Any
+
+    def recipe(self) -> Mapping[str, Any]:
+        """Its settings."""
+        ...
+
+    def begin(self, dynamics: OwnDynamics, frames: Frames, seed: int, refresh: Path | None) -> None:
+        """Make the network; of a model to go on from, the one that lies there."""
+        ...
+
+    def loss(self, network: Any, data: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """What is added to the loss of an update, and its parts."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Put the network's own weights beside the world model's."""
+        ...
+
+
 def train_world_model(
     episodes: Episodes,
     config: ImaginationConfig,
@@ -42,6 +71,7 @@ def train_world_model(
     seed: int = 0,
     progress: Progress | None = None,
     refresh: Path | None = None,
+    reading: Reading | None = None,
 ) -> WorldModel:
     """Train on episodes of every quality, a policy's own among them.
 
@@ -52,13 +82,15 @@ def train_world_model(
         progress: called after every dispatch, see `loop.Progress`.
         refresh: the folder of a finished model whose tokenizer and dynamics are gone on from. Its tokenizer stays; the
             classifier of success and the starts are of these episodes.
+        reading: what is trained beside, with the same weights.
 
     Raises:
         UserError: episodes that do not fit the configuration; the folder belongs to another run; a loss is not finite; the
             model to go on from has another shape.
     """
     begun = None if refresh is None else to_go_on_from(refresh, config)
-    claim(folder, {"seed": seed, "config": dataclasses.asdict(config), **_origin(refresh)})
+    beside = {} if reading is None else {"reading": reading.recipe()}
+    claim(folder, {"seed": seed, "config": dataclasses.asdict(config), **_origin(refresh), **beside})
     if (folder / WEIGHTS).is_file():
         return load_world_model(folder)
     tokenizer = (
@@ -72,14 +104,20 @@ def train_world_model(
     else:
         dynamics = new_dynamics(config, rngs=nnx.Rngs(seed))
         fit_hand(dynamics, frames, config)
+    if reading is not None:
+        reading.begin(dynamics, frames, seed, refresh)
     for part, (steps, updates) in _parts(config).items():
         if updates:
-            dynamics = train_dynamics(dynamics, frames, config, steps, updates, folder / part, seed, progress)
+            dynamics = train_dynamics(
+                dynamics, frames, config, steps, updates, folder / part, seed, progress, reading
+            )
     if config.hand.updates and isinstance(dynamics, Regression):
         train_hand(dynamics, frames, config, folder / "hand", seed, progress)
     imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
     solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
+    if reading is not None:
+        reading.save(folder)
     world.save(folder)
     return load_world_model(folder)
 
@@ -197,30 +235,36 @@ def train_dynamics(
     folder: Path,
     seed: int,
     progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> OwnDynamics:
     """The dynamics after updates on clips of `steps` steps; those of a regression start from the one imagined before.
+
+    Args:
+        reading: has begun, with these dynamics; its network is trained, too.
 
     Raises:
         UserError: a loss is not finite.
     """
     optim, mesh = config.optim, device_mesh()
-    graph, params, fixed = nnx.split(dynamics, nnx.Param, ...)
+    graph, params, fixed = nnx.split(dynamics if reading is None else reading.network, nnx.Param, ...)
     optimizer = make_optimizer(optim, updates)
 
     def loss(
-        params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array
+        params: nnx.State, data: tuple[Frames, nnx.State, Any], clip: Clip, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         computed = gathered_but_layers(compute_copy(params, optim.precision))
-        model = nnx.merge(graph, computed, fixed)
-        if isinstance(model, Flow):
-            return flow_clip_loss(model, clip, key)
-        return clip_loss(model, clip, key, config)
+        model = nnx.merge(graph, computed, data[1])
+        if reading is None:
+            return _own_loss(model, clip, key, config)
+        own, parts = _own_loss(model.dynamics, clip, key, config)
+        more, others = reading.loss(model, data[2], jax.random.fold_in(key, 4))
+        return own + more, parts | others
 
-    def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
+    def update(state, key: jax.Array, data: tuple[Frames, nnx.State, Any]):
         params, optimizer_state = state
         keys = jax.random.split(key)
         clip = split_batch(sample_clips(data[0], keys[0], optim.batch, steps, config))
-        (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(params, data[1], clip, keys[1])
+        (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(params, data, clip, keys[1])
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {"loss": value, **parts, "grad_norm": norm}
 
@@ -228,7 +272,7 @@ def train_dynamics(
         f"world model, {steps} steps",
         update,
         (params, optimizer.init(params)),
-        (frames, fixed),
+        (frames, fixed, () if reading is None else reading.data),
         updates,
         folder,
         seed=seed,
@@ -237,7 +281,20 @@ def train_dynamics(
         progress=progress,
         mesh=mesh,
     )
-    return nnx.merge(graph, params, fixed)
+    trained = nnx.merge(graph, params, fixed)
+    if reading is None:
+        return trained
+    reading.network = trained
+    return trained.dynamics
+
+
+def _own_loss(
+    dynamics: OwnDynamics, clip: Clip, key: jax.Array, config: ImaginationConfig
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Of the dynamics of either kind."""
+    if isinstance(dynamics, Flow):
+        return flow_clip_loss(dynamics, clip, key)
+    return clip_loss(dynamics, clip, key, config)
 
 
 def clip_loss(
