@@ -60,6 +60,45 @@ def chunk_difference(values: np.ndarray, horizon: int) -> np.ndarray:
     return (values[ends] - values).astype(np.float32)
 
 
+def lasting_gain(values: np.ndarray, horizon: int, span: int) -> np.ndarray:
+    """A_t = min V(t+k) − V(t) over k from H−1 to `span` frames, cut at the episode's end; span 0: to its end.
+
+    What an action chunk gained and kept: a later fall below where it began charges what led to it, which H frames alone do
+    not see. With span ≤ H − 1 it is `chunk_difference`. Not published.
+    """
+    last = len(values) - 1
+    reach = span if span else last
+    gains = np.empty(len(values), np.float32)
+    for t in range(len(values)):
+        first = min(t + horizon - 1, last)
+        gains[t] = values[first : max(min(t + reach, last), first) + 1].min() - values[t]
+    return gains
+
+
+def expectile(numbers: np.ndarray, level: float) -> float:
+    """The m with level · Σ (x − m)⁺ = (1 − level) · Σ (m − x)⁺; level .5: the mean. Newey and Powell 1987."""
+    ordered = np.sort(numbers.astype(np.float64))
+    count, below = len(ordered), np.concatenate([[0.0], np.cumsum(ordered)])
+    rank = np.arange(count + 1)  # so many lie below m
+    weight = (1 - level) * rank + level * (count - rank)
+    candidates = ((1 - level) * below + level * (below[-1] - below)) / weight
+    edges = np.concatenate([[-np.inf], ordered, [np.inf]])
+    return float(candidates[np.argmax((edges[:-1] <= candidates) & (candidates <= edges[1:]))])
+
+
+def less_those_of_its_phase(gains: np.ndarray, values: np.ndarray, phases: int, level: float) -> np.ndarray:
+    """Gains [N] less the `level`-expectile of those from like values [N]: phases of equally many, by value.
+
+    Unknown ones (NaN) stay so, and count for none.
+    """
+    known = np.flatnonzero(np.isfinite(gains) & np.isfinite(values))
+    result = np.full(len(gains), np.nan, np.float32)
+    for part in np.array_split(known[np.argsort(values[known], kind="stable")], phases):
+        if len(part):
+            result[part] = gains[part] - expectile(gains[part], level)
+    return result
+
+
 def discounted_return(rewards: np.ndarray, bootstrap: float, discount: float) -> np.ndarray:
     """G_t = r_t + γ G_{t+1}, with G_T = bootstrap."""
     returns = np.zeros(len(rewards))
@@ -125,6 +164,43 @@ class ChunkDifference:
 
 
 @dataclass(frozen=True)
+class Lasting:
+    """What an action chunk gained and kept. See `lasting_gain`."""
+
+    span: int = 0  # control steps ahead up to which it has to be kept; 0: to the end of the episode
+
+    def __post_init__(self) -> None:
+        if self.span < 0:
+            raise UserError(f"advantage.span is {self.span}; it must not be negative")
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        return [lasting_gain(track.values, horizon, self.span) for track in tracks]
+
+
+@dataclass(frozen=True)
+class WithinPhase:
+    """What a chunk gained beside others from where the critic saw the task as far. See `less_those_of_its_phase`.
+
+    Early chunks gain less than late ones by construction; here each is compared with its like. The expectile is what IQL
+    (Kostrikov et al. 2021, arXiv 2110.06169) takes for a state's value, here of the critic's gains.
+    """
+
+    phases: int = 10
+    level: float = 0.5  # of the expectile; .5: the mean
+    lasting: bool = False  # of gains that were kept, see `Lasting`
+
+    def __post_init__(self) -> None:
+        if self.phases < 1 or not 0 < self.level < 1:
+            raise UserError("advantage.phases must be at least 1, advantage.level between 0 and 1")
+
+    def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
+        own = Lasting() if self.lasting else ChunkDifference()
+        gains, values = np.concatenate(own.estimate(tracks, horizon)), [track.values for track in tracks]
+        ends = np.cumsum([len(part) for part in values])[:-1]
+        return np.split(less_those_of_its_phase(gains, np.concatenate(values), self.phases, self.level), ends)
+
+
+@dataclass(frozen=True)
 class NStepTD:
     """Temporal difference over n control steps. See `n_step_advantage`."""
 
@@ -185,6 +261,8 @@ class GroupRelative:
 
 ADVANTAGES: dict[str, type] = {
     "chunk_difference": ChunkDifference,
+    "lasting": Lasting,
+    "within_phase": WithinPhase,
     "n_step_td": NStepTD,
     "gae": GAE,
     "monte_carlo": MonteCarlo,

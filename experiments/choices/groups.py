@@ -30,18 +30,11 @@ from experiments.choices.wvm_critics import TrainChoice, WVMChoice
 from experiments.settings.compose import parse, store, store_command, sweep_values
 from experiments.settings.config import MixtureData, RolloutData, RunConfig, StoreData, TaskConfig
 from experiments.settings.plugins import is_reference, resolve
-from policy_extraction.advantages import GAE, ChunkDifference, GroupRelative, MonteCarlo, NStepTD
+from policy_extraction.advantages import ADVANTAGES
 from policy_extraction.methods import METHODS
 from policy_extraction.methods.filtered_bc import FilteredBC
 from value_model.critic.config import PRESETS
 
-ADVANTAGES = {
-    "chunk_difference": ChunkDifference,
-    "n_step_td": NStepTD,
-    "gae": GAE,
-    "monte_carlo": MonteCarlo,
-    "group_relative": GroupRelative,
-}
 GROUPS: dict[str, dict[str, Any]] = {
     "task": {name: TaskConfig(name=name) for name in TASKS},
     "env": {

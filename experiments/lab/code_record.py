@@ -99,7 +99,7 @@ STAGES = {
         "experiments.stages.extract",
         (
             "experiments.stages.extract:extract",
-            "experiments.choices.groups:ADVANTAGES",
+            "policy_extraction.advantages:ADVANTAGES",
             "policy_extraction.dataset:build_dataset",
             *LEARNERS,
         ),
@@ -109,7 +109,7 @@ STAGES = {
         (
             "experiments.stages.held_out:measure_held_out",
             "experiments.stages.recorded:samples_of",
-            "experiments.choices.groups:ADVANTAGES",
+            "policy_extraction.advantages:ADVANTAGES",
             "policy_extraction.scaling:ScaledPolicy",
             "policy_extraction.adapters.jax_policy:JaxPolicy.log_prob",
             "policy_extraction.adapters.torch_policy:TorchPolicy.log_prob",

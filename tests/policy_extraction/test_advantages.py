@@ -11,13 +11,18 @@ from policy_extraction.advantages import (
     GAE,
     ChunkDifference,
     GroupRelative,
+    Lasting,
     MonteCarlo,
     NStepTD,
     Track,
+    WithinPhase,
     chunk_difference,
     discounted_return,
+    expectile,
     generalized_advantage,
     group_relative,
+    lasting_gain,
+    less_those_of_its_phase,
     n_step_advantage,
 )
 
@@ -29,6 +34,46 @@ def test_chunk_difference():
     # H = 3: V(2)−V(0), V(3)−V(1), then the end is V(3)
     assert chunk_difference(VALUES, 3) == pytest.approx([0.1, 0.3, 0.4, 0.0])
     assert chunk_difference(VALUES, 1) == pytest.approx([0, 0, 0, 0])
+
+
+def test_lasting_gain():
+    # H = 2 of .1 .3 .2 .6: the least of V(1) … V(3) is .2, of V(2), V(3) .2, of V(3) .6, and the end gains nothing
+    assert lasting_gain(VALUES, 2, 0) == pytest.approx([0.1, -0.1, 0.4, 0.0])
+    assert lasting_gain(VALUES, 2, 1) == pytest.approx(chunk_difference(VALUES, 2))
+    assert lasting_gain(VALUES, 2, 2) == pytest.approx([0.1, -0.1, 0.4, 0.0])
+    assert lasting_gain(VALUES, 1, 1) == pytest.approx([0.0, -0.1, 0.0, 0.0])
+    # a rise before a fall is charged for it: .5 was reached for nothing
+    assert lasting_gain(np.array([0.0, 0.2, 0.5, 0.1, 0.6], np.float32), 2, 0)[1] == pytest.approx(-0.1)
+    assert np.isnan(lasting_gain(np.array([0.1, 0.2, np.nan], np.float32), 2, 0)).all()
+    with pytest.raises(UserError, match="span is -1"):
+        Lasting(-1)
+
+
+def test_expectile():
+    assert expectile(np.array([1.0, 2.0, 6.0]), 0.5) == pytest.approx(3)
+    # level .8 of 0 and 1: .8 (1 − m) = .2 m
+    assert expectile(np.array([0.0, 1.0]), 0.8) == pytest.approx(0.8)
+    # of 0, 1, 2 at .75 with m in [1, 2]: .75 (2 − m) = .25 (m + m − 1)
+    assert expectile(np.array([2.0, 0.0, 1.0]), 0.75) == pytest.approx(1.4)
+    assert expectile(np.array([5.0]), 0.9) == pytest.approx(5)
+
+
+def test_gains_beside_their_like():
+    values = np.array([0.1, 0.9, 0.2, 0.8], np.float32)  # two phases: frames 0 and 2, 1 and 3
+    gains = np.array([0.0, 0.5, 0.2, 0.7], np.float32)
+    assert less_those_of_its_phase(gains, values, 2, 0.5) == pytest.approx([-0.1, -0.1, 0.1, 0.1])
+    assert less_those_of_its_phase(gains, values, 1, 0.5) == pytest.approx(gains - 0.35)
+    gains[0] = np.nan
+    found = less_those_of_its_phase(gains, values, 2, 0.5)
+    assert np.isnan(found[0]) and np.isfinite(found[1:]).all()
+    tracks = [Track(VALUES, REWARDS), Track(np.array([0.2, 0.4], np.float32), np.zeros(2, np.float32))]
+    one, other = WithinPhase(phases=1).estimate(tracks, 3)
+    gained = np.array([0.1, 0.3, 0.4, 0.0, 0.2, 0.0])
+    assert np.concatenate([one, other]) == pytest.approx(gained - gained.mean(), abs=1e-6)
+    kept, _ = WithinPhase(phases=1, lasting=True).estimate(tracks, 2)
+    assert kept - kept[0] == pytest.approx([0.0, -0.2, 0.3, -0.1], abs=1e-6)
+    with pytest.raises(UserError, match=r"phases must be at least 1"):
+        WithinPhase(phases=0)
 
 
 def test_discounted_return():

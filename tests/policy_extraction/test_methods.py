@@ -23,6 +23,7 @@ from policy_extraction.types import Foresight, Rollouts, learns_from_data, onlin
 from tests.policy_extraction.examples import dataset
 
 LOG_PROB = np.array([-1.0, -2.0, -3.0], np.float32)
+NAN = float("nan")
 
 
 def test_weighted_loss_is_the_published_one():
@@ -77,6 +78,26 @@ def test_awr():
     assert AWR().loss(np, LOG_PROB, batch) == pytest.approx(weight / weight.mean() * [1, 2, 3], rel=1e-5)
 
 
+def test_awr_chooses_its_temperature_by_how_many_samples_count():
+    # two values: w = 1 and e^(−τd); worth (1 + x)² / (2 (1 + x²)) of them = .9 at x = .5
+    two = AWR(effective=0.9).select(dataset([0.3, 0.1])).weight
+    assert two == pytest.approx([4 / 3, 2 / 3], rel=1e-4)
+    some = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    for scale in (1e-3, 1.0, 1e3):
+        weight = AWR(effective=0.5).select(dataset(scale * some)).weight
+        assert weight.mean() == pytest.approx(1, rel=1e-4)
+        assert weight.sum() ** 2 / (weight**2).sum() == pytest.approx(250, rel=1e-3)
+        assert (np.diff(weight[np.argsort(some)]) >= 0).all()
+    assert AWR(effective=0.5).select(dataset([0.1, 0.1, 0.1])).weight == pytest.approx([1, 1, 1])
+    unknown = AWR(effective=0.9).select(dataset([0.3, NAN, 0.1])).weight
+    assert unknown == pytest.approx([4 / 3, 1, 2 / 3], rel=1e-4)
+    batch = {"weight": np.array([4 / 3, 2 / 3, 1], np.float32), "advantage": np.zeros(3, np.float32)}
+    assert AWR(effective=0.9).loss(np, LOG_PROB, batch) == pytest.approx([4 / 3, 4 / 3, 3], rel=1e-5)
+    assert AWR().select(data := dataset([0.3, 0.1])) is data
+    with pytest.raises(UserError, match="effective is 1"):
+        AWR(effective=1.0)
+
+
 def test_rabc():
     # mean = .1, std = .2: soft(.005) = (.005 − (.1 − .4)) / .8 = .38125; soft(0) = .375
     advantage = np.array([0.3, 0.005, -0.2, 0.0, 0.395], np.float32)
@@ -105,9 +126,6 @@ def test_advantage_conditioned():
         method.select(dataset([0.0], instruction=np.array(["a " * 20])))
     with pytest.raises(UserError, match="drop"):
         AdvantageConditioned(drop=0.0, guidance=2.0)
-
-
-NAN = float("nan")
 
 
 def test_unknown_advantages_are_neither_dropped_nor_bad():
