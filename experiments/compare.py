@@ -2,9 +2,11 @@
 
     python -m experiments.compare method=bc,filtered_bc,awr seed=0,1,2
     python -m experiments.compare method=bc,awr critic=wvm,oracle task=stack,bread evaluate.episodes=100
+    python -m experiments.compare data=suboptimal method=bc,filtered_bc,awr ceiling=clean
 
-Every setting may be a comma-separated list. Prints a table; the last line is JSON. Both, and a picture, are
-also written to outputs/compare/<name>/.
+Every setting may be a comma-separated list. With ceiling=clean as many clean demonstrations are cloned, too, and the table
+says what share of the gap between cloning the two each method closes. Prints a table; the last line is JSON. Both, and a
+picture, are also written to outputs/compare/<name>/.
 """
 
 from __future__ import annotations
@@ -14,19 +16,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from envs.errors import UserError
+from envs.errors import UserError, check_choice
+from experiments.choices.ceiling import CEILING, CEILINGS, cloning_of_clean
 from experiments.choices.no_env import NoEnv
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
 from experiments.outcome import Outcome
 from experiments.pipeline import run_experiment
-from experiments.reports.comparison import Row, publish
+from experiments.reports.comparison import BASELINE, Row, publish
 from experiments.reports.results import run_name
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, menu, prepare
 from experiments.settings.command import command
-from experiments.settings.config import RunConfig
+from experiments.settings.config import RunConfig, require
 from experiments.settings.resolve import resolved
 
 
@@ -89,11 +92,29 @@ def _check_alike(configs: Sequence[RunConfig]) -> None:
             raise UserError(f"{setting} must be the same for all that is compared")
 
 
+def asked(arguments: Sequence[str]) -> list[Chosen]:
+    """The configurations that the words stand for, the ceiling's among them.
+
+    Raises:
+        UserError: a mistake in the words.
+    """
+    words = [word for word in arguments if not word.startswith(CEILING)]
+    chosen = list(prepare("run", words))
+    for word in set(arguments) - set(words):
+        check_choice("ceiling", word.removeprefix(CEILING), CEILINGS)
+        require(
+            any(one.names["method"] == BASELINE for one in chosen),
+            f"{word} measures from cloning: put {BASELINE} among the methods",
+        )
+        chosen += [cloning_of_clean(one) for one in chosen]
+    return chosen
+
+
 @command
 def main() -> None:
     """The command line."""
     text = f"{__doc__}\nChoices:\n{menu()}"
-    answer(lambda arguments: compare(prepare("run", arguments), arguments), text)
+    answer(lambda arguments: compare(asked(arguments), arguments), text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import EnvReward, PluginReward, SuccessReward
 from experiments.choices.learned_critics import FrameTransformerChoice, GVLChoice, SingleFrameChoice
 from experiments.choices.lerobot import LeRobotChoice
+from experiments.choices.marked import MarkedChoice
 from experiments.choices.mixed_judges import MixtureReward
 from experiments.choices.no_env import NoEnv
 from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeIndexChoice
@@ -67,6 +68,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "gvl": GVLChoice,
         "oracle": OracleChoice,
         "time_index": TimeIndexChoice,
+        "marked": MarkedChoice,
         "sidecar": SidecarChoice,
     },
     "advantage": ADVANTAGES,

@@ -37,6 +37,7 @@ READERS = (  # critics at work, which stages call through an interface
     "experiments.choices.oracle:Oracle",
     "experiments.choices.plain_critics:StateCritic",
     "experiments.choices.plain_critics:TimeIndex",
+    "experiments.choices.marked:Marked",
     "value_model.critic.outside:outside_critic",
 )
 SEEING = (  # what policies read

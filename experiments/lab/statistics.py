@@ -82,6 +82,47 @@ def mean_interval(values: np.ndarray) -> Interval | None:
     return Interval(mean, mean - half, mean + half)
 
 
+@dataclass(frozen=True)
+class Share:
+    """A ratio of two means with the ends of its 95 % interval; None where it has none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def share_of_gap(success: np.ndarray, baseline: np.ndarray, ceiling: np.ndarray) -> Share | None:
+    """How much of the way from the baseline to the ceiling a method goes, all three bool [S, E] on the same episodes.
+
+    The interval is Fieller's (1954), over pairs of episodes or over seeds, whichever is wider. None where the ceiling is not
+    above the baseline.
+    """
+    won, gap = success.astype(float) - baseline, ceiling.astype(float) - baseline
+    if gap.mean() <= 0:
+        return None
+    ends = [_fieller(won.ravel(), gap.ravel(), Z_95)]
+    if len(success) > 1:
+        ends.append(_fieller(won.mean(axis=1), gap.mean(axis=1), student(len(success) - 1)))
+    known = [one for one in ends if one is not None]
+    mean = float(won.mean() / gap.mean())
+    if len(known) < len(ends):
+        return Share(mean, None, None)
+    return Share(mean, min(low for low, _ in known), max(high for _, high in known))
+
+
+def _fieller(top: np.ndarray, bottom: np.ndarray, quantile: float) -> tuple[float, float] | None:
+    """The ends for mean(top) / mean(bottom), both [N] in pairs; None where the lower mean may be 0: there are none."""
+    a, b = top.mean(), bottom.mean()
+    (v_a, v_ab), (_, v_b) = np.cov(top, bottom) / len(top)
+    t2 = quantile**2
+    square = b**2 - t2 * v_b
+    if square <= 0:
+        return None
+    middle, root = a * b - t2 * v_ab, (a * b - t2 * v_ab) ** 2 - square * (a**2 - t2 * v_a)
+    half = np.sqrt(max(root, 0.0))
+    return float((middle - half) / square), float((middle + half) / square)
+
+
 def student(degrees: int) -> float:
     """Student's .975 quantile."""
     return float(stdtrit(degrees, 0.975))

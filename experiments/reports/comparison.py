@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from envs.files import atomic_file
+from experiments.choices.ceiling import ceiling_digest, is_ceiling
 from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
-from experiments.lab.statistics import Interval, paired_difference, success_rate, wilson
+from experiments.lab.statistics import Interval, Share, paired_difference, share_of_gap, success_rate, wilson
 from experiments.reports.figures import draw_comparison
 from experiments.reports.run_report import percent, points, table
 from experiments.settings.chosen import Chosen
@@ -70,6 +71,23 @@ def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
     return None
 
 
+def ceiling_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """Cloning of as many clean demonstrations on the same seeds, if it was asked for."""
+    for other in rows:
+        same = other.seeds == row.seeds and ceiling_digest(other.chosen) == ceiling_digest(row.chosen)
+        if other is not row and is_ceiling(other.chosen) and same:
+            return other
+    return None
+
+
+def share_won(row: Row, rows: Sequence[Row]) -> Share | None:
+    """What share of the gap between cloning these data and cloning clean ones the row closes."""
+    baseline, ceiling = baseline_of(row, rows), ceiling_of(row, rows)
+    if baseline is None or ceiling is None:
+        return None
+    return share_of_gap(row.success(), baseline.success(), ceiling.success())
+
+
 def row_numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """One row as JSON data."""
     rate, baseline = success_rate(row.success()), baseline_of(row, rows)
@@ -91,6 +109,7 @@ def row_numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "difference_to_bc": asdict(paired_difference(row.success(), baseline.success()))
         if baseline
         else None,
+        "share_of_clean_gap": None if (share := share_won(row, rows)) is None else asdict(share),
         "success_by_seed": [float(evaluation.success().mean()) for evaluation in row.evaluations],
         "horizons": {str(steps): asdict(success_rate(row.success(steps))) for steps in horizons},
         "median_length": row.median_length,
@@ -142,7 +161,7 @@ def _caption(rows: Sequence[Row]) -> str:
 
 
 def _table(found: Sequence[dict[str, Any]]) -> str:
-    cells = []
+    cells, shares = [], any(row["share_of_clean_gap"] for row in found)
     for row in found:
         difference = row["difference_to_bc"]
         rate = {"mean": row["success"], "low": row["low"], "high": row["high"]}
@@ -156,6 +175,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
                 points(difference),
                 " / ".join(shorter),
                 "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
+                *([_share(row["share_of_clean_gap"])] if shares else []),
             ]
         )
     steps = " / ".join(found[0]["horizons"])
@@ -167,8 +187,17 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
         "difference to bc",
         f"within {steps} steps",
         "median length",
+        *(["share of the clean gap"] if shares else []),
     ]
     return table(head, cells)
+
+
+def _share(share: Mapping[str, float | None] | None) -> str:
+    """In words: with its interval, if it has one."""
+    if share is None or share["mean"] is None:
+        return "–"
+    ends = "" if share["low"] is None else f" [{100 * share['low']:.0f}, {100 * (share['high'] or 0):.0f}]"
+    return f"{100 * share['mean']:.0f} %{ends}"
 
 
 def _pooled_rate(evaluations: Sequence[Evaluation]) -> Interval:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import experiments.compare
-from experiments.compare import compare
-from experiments.settings.cli import configurations
+from envs.errors import UserError
+from experiments.compare import asked, compare
 from experiments.stages.evaluate import Evaluation
 
 LISTED = ["train.learning_rate=1e-3,1e-4", "critic.path=a,b"]
@@ -16,6 +16,8 @@ LISTED = ["train.learning_rate=1e-3,1e-4", "critic.path=a,b"]
 
 def solved(config) -> int:
     """Of ten episodes; every setting and seed another number."""
+    if config.data.clean == 200:
+        return 9
     count = {"BC": 1, "AWR": 4}[type(config.method).__name__]
     return count + 2 * (config.train.learning_rate < 5e-4) + (getattr(config.critic, "path", "") == "b")
 
@@ -29,7 +31,7 @@ def rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiments.compare, "_run", run)
 
     def compared(*arguments):
-        compare(configurations("run", [*arguments, f"outputs={tmp_path}"]), arguments)
+        compare(asked([*arguments, f"outputs={tmp_path}"]), arguments)
         printed = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
         [folder] = (tmp_path / "compare").iterdir()
         assert (folder / "success.png").stat().st_size > 5000
@@ -80,3 +82,31 @@ def test_what_is_asked_for_twice_is_one_row_and_one_seed(rows):
     [row] = rows("method=bc,bc", "seed=0,0,1")
     assert (row["method"], row["seeds"]) == ("bc", 2)
     assert row["choices"]["data"] == "mixed"
+
+
+def test_the_share_of_what_clean_data_would_give(rows):
+    words = ["method=bc,awr", "critic=wvm,time_index", "data=suboptimal", "seed=0,1", "ceiling=clean"]
+    found = rows(*words, "train.learning_rate=1e-3")
+    named = [(row["method"], row["critic"], row["success"]) for row in found]
+    assert named == [
+        ("bc data=suboptimal", "wvm", 0.1),
+        ("bc data=suboptimal", "time_index", 0.1),
+        ("awr data=suboptimal", "wvm", 0.4),
+        ("awr data=suboptimal", "time_index", 0.4),
+        ("bc data=clean", "time_index", 0.9),  # one for all
+    ]
+    for row in found[2:4]:
+        assert row["share_of_clean_gap"]["mean"] == pytest.approx(3 / 8)
+        assert row["share_of_clean_gap"]["low"] < 3 / 8 < row["share_of_clean_gap"]["high"]
+    assert [row["share_of_clean_gap"] for row in (found[0], found[4])] == [None, None]
+    assert found[4]["settings"]["data"]["hesitation"] == 0
+
+
+def test_a_ceiling_that_cannot_be_is_one_line(rows):
+    for words, message in (
+        (["method=awr", "ceiling=clean"], "put bc among the methods"),
+        (["method=bc", "ceiling=perfect"], "clean"),
+        (["method=bc", "data=store", "data.path=/x", "ceiling=clean"], "data=mixed or data=suboptimal"),
+    ):
+        with pytest.raises(UserError, match=message):
+            rows(*words)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from experiments.lab.statistics import mean_interval, paired_difference, student, success_rate, tango, wilson
+from experiments.lab.statistics import (
+    mean_interval,
+    paired_difference,
+    share_of_gap,
+    student,
+    success_rate,
+    tango,
+    wilson,
+)
 
 T_2 = 4.302653  # Student's .975 quantile with two degrees of freedom
 
@@ -18,6 +26,27 @@ def test_wilson_by_hand():
 
 def test_student_by_hand():
     assert student(1) == pytest.approx(12.7062, abs=1e-4) and student(2) == pytest.approx(T_2, abs=1e-5)
+
+
+def test_share_of_a_gap_by_hand():
+    # of 100 episodes cloning solves 20, the method 35 more, the ceiling these and 15 more: 35 of 50
+    episode = np.arange(100)
+    baseline, method, ceiling = (episode[None] < count for count in (20, 55, 70))
+    share = share_of_gap(method, baseline, ceiling)
+    assert share.mean == pytest.approx(0.7)
+    # Fieller: a = .35, b = .5, variances .35·.65/99 and .5·.5/99, covariance .35·.5/99, z² = 3.8415
+    v_a, v_b, v_ab = 0.35 * 0.65 / 99, 0.25 / 99, 0.35 * 0.5 / 99
+    square, middle = 0.25 - 3.8415 * v_b, 0.175 - 3.8415 * v_ab
+    half = np.sqrt(middle**2 - square * (0.35**2 - 3.8415 * v_a))
+    assert (share.low, share.high) == pytest.approx(
+        ((middle - half) / square, (middle + half) / square), abs=1e-5
+    )
+    assert share_of_gap(method, baseline, baseline) is None  # nothing to win
+    assert share_of_gap(baseline, baseline, ceiling).mean == 0
+    # three seeds of which one has no gap: their mean gap may be 0, and the share anything
+    three = np.concatenate([ceiling, baseline, ceiling])
+    loose = share_of_gap(np.repeat(method, 3, 0), np.repeat(baseline, 3, 0), three)
+    assert loose.mean == pytest.approx(1.05) and loose.low is None and loose.high is None
 
 
 def test_seeds_that_agree_count_as_independent_trials():
