@@ -26,6 +26,7 @@ def make_batch(
     batch: dict[str, Any] = {
         "observation": dict(observation),
         "action": dataset.action[rows],
+        "value": dataset.value[rows],
         "advantage": dataset.advantage[rows],
         "weight": dataset.weight[rows],
     }

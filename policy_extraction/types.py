@@ -25,6 +25,7 @@ Batch = Mapping[str, Any]
 
     observation        {name: [B, ...]}, what `Policy.preprocess` makes; a mapping of its own
     action             [B, H, A] float32
+    value              [B] float32, the critic's at the chunk's first frame, NaN where it is unknown
     advantage          [B] float32, NaN where it is unknown
     weight             [B] float32, set by `Method.select`, 1 where it sets none
     behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted; online methods only

@@ -122,7 +122,7 @@ def test_a_batch_has_all_that_the_contract_promises():
     dataset = build_dataset(episodes, values, ChunkDifference(), horizon=2)
     features = np.arange(5, dtype=np.float32)
     offline = make_batch(dataset, {"features": features})
-    assert offline.keys() == {"observation", "action", "advantage", "weight"}
+    assert offline.keys() == {"observation", "action", "value", "advantage", "weight"}
     drawn = replace(
         dataset, behavior_log_prob=-features, executed=np.array([2, 1, 2, 1, 1]), seed=np.arange(5)
     )

@@ -14,8 +14,10 @@ from policy_extraction.methods import METHODS
 from policy_extraction.methods.advantage_conditioned import AdvantageConditioned
 from policy_extraction.methods.awr import AWR
 from policy_extraction.methods.bc import BC
+from policy_extraction.methods.crr import CRR
 from policy_extraction.methods.filtered_bc import FilteredBC
 from policy_extraction.methods.grpo import GRPO
+from policy_extraction.methods.preference import Preference
 from policy_extraction.methods.rabc import RABC
 from policy_extraction.methods.value_gradient import ValueGradient
 from policy_extraction.methods.weighting import top_share, weighted_loss
@@ -96,6 +98,37 @@ def test_awr_chooses_its_temperature_by_how_many_samples_count():
     assert AWR().select(data := dataset([0.3, 0.1])) is data
     with pytest.raises(UserError, match="effective is 1"):
         AWR(effective=1.0)
+
+
+def test_crr():
+    # β = .1: exp(−1), exp(.5), exp(4) → 20; not divided by their mean; an unknown one is their mean
+    batch = {"advantage": np.array([-0.1, 0.05, 0.4], np.float32)}
+    assert CRR().loss(np, LOG_PROB, batch) == pytest.approx([np.exp(-1), 2 * np.exp(0.5), 60], rel=1e-5)
+    batch = {"advantage": np.array([0.0, 0.2, NAN], np.float32)}
+    assert CRR(rule="binary").loss(np, LOG_PROB, batch) == pytest.approx([0, 2, 1.5])
+    for mistake in ({"rule": "max"}, {"beta": 0.0}):
+        with pytest.raises(UserError, match=r"method\."):
+            CRR(**mistake)
+
+
+def test_preference():
+    # by value: rows 2, 0 and 1, 3 and 4. Of the first pair row 0 gained more, of the second row 1; 4 is alone
+    batch = {
+        "value": np.array([0.2, 0.5, 0.1, 0.6, NAN], np.float32),
+        "advantage": np.array([0.3, 0.2, 0.1, -0.2, 0.0], np.float32),
+    }
+    log_prob = np.array([-1, -2, -3, -1, -5], np.float32)
+    first = 1 + 0.5 * np.log1p(np.exp(-(-1 + 3)))
+    second = 2 + 0.5 * np.log1p(np.exp(-(-2 + 1)))
+    loss = Preference().loss(np, log_prob, batch)
+    assert loss == pytest.approx([first, second, first, second, 5], rel=1e-5)
+    # the same gains, and unknown ones: both are cloned
+    batch["advantage"] = np.array([0.1, NAN, 0.1, 0.2, 0.0], np.float32)
+    assert Preference().loss(np, log_prob, batch) == pytest.approx([2, 1.5, 2, 1.5, 5])
+    batch["advantage"] = np.array([0.3, 0.2, 0.1, -0.2, 0.0], np.float32)
+    assert Preference(weight=0.0).loss(np, log_prob, batch) == pytest.approx([1, 2, 1, 2, 5])
+    with pytest.raises(UserError, match=r"method\.scale above 0"):
+        Preference(scale=0.0)
 
 
 def test_rabc():
@@ -234,6 +267,7 @@ def selected_batch(method, tokens):
         "x": rng.normal(size=(len(data), 3)).astype(np.float32),
         "y": rng.normal(size=shape).astype(np.float32),
         "advantage": data.advantage,
+        "value": rng.uniform(size=len(data)).astype(np.float32),
         "weight": data.weight,
         "behavior_log_prob": -np.abs(rng.normal(size=shape)).astype(np.float32),
         "gain": rng.normal(size=len(data)).astype(np.float32),
