@@ -45,6 +45,11 @@ class Backbone(nnx.Module):
         self.null_action = nnx.Param(jnp.zeros(video.width))
         self.hand = Hand(config.hand, config.proprio_dim, actions + more, rngs=rngs)
 
+    @property
+    def backbone(self) -> Backbone:
+        """What has the video stream: itself."""
+        return self
+
     def condition(
         self,
         proprio: jax.Array,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from envs.errors import UserError, check_choice
 from envs.fields import later
 from value_model.imagination.flow_config import FlowConfig
+from value_model.imagination.refine_config import RefineConfig
 from value_model.video.config import PRECISIONS, OptimConfig, TokenizerConfig, VideoConfig
 
 CONFIG, WEIGHTS, STARTS, QUALITY = "config.json", "model.safetensors", "starts.safetensors", "success.json"
@@ -117,6 +118,7 @@ class ImaginationConfig:
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(updates=1200, updates_per_dispatch=10))
     dynamics: str = later("regression")
     flow: FlowConfig = later(FlowConfig())  # noqa: RUF009  (a field, as dataclasses.field is)
+    refine: RefineConfig = later(RefineConfig())  # noqa: RUF009  (of a regression's frames)
 
     def __post_init__(self) -> None:
         check_choice("dynamics", self.dynamics, DYNAMICS)
@@ -126,6 +128,8 @@ class ImaginationConfig:
                 "dynamics=flow draws what is open from noise: leave outcome.classes=0, hand.memory=false, hand.leads=false, "
                 "hand.updates=0 (as in model=flow)"
             )
+        if self.dynamics == "flow" and self.refine.steps:
+            raise UserError("dynamics=flow draws its frames already: leave refine.steps=0")
         token, video = self.tokenizer, self.video
         if video.patch[0] != 1 or token.temporal != 1:
             raise UserError(
@@ -177,7 +181,8 @@ class ImaginationConfig:
         """All that has to be the same where one model's weights shall be another's."""
         token, parts = self.tokenizer, (self.cameras, self.control_rate, self.stride)
         sizes = (token.image_size, token.channels, token.spatial, token.width)
-        drawn = (self.dynamics, self.outcome.classes, self.outcome.width)
+        refined = self.refine.layers if self.refine.steps else 0
+        drawn = (self.dynamics, self.outcome.classes, self.outcome.width, refined)
         return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand.shape(), drawn)
 
 
@@ -189,6 +194,7 @@ PRESETS: dict[str, ImaginationConfig] = {
         unroll=UnrollConfig(updates=1600, motion_weight=4.0),
         solved=SolvedConfig(steps=8),
     ),
+    "refined": ImaginationConfig(refine=RefineConfig(steps=1)),
     "flow": ImaginationConfig(dynamics="flow", optim=OptimConfig(updates=2400, updates_per_dispatch=10)),
     "small": ImaginationConfig(
         tokenizer=TokenizerConfig(
@@ -221,6 +227,7 @@ def from_json(text: str) -> ImaginationConfig:
         made = {name: part(**fields.pop(name)) for name, part in parts.items()}
         made["outcome"] = OutcomeConfig(**fields.pop("outcome", {}))  # older models draw none
         made["flow"] = FlowConfig(**fields.pop("flow", {}))
+        made["refine"] = RefineConfig(**fields.pop("refine", {}))
         return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

@@ -6,13 +6,14 @@ from flax import nnx
 
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.flow import Flow
+from value_model.imagination.refine import Refined
 from value_model.imagination.regression import Regression
 
-OwnDynamics = Regression | Flow
+OwnDynamics = Regression | Flow | Refined
 
 
 def new_dynamics(config: ImaginationConfig, *, rngs: nnx.Rngs) -> OwnDynamics:
     """Dynamics with random weights."""
-    return (
-        Flow(config, config.flow, rngs=rngs) if config.dynamics == "flow" else Regression(config, rngs=rngs)
-    )
+    if config.dynamics == "flow":
+        return Flow(config, config.flow, rngs=rngs)
+    return Refined(config, rngs=rngs) if config.refine.steps else Regression(config, rngs=rngs)

@@ -21,7 +21,7 @@ from flax import nnx
 from value_model.imagination.backbone import Backbone
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.outcome import Outcome
-from value_model.video.blocks import rotary_angles
+from value_model.video.blocks import grid_angles
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Tokens, run_layers
 from value_model.video.linear import Linear
@@ -170,12 +170,8 @@ class Regression(Backbone):
         besides = 0.0 if more is None or self.tell is None else self.tell(more)
         told = self.condition(state.proprio, actions, unknown, besides)[:, None]
         time, modulation = self.stream.time(jnp.ones((len(x), 1)), told.astype(x.dtype))
-        tokens = Tokens(x, self.text(state.words), modulation, self._angles())
+        angles = grid_angles(jnp.arange(1), self.grid, x.shape[-1] // self.heads)
+        tokens = Tokens(x, self.text(state.words), modulation, angles)
         [x] = run_layers([self.stream.blocks], [tokens], self.heads, remat=self.remat)
         change = unpatchify(self.stream.read_out(x, time), self.patch, height, width)[:, 0]
         return change.astype(state.latents.dtype)
-
-    def _angles(self) -> jax.Array:
-        places = jnp.meshgrid(jnp.arange(1), *map(jnp.arange, self.grid), indexing="ij")
-        positions = jnp.stack([axis.reshape(-1) for axis in places], axis=-1)
-        return rotary_angles(positions, self.stream.embed.out_features // self.heads)

@@ -24,6 +24,8 @@ from value_model.imagination.flow import Flow
 from value_model.imagination.flow_training import flow_clip_loss
 from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.kinds import OwnDynamics, new_dynamics
+from value_model.imagination.refine import Refined
+from value_model.imagination.refine_training import train_refiner
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
@@ -104,15 +106,19 @@ def train_world_model(
     else:
         dynamics = new_dynamics(config, rngs=nnx.Rngs(seed))
         fit_hand(dynamics, frames, config)
+    own = dynamics.mean if isinstance(dynamics, Refined) else dynamics
     if reading is not None:
-        reading.begin(dynamics, frames, seed, refresh)
+        reading.begin(own, frames, seed, refresh)
     for part, (steps, updates) in _parts(config).items():
         if updates:
-            dynamics = train_dynamics(
-                dynamics, frames, config, steps, updates, folder / part, seed, progress, reading
-            )
-    if config.hand.updates and isinstance(dynamics, Regression):
-        train_hand(dynamics, frames, config, folder / "hand", seed, progress)
+            own = train_dynamics(own, frames, config, steps, updates, folder / part, seed, progress, reading)
+    if config.hand.updates and isinstance(own, Regression):
+        train_hand(own, frames, config, folder / "hand", seed, progress)
+    if isinstance(dynamics, Refined):
+        dynamics.mean = own
+        dynamics = train_refiner(dynamics, frames, config, folder / "refine", seed, progress)
+    else:
+        dynamics = own
     imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
     solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))

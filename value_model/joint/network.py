@@ -17,7 +17,7 @@ from flax import nnx
 from value_model.critic.config import WVMConfig
 from value_model.critic.network import ValueNetwork, ValueReading
 from value_model.imagination.kinds import OwnDynamics
-from value_model.video.blocks import rotary_angles
+from value_model.video.blocks import grid_angles
 from value_model.video.dit import patchify
 from value_model.video.layers import Tokens, run_layers
 
@@ -52,7 +52,7 @@ class JointNetwork(ValueNetwork):
     ) -> tuple[jax.Array, jax.Array | None]:
         """What the value tokens answer [B, h + 1, O], see `WVMNetwork`; there is no future, and nothing is said of it."""
         assert future is None, "the dynamics foretell, not the critic"
-        dynamics, reading = self.dynamics, self.reading
+        dynamics, reading = self.dynamics.backbone, self.reading
         text = dynamics.text(words)
         video = Tokens(self._frames(current), text, self._modulation(current), self._angles(current.shape[1]))
         embedded = dynamics.words(words) * (words > 0)[..., None]
@@ -71,17 +71,16 @@ class JointNetwork(ValueNetwork):
         first = jnp.broadcast_to(current[:, :1], current.shape)
         before = jnp.concatenate([current[:, :1], current[:, :-1]], axis=1)
         stacked = jnp.concatenate([first, before, current], axis=-1)
-        return self.dynamics.stream.tokens(patchify(stacked, self.dynamics.patch))
+        own = self.dynamics.backbone
+        return own.stream.tokens(patchify(stacked, own.patch))
 
     def _modulation(self, current: jax.Array) -> jax.Array:
         """Of clean frames [B, T, 6, W], which follow from no action that is known."""
         clean = jnp.ones(current.shape[:2])
         told = jnp.broadcast_to(self.reading.watching[...], (*clean.shape, self.config.video.width))
-        return self.dynamics.stream.time(clean, told)[1]
+        return self.dynamics.backbone.stream.time(clean, told)[1]
 
     def _angles(self, frames: int) -> jax.Array:
         """Rotary angles [T·S, head_width / 2]: the newest frame of a window is where the dynamics' one frame is in time."""
-        grid = self.dynamics.grid
-        places = jnp.meshgrid(jnp.arange(1 - frames, 1), *map(jnp.arange, grid), indexing="ij")
-        positions = jnp.stack([axis.reshape(-1) for axis in places], axis=-1)
-        return rotary_angles(positions, self.config.video.width // self.dynamics.heads)
+        own = self.dynamics.backbone
+        return grid_angles(jnp.arange(1 - frames, 1), own.grid, self.config.video.width // own.heads)

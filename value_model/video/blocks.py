@@ -44,6 +44,12 @@ def rotary_angles(positions: jax.Array, head_width: int) -> jax.Array:
     return jnp.concatenate(parts, axis=-1)
 
 
+def grid_angles(times: jax.Array, grid: tuple[int, int], head_width: int) -> jax.Array:
+    """Angles [F·S, head_width / 2] of all places of a grid (rows, columns) at times [F], frame by frame, row by row."""
+    places = jnp.meshgrid(times, *map(jnp.arange, grid), indexing="ij")
+    return rotary_angles(jnp.stack([axis.reshape(-1) for axis in places], axis=-1), head_width)
+
+
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
     """Rotary embedding of [B, N, heads, head_width] by angles [N, head_width / 2] or [B, N, …], on adjacent pairs."""
     first, second = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)

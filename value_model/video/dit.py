@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from value_model.video.blocks import Stream, rotary_angles
+from value_model.video.blocks import Stream, grid_angles
 from value_model.video.config import VideoConfig
 from value_model.video.layers import Tokens, run_layers
 
@@ -82,12 +82,9 @@ class VideoDiT(nnx.Module):
 
     def angles(self, frames: int, first: int = 1) -> jax.Array:
         """Rotary angles [F·S, head_width / 2] of `frames` token frames; the first one after the prefix latent is at 1."""
-        height, width = self.latent_shape[0] // self.patch[1], self.latent_shape[1] // self.patch[2]
-        grid = jnp.meshgrid(
-            jnp.arange(first, first + frames), jnp.arange(height), jnp.arange(width), indexing="ij"
-        )
-        positions = jnp.stack([axis.reshape(-1) for axis in grid], axis=-1)
-        return rotary_angles(positions, self.stream.embed.out_features // self.heads)
+        grid = self.latent_shape[0] // self.patch[1], self.latent_shape[1] // self.patch[2]
+        times = jnp.arange(first, first + frames)
+        return grid_angles(times, grid, self.stream.embed.out_features // self.heads)
 
     def velocity(self, x: jax.Array, time: jax.Array) -> jax.Array:
         """Velocities [B, T, h, w, C] of tokens [B, F, S, W] after the last layer."""
