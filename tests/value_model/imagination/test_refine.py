@@ -1,4 +1,4 @@
-"""Frames made sharp: drawn from the mean that a regression foretells, trained after it, saved, resumed, gone on from."""
+"""Frames made sharp: drawn from the mean that a regression foretells. (A whole training is in tests/value_model/joint.)"""
 
 from __future__ import annotations
 
@@ -11,27 +11,16 @@ import pytest
 from flax import nnx
 
 from envs.errors import UserError
-from tests.value_model.imagination.scene import BARE, push
+from tests.value_model.imagination.scene import BARE
 from tests.value_model.imagination.test_outcome import OFTEN, begun, coins
-from tests.value_model.imagination.test_world_model import SHORT as WORLD
 from value_model.imagination.config import PRESETS, from_json, to_json
 from value_model.imagination.kinds import new_dynamics
-from value_model.imagination.quality import imagine, quality, record
 from value_model.imagination.refine import Refined
 from value_model.imagination.refine_config import RefineConfig
 from value_model.imagination.refine_training import train_refiner
-from value_model.imagination.train import fit_hand, train_dynamics, train_world_model
-from value_model.imagination.world_model import load_world_model
-from value_model.video.weights import flat_arrays
+from value_model.imagination.train import fit_hand, train_dynamics
 
 REFINED = dataclasses.replace(BARE, refine=RefineConfig(steps=2, layers=1, updates=400, noise=1.0))
-SHORT = dataclasses.replace(WORLD, refine=RefineConfig(steps=1, layers=1, updates=6))
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    episodes, folder = [push(seed) for seed in range(4)], tmp_path_factory.mktemp("refined")
-    return episodes, folder, train_world_model(episodes, SHORT, folder, seed=3)
 
 
 def test_what_is_shown_may_be_and_the_mean_goes_on(tmp_path):
@@ -68,33 +57,8 @@ def test_one_step_is_the_networks_own_answer():
     np.testing.assert_allclose(dynamics.refiner.draw(noise, mean, last, told, text), expected, atol=1e-5)
 
 
-def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
-    episodes, _, straight = short
-
-    def kill(part: str, done: int, total: int, metrics: object) -> None:
-        if part == "refine" and done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_world_model(episodes, SHORT, tmp_path, seed=3, progress=kill)
-    found = flat_arrays(train_world_model(episodes, SHORT, tmp_path, seed=3).parts)
-    for name, array in flat_arrays(straight.parts).items():
-        np.testing.assert_array_equal(array, found[name], err_msg=name)
-
-
-def test_it_is_measured_saved_and_gone_on_from(short, tmp_path):
-    episodes, folder, world = short
-    clips = record(world, episodes, steps=4, count=6)
-    assert quality(world, clips, horizons=(1, 4))["latent"][4] > 0
-    one = imagine(load_world_model(folder), clips, seed=0)
-    np.testing.assert_array_equal(one.latents, imagine(world, clips, seed=0).latents)
-    train_world_model(episodes[:2], SHORT.going_on(0), tmp_path / "on", refresh=folder)
-    with pytest.raises(UserError, match="other cameras, sizes or layers"):
-        train_world_model(episodes[:2], WORLD, tmp_path / "other", refresh=folder)
-
-
 def test_settings():
-    assert from_json(to_json(SHORT)) == SHORT and PRESETS["refined"].refine.steps == 1
+    assert from_json(to_json(REFINED)) == REFINED and PRESETS["refined"].refine.steps == 1
     for words in ({"steps": -1}, {"noise": 0.0}, {"layers": 0}, {"updates": 0}):
         with pytest.raises(UserError, match=r"refine\."):
             RefineConfig(**words)

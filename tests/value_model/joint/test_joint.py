@@ -1,4 +1,7 @@
-"""One backbone, two readings: a world model and a critic trained together, saved, loaded, gone on from."""
+"""One backbone, two readings: a world model and a critic trained together, saved, loaded, resumed, gone on from.
+
+The short ones draw their frames from the mean, too (`refine`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from tests.value_model.imagination.test_flow_model import FLOW
 from tests.value_model.imagination.test_world_model import SHORT as WORLD
 from value_model.critic.config import ClipConfig, ValueConfig
 from value_model.critic.metrics.episodes import voc
-from value_model.imagination.quality import quality, record
+from value_model.imagination.config import HandConfig
+from value_model.imagination.quality import imagine, quality, record
+from value_model.imagination.refine import Refined
+from value_model.imagination.refine_config import RefineConfig
 from value_model.imagination.train import train_world_model
 from value_model.imagination.world_model import load_world_model
 from value_model.joint.config import JointConfig
@@ -24,7 +30,11 @@ from value_model.video.weights import flat_arrays
 TINY = ValueConfig(width=16, heads=2, feedforward=32)
 JOINT = JointConfig(joint=True, batch=16, value=TINY, clip=ClipConfig(future=False, horizon=4))
 SHORT = dataclasses.replace(
-    WORLD, tokenizer=dataclasses.replace(WORLD.tokenizer, image_size=16), video=BARE.video
+    WORLD,
+    tokenizer=dataclasses.replace(WORLD.tokenizer, image_size=16),
+    video=BARE.video,
+    hand=HandConfig(width=32, layers=2),
+    refine=RefineConfig(steps=1, layers=1, updates=4),
 )
 
 
@@ -75,12 +85,15 @@ def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
     episodes, folder, straight = short
 
     def kill(part: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        if part == "world model, 2 steps" and done == 4:
-            assert np.isfinite(metrics["value"])
+        assert part != "world model, 2 steps" or np.isfinite(metrics["value"])
+        if stops and (part, done) == stops[0]:
+            stops.pop(0)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train_joint(episodes, SHORT, JOINT, tmp_path, seed=3, progress=kill)
+    stops = [("world model, 2 steps", 4), ("refine", 2)]
+    while stops:
+        with pytest.raises(KeyboardInterrupt):
+            train_joint(episodes, SHORT, JOINT, tmp_path, seed=3, progress=kill)
     again = train_joint(episodes, SHORT, JOINT, tmp_path, seed=3)
     for name, array in weights(straight).items():
         np.testing.assert_array_equal(array, weights(again)[name], err_msg=name)
@@ -89,10 +102,20 @@ def test_killed_and_resumed_gives_the_same_weights(short, tmp_path):
         train_world_model(episodes, SHORT, tmp_path, seed=3)
 
 
+def test_frames_drawn_from_the_mean_are_measured_as_others(short):
+    episodes, folder, world = short
+    assert isinstance(world.dynamics, Refined)
+    clips = record(world, episodes, steps=4, count=6)
+    assert quality(world, clips, horizons=(1, 4))["latent"][4] > 0
+    one = imagine(load_world_model(folder), clips, seed=0)
+    np.testing.assert_array_equal(one.latents, imagine(world, clips, seed=0).latents)
+    assert (one.latents != imagine(world, clips, seed=1).latents).any()
+
+
 def test_the_critic_teaches_the_shared_weights(short, tmp_path):
     episodes, _, joint = short
     alone = train_world_model(episodes, SHORT, tmp_path, seed=3)
-    name = "dynamics.stream.blocks.up.kernel"
+    name = "dynamics.mean.stream.blocks.up.kernel"
     assert np.abs(np.asarray(weights(joint)[name]) - np.asarray(weights(alone)[name])).max() > 1e-4
     assert weights(joint).keys() == weights(alone).keys()
     with pytest.raises(UserError, match=r"has no critic; train it with one: .*critic\.joint=true"):
