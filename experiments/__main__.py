@@ -47,18 +47,14 @@ def overview() -> str:
     return "\n".join([f"{(__doc__ or '').strip()}\n", *lines])
 
 
-@command
 def main() -> None:
-    """The command line.
-
-    Raises:
-        UserError: there is no such command.
-    """
+    """The command line."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(overview())
         return
     name = sys.argv[1]
-    check_choice("command", name, COMMANDS)
+    if name not in COMMANDS:
+        command(lambda: check_choice("command", name, COMMANDS))()  # says so, and exits
     sys.argv = [f"{sys.argv[0]} {name}", *sys.argv[2:]]
     runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
 
