@@ -147,3 +147,9 @@ def sample_clips(data: Frames, key: jax.Array, batch: int, steps: int, config: I
 def changes(data: Frames, rows: jax.Array) -> jax.Array:
     """How proprioception changed over the control step before frames [...]: [..., P], 0 at an episode's first."""
     return data.proprio[rows] - data.proprio[jnp.maximum(rows - 1, data.first[rows])]
+
+
+def by_step(clip: Clip, keys: jax.Array) -> tuple[jax.Array, ...]:
+    """What every step of a clip is given and comes to, [S, B, …] each: actions, latents, proprio, moved, and keys [B, S]."""
+    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], keys)
+    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from value_model.imagination.clips import Clip, Frames, sample_clips
+from value_model.imagination.clips import Clip, Frames, by_step, sample_clips
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.refine import Refined
 from value_model.imagination.regression import RegressionState
@@ -95,9 +95,9 @@ def _means(dynamics: Refined, clip: Clip, key: jax.Array) -> jax.Array:
     )
 
     def step(state: RegressionState, now: tuple[jax.Array, ...]) -> tuple[RegressionState, jax.Array]:
-        state, _ = dynamics.mean.follow(state, *now)
+        actions, latents, proprio, _, keys = now
+        state, _ = dynamics.mean.follow(state, actions, latents, proprio, keys)
         return state, state.latents
 
-    inputs = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], keys)
-    by_step = jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), inputs)
-    return jax.lax.stop_gradient(jnp.moveaxis(jax.lax.scan(step, state, by_step)[1], 0, 1))
+    means = jax.lax.scan(step, state, by_step(clip, keys))[1]
+    return jax.lax.stop_gradient(jnp.moveaxis(means, 0, 1))

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from envs.errors import UserError
-from value_model.imagination.clips import Clip, Frames, changes, encode_frames, sample_clips
+from value_model.imagination.clips import Clip, Frames, by_step, changes, encode_frames, sample_clips
 from value_model.imagination.config import CONFIG, WEIGHTS, ImaginationConfig
 from value_model.imagination.flow import Flow
 from value_model.imagination.flow_training import flow_clip_loss
+from value_model.imagination.hand_training import train_hand
 from value_model.imagination.imagined_frames import imagined_frames
 from value_model.imagination.kinds import OwnDynamics, new_dynamics
+from value_model.imagination.reading import Reading
 from value_model.imagination.refine import Refined
 from value_model.imagination.refine_training import train_refiner
 from value_model.imagination.regression import Regression, RegressionState
@@ -37,33 +38,6 @@ from value_model.video.precision import compute_copy
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.sharding import device_mesh, gathered_but_layers, split_batch
 from value_model.video.tokenizer_training import train_tokenizer
-
-
-@runtime_checkable
-class Reading(Protocol):
-    """What is read off the dynamics besides, by weights of its own, and is trained with them.
-
-    network: an nnx.Module whose `dynamics` they are; data: arrays that every loss reads. Both are there once it has begun.
-    """
-
-    network: Any
-    data: Any
-
-    def recipe(self) -> Mapping[str, Any]:
-        """Its settings."""
-        ...
-
-    def begin(self, dynamics: OwnDynamics, frames: Frames, seed: int, refresh: Path | None) -> None:
-        """Make the network; of a model to go on from, the one that lies there."""
-        ...
-
-    def loss(self, network: Any, data: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """What is added to the loss of an update, and its parts."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Put the network's own weights beside the world model's."""
-        ...
 
 
 def train_world_model(
@@ -162,74 +136,6 @@ def fit_hand(dynamics: OwnDynamics, frames: Frames, config: ImaginationConfig) -
     begins = frames.begins
     change = frames.proprio[begins + config.stride] - frames.proprio[begins]
     dynamics.hand.fit(frames.proprio, change, changes(frames, jnp.arange(len(frames.proprio))))
-
-
-def train_hand(
-    dynamics: Regression,
-    frames: Frames,
-    config: ImaginationConfig,
-    folder: Path,
-    seed: int,
-    progress: Progress | None = None,
-) -> None:
-    """Train the hand of the dynamics alone, unrolled over clips as long as those of the second part.
-
-    Raises:
-        UserError: a loss is not finite.
-    """
-    own, updates, steps = config.hand, config.hand.updates, config.unroll.steps
-    graph, params, fixed = nnx.split(dynamics, nnx.All(nnx.PathContains("hand"), nnx.Param), ...)
-    optimizer = make_optimizer(dataclasses.replace(config.optim, learning_rate=own.learning_rate), updates)
-
-    def loss(params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array) -> jax.Array:
-        return hand_loss(nnx.merge(graph, params, fixed), clip, key)
-
-    def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
-        params, optimizer_state = state
-        keys = jax.random.split(key)
-        clip = sample_clips(data[0], keys[0], own.batch, steps, config)
-        value, gradients = jax.value_and_grad(loss)(params, data[1], clip, keys[1])
-        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
-        return (params, optimizer_state), {"loss": value, "grad_norm": norm}
-
-    params, _ = run_updates(
-        "hand",
-        update,
-        (params, optimizer.init(params)),
-        (frames, fixed),
-        updates,
-        folder,
-        seed=seed,
-        per_dispatch=min(50, updates),
-        checkpoint_every=max(updates // 2, 1),
-        progress=progress,
-    )
-    nnx.update(dynamics, params)
-
-
-def hand_loss(dynamics: Regression, clip: Clip, key: jax.Array) -> jax.Array:
-    """Mean error of what the hand feels over a clip's steps, each after the one before; pictures and outcomes are those
-    that were recorded.
-    """
-    keys = jax.random.split(key, clip.actions.shape[:2])
-    state = RegressionState(
-        clip.anchor, clip.previous, clip.latents[:, 0], clip.proprio[:, 0], clip.moved[:, 0], clip.words
-    )
-
-    def step(state: RegressionState, now: tuple[jax.Array, ...]) -> tuple[RegressionState, jax.Array]:
-        actions, latents, proprio, moved, keys = now
-        drawn, _ = jax.lax.stop_gradient(dynamics.told(state, actions, latents, proprio, keys))
-        felt = dynamics.hand(state.proprio, actions, state.moved, drawn)
-        state = state._replace(previous=state.latents, latents=latents, proprio=felt[0], moved=felt[1])
-        return state, dynamics.hand.error(*felt, proprio, moved)
-
-    return jnp.mean(jax.lax.scan(step, state, _by_step(clip, keys))[1])
-
-
-def _by_step(clip: Clip, keys: jax.Array) -> tuple[jax.Array, ...]:
-    """What every step of a clip is given and comes to, [S, B, …] each: actions, latents, proprio, moved, and keys [B, S]."""
-    steps = (clip.actions, clip.latents[:, 1:], clip.proprio[:, 1:], clip.moved[:, 1:], keys)
-    return jax.tree.map(lambda part: jnp.moveaxis(part, 1, 0), steps)
 
 
 def train_dynamics(
@@ -338,7 +244,7 @@ def clip_loss(
         return state, (jnp.mean(weight * (state.latents - latents) ** 2), off, jnp.mean(apart))
 
     drawn = jax.random.split(jax.random.fold_in(key, 3), clip.actions.shape[:2])
-    latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, _by_step(clip, drawn))[1])
+    latent, hand, apart = map(jnp.mean, jax.lax.scan(step, state, by_step(clip, drawn))[1])
     parts = {"latent": latent, "hand": hand}
     if not config.outcome.classes:
         return latent + hand, parts

@@ -39,6 +39,10 @@ class JointConfig:
             UserError: the two do not fit each other.
         """
         rate = world.control_rate / world.stride
+        if self.clip.fps not in (ClipConfig.fps, rate):
+            raise UserError(
+                f"critic.clip.fps={self.clip.fps:g}: the critic sees the world's frames, {rate:g} a second"
+            )
         return WVMConfig(
             cameras=world.cameras,
             data_fps=world.control_rate,

@@ -13,8 +13,9 @@ from flax import nnx
 from tests.value_model.imagination.scene import BARE
 from value_model.imagination.clips import Frames, sample_clips
 from value_model.imagination.config import OutcomeConfig, UnrollConfig
+from value_model.imagination.hand_training import train_hand
 from value_model.imagination.regression import Regression
-from value_model.imagination.train import fit_hand, train_dynamics, train_hand
+from value_model.imagination.train import fit_hand, train_dynamics
 
 EPISODES, STEPS = 200, 3
 REMEMBERS = dataclasses.replace(

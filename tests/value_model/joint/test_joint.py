@@ -147,6 +147,10 @@ def test_what_does_not_fit_is_one_line(short, tmp_path):
         JointConfig(clip=ClipConfig())
     with pytest.raises(UserError, match=r"critic\.weight"):
         JointConfig(weight=0.0)
+    with pytest.raises(
+        UserError, match=r"critic\.clip\.fps=2: the critic sees the world's frames, 5 a second"
+    ):
+        JointConfig(clip=ClipConfig(future=False, fps=2.0)).critic(SHORT)
     failed = [dataclasses.replace(one, success=False) for one in short[0]]
     with pytest.raises(UserError, match="no expert episode to train on"):
         train_joint(failed, SHORT, JOINT, tmp_path)
