@@ -1,6 +1,6 @@
 # The installed commands in an image: docker build -t policy-extraction .            (CPU)
 #                                    docker build -t policy-extraction --build-arg EXTRAS=[cuda12,torch,serve] .
-# docker run --rm -v "$PWD/outputs:/work/outputs" [--gpus all] policy-extraction run method=awr
+# docker run --rm -v "$PWD/outputs:/data/outputs" [--gpus all] policy-extraction run method=awr
 FROM debian:12-slim AS wheel
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv
 WORKDIR /source
@@ -20,5 +20,5 @@ RUN python3 -m venv /opt/policy-extraction \
     && /opt/policy-extraction/bin/pip install --quiet --no-cache-dir -c /tmp/requirements.lock "$(ls /tmp/dist/*.whl)${EXTRAS}" \
     && rm -rf /tmp/dist
 ENV PATH=/opt/policy-extraction/bin:$PATH MUJOCO_GL=egl
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["policy-extraction"]

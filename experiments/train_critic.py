@@ -89,7 +89,7 @@ def train_critic(arguments: Sequence[str]) -> None:
     copy_files(source.folder, Path(config.folder))
     with atomic_file(Path(config.folder) / CARD) as temporary:
         temporary.write_text(_card(chosen, choice.about, data, held_out, found, arguments))
-    print(table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()]))
+    print(metrics_table(found))
     print(json.dumps({"folder": config.folder, **found}))
 
 
@@ -141,6 +141,11 @@ def measure(artifacts: Artifacts, source: CriticSource, data: Sequence[Data]) ->
     inputs = {"critic": source.digest} | {str(number): part.digest for number, part in enumerate(data)}
     made = announce(artifacts.make("metrics", VERSION, None, inputs, build))
     return json.loads((made.folder / "metrics.json").read_text())
+
+
+def metrics_table(found: Mapping[str, float]) -> str:
+    """A row a metric of a critic."""
+    return table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()])
 
 
 def _card(

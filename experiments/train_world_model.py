@@ -43,7 +43,7 @@ from experiments.stages.experience import EXECUTE, Experience, gather
 from experiments.stages.eyes import EyesQuality, distil, finished_world, measure_eyes
 from experiments.stages.world_model import FOLDER, make_world_model
 from experiments.stages.world_quality import PICTURES, Quality, measure_world_model
-from experiments.train_critic import measure
+from experiments.train_critic import measure, metrics_table
 from policy_extraction.types import Eyes, Training, frozen_eyes
 from value_model.imagination.config import EYES, PRESETS, ImaginationConfig
 from value_model.imagination.eyes import EyesConfig
@@ -119,11 +119,12 @@ def train_world_model(arguments: Sequence[str]) -> None:
             source, card, found, seconds = Path(config.world), _card_of(Path(config.world)), {}, None
         else:
             refresh = Path(config.refresh) if config.refresh else None
-            made = make_world_model(context, config.model, data.parts, config.seed, refresh, config.critic)
+            critic = config.critic if config.critic.joint else None
+            made = make_world_model(context, config.model, data.parts, config.seed, refresh, critic)
             source, seconds = made.folder / FOLDER, made.seconds
             found, strips = measure_world_model(context, made, tested, data.parts)
             card = _card(config, data, found, seconds, arguments)
-            if config.critic.joint:
+            if critic is not None:
                 judged = measure(artifacts, WVMChoice(path=str(source)).saved(), data.held_out)
                 card, found = f"{card}\n{_critic_card(judged)}", {**found, "critic": judged}
             copy_files(strips / PICTURES, Path(config.folder))
@@ -200,6 +201,8 @@ def _card(
     """What it is, what it was trained on, how good it is, what it is not for."""
     held_out = sum(len(part.open()) for part in data.held_out)
     rate = config.model.control_rate / config.model.stride
+    refined = config.model.refine.steps
+    drawn = f", frames drawn from the means in {refined} of a flow's steps" if refined else ""
     parts = "\n\n".join(
         f"`{task}` ([pictures]({task}.png): real above, imagined below)\n\n{errors_table(one)}"
         for task, one in found.items()
@@ -207,7 +210,7 @@ def _card(
     return f"""# World model of {", ".join(config.tasks)}
 
 A first picture of {", ".join(config.model.cameras)}, an instruction and actions in; latents of the next pictures and
-proprioception out, {rate:g} a second. {_HOW[config.model.dynamics]} (`value_model/imagination/`).
+proprioception out, {rate:g} a second. {_HOW[config.model.dynamics]}{drawn} (`value_model/imagination/`).
 
 **Made by** `python -m experiments.train_world_model {" ".join(arguments)}` in {seconds:.0f} s; all settings are below.
 
@@ -228,11 +231,6 @@ it in the simulator.
 {json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
 ```
 """
-
-
-def metrics_table(found: Mapping[str, float]) -> str:
-    """A row a metric of a critic."""
-    return table(["metric", "held out"], [[name, f"{value:.3f}"] for name, value in found.items()])
 
 
 def _critic_card(found: Mapping[str, float]) -> str:

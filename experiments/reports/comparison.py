@@ -192,11 +192,11 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
     return table(head, cells)
 
 
-def _share(share: Mapping[str, float | None] | None) -> str:
+def _share(share: Mapping[str, Any] | None) -> str:
     """In words: with its interval, if it has one."""
-    if share is None or share["mean"] is None:
+    if share is None:
         return "–"
-    ends = "" if share["low"] is None else f" [{100 * share['low']:.0f}, {100 * (share['high'] or 0):.0f}]"
+    ends = "" if share["low"] is None else f" [{100 * share['low']:.0f}, {100 * share['high']:.0f}]"
     return f"{100 * share['mean']:.0f} %{ends}"
 
 

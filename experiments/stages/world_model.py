@@ -15,7 +15,6 @@ from value_model.joint.config import CRITIC, CRITIC_WEIGHTS, JointConfig
 
 VERSION = 5
 FOLDER = "world_model"
-NO_CRITIC = JointConfig()
 
 
 def make_world_model(
@@ -24,7 +23,7 @@ def make_world_model(
     data: Sequence[Data],
     seed: int,
     refresh: Path | None = None,
-    critic: JointConfig = NO_CRITIC,
+    critic: JointConfig | None = None,
 ) -> Artifact:
     """The world model trained on these data sets, in the artifact's `world_model`; resumes from its checkpoints.
 
@@ -39,16 +38,16 @@ def make_world_model(
 
         stores, scratch = [part.open() for part in data], folder / SCRATCH / FOLDER
         with Bars(context.tracker, "world_model") as bars:
-            if critic.joint:
+            if critic is not None:
                 world = train_joint(stores, model, critic, scratch, seed, bars.update, refresh)
             else:
                 world = train_world_model(stores, model, scratch, seed, bars.update, refresh)
         world.save(folder / FOLDER)
-        for name in (CRITIC, CRITIC_WEIGHTS) if critic.joint else ():
+        for name in (CRITIC, CRITIC_WEIGHTS) if critic is not None else ():
             copy_file(scratch / name, folder / FOLDER / name)
 
     inputs = {"data": digest([part.digest for part in data])}
     if refresh is not None:
         inputs["refresh"] = file_digest(refresh / WEIGHTS)
-    recipe = {"model": model, "seed": seed} | ({"critic": critic} if critic.joint else {})
+    recipe = {"model": model, "seed": seed} | ({} if critic is None else {"critic": critic})
     return announce(context.artifacts.make("world_model", VERSION, recipe, inputs, build))

@@ -15,6 +15,7 @@ Dimension letters: B batch, h horizon, T latent frames of a chunk, L words, N to
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 import jax
@@ -45,6 +46,7 @@ class ValueNetwork(nnx.Module):
 
     config: WVMConfig
 
+    @abstractmethod
     def __call__(
         self,
         current: jax.Array,
@@ -55,7 +57,7 @@ class ValueNetwork(nnx.Module):
         words: jax.Array,
     ) -> tuple[jax.Array, jax.Array | None]:
         """See `WVMNetwork`."""
-        raise NotImplementedError
+        ...
 
 
 class ValueReading(nnx.Module):

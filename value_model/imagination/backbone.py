@@ -16,29 +16,36 @@ from value_model.video.blocks import Stream, Text
 from value_model.video.linear import Linear
 
 
+def stream_of_three(config: ImaginationConfig, layers: int, text_width: int, *, rngs: nnx.Rngs) -> Stream:
+    """A stream that reads three frames stacked by channel and answers with one."""
+    video = config.video
+    token = video.patch[1] * video.patch[2] * config.tokenizer.channels
+    return Stream(
+        layers=layers,
+        width=video.width,
+        heads=video.heads,
+        feedforward=video.feedforward,
+        joint_width=video.width,
+        inputs=3 * token,
+        outputs=token,
+        text_width=text_width,
+        time_width=video.time_width,
+        rngs=rngs,
+    )
+
+
 class Backbone(nnx.Module):
     """A stream that reads three frames stacked by channel and answers with one; words, actions and the hand beside it."""
 
     def __init__(self, config: ImaginationConfig, more: int = 0, *, rngs: nnx.Rngs) -> None:
         """more: how many numbers the hand is told besides proprioception and actions."""
-        video, (height, width, channels) = config.video, config.latent_shape
+        video, (height, width, _) = config.video, config.latent_shape
         self.stride, self.remat = config.stride, config.optim.remat
         self.patch, self.heads = video.patch, video.heads
         self.grid = (height // video.patch[1], width // video.patch[2])
-        token, actions = video.patch[1] * video.patch[2] * channels, config.stride * config.action_dim
+        actions = config.stride * config.action_dim
         self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
-        self.stream = Stream(
-            layers=video.layers,
-            width=video.width,
-            heads=video.heads,
-            feedforward=video.feedforward,
-            joint_width=video.width,
-            inputs=3 * token,
-            outputs=token,
-            text_width=video.text_width,
-            time_width=video.time_width,
-            rngs=rngs,
-        )
+        self.stream = stream_of_three(config, video.layers, video.text_width, rngs=rngs)
         self.act = Linear(actions, video.width, rngs=rngs)
         self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
         self.mix = Linear(video.width, video.width, rngs=rngs)

@@ -12,7 +12,8 @@ from flax import nnx
 from value_model.imagination.clips import Clip, Frames, by_step, sample_clips
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.regression import Regression, RegressionState
-from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.imagination.updates import clip_update
+from value_model.video.loop import Progress, run_updates
 from value_model.video.recipe import make_optimizer
 
 
@@ -33,20 +34,17 @@ def train_hand(
     graph, params, fixed = nnx.split(dynamics, nnx.All(nnx.PathContains("hand"), nnx.Param), ...)
     optimizer = make_optimizer(dataclasses.replace(config.optim, learning_rate=own.learning_rate), updates)
 
-    def loss(params: nnx.State, fixed: nnx.State, clip: Clip, key: jax.Array) -> jax.Array:
-        return hand_loss(nnx.merge(graph, params, fixed), clip, key)
+    def draw(data: tuple[Frames, nnx.State], key: jax.Array) -> Clip:
+        return sample_clips(data[0], key, own.batch, steps, config)
 
-    def update(state, key: jax.Array, data: tuple[Frames, nnx.State]):
-        params, optimizer_state = state
-        keys = jax.random.split(key)
-        clip = sample_clips(data[0], keys[0], own.batch, steps, config)
-        value, gradients = jax.value_and_grad(loss)(params, data[1], clip, keys[1])
-        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
-        return (params, optimizer_state), {"loss": value, "grad_norm": norm}
+    def loss(
+        params: nnx.State, data: tuple[Frames, nnx.State], clip: Clip, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return hand_loss(nnx.merge(graph, params, data[1]), clip, key), {}
 
     params, _ = run_updates(
         "hand",
-        update,
+        clip_update(optimizer, draw, loss),
         (params, optimizer.init(params)),
         (frames, fixed),
         updates,

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from value_model.imagination.backbone import stream_of_three
 from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.hand import Hand
 from value_model.imagination.regression import Regression, RegressionState
-from value_model.video.blocks import Stream, Text, grid_angles
+from value_model.video.blocks import Text, grid_angles
 from value_model.video.dit import patchify, unpatchify
 from value_model.video.layers import Tokens, run_layers
 
@@ -49,19 +50,7 @@ class Refiner(nnx.Module):
         video, refine = config.video, config.refine
         self.steps, self.noise, self.remat = refine.steps, refine.noise, config.optim.remat
         self.patch, self.heads = video.patch, video.heads
-        token = video.patch[1] * video.patch[2] * config.tokenizer.channels
-        self.stream = Stream(
-            layers=refine.layers,
-            width=video.width,
-            heads=video.heads,
-            feedforward=video.feedforward,
-            joint_width=video.width,
-            inputs=3 * token,
-            outputs=token,
-            text_width=video.width,
-            time_width=video.time_width,
-            rngs=rngs,
-        )
+        self.stream = stream_of_three(config, refine.layers, video.width, rngs=rngs)
 
     def clean(
         self, x: jax.Array, tau: jax.Array, mean: jax.Array, last: jax.Array, told: jax.Array, text: Text

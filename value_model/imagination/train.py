@@ -30,10 +30,11 @@ from value_model.imagination.refine_training import train_refiner
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
+from value_model.imagination.updates import clip_update
 from value_model.imagination.world_model import WorldModel, load_world_model
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import Episodes
-from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.video.loop import Progress, run_updates
 from value_model.video.precision import compute_copy
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.sharding import device_mesh, gathered_but_layers, split_batch
@@ -172,17 +173,12 @@ def train_dynamics(
         more, others = reading.loss(model, data[2], jax.random.fold_in(key, 4))
         return own + more, parts | others
 
-    def update(state, key: jax.Array, data: tuple[Frames, nnx.State, Any]):
-        params, optimizer_state = state
-        keys = jax.random.split(key)
-        clip = split_batch(sample_clips(data[0], keys[0], optim.batch, steps, config))
-        (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(params, data, clip, keys[1])
-        params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
-        return (params, optimizer_state), {"loss": value, **parts, "grad_norm": norm}
+    def draw(data: tuple[Frames, nnx.State, Any], key: jax.Array) -> Clip:
+        return split_batch(sample_clips(data[0], key, optim.batch, steps, config))
 
     params, _ = run_updates(
         f"world model, {steps} steps",
-        update,
+        clip_update(optimizer, draw, loss),
         (params, optimizer.init(params)),
         (frames, fixed, () if reading is None else reading.data),
         updates,
