@@ -2,7 +2,7 @@
 
     python -m experiments.import_data demo.hdf5 out=FOLDER [mask=better] [render=true image_size=128]
     python -m experiments.import_data FILMS out=FOLDER instruction="fold the towel" [table=said.csv] [fps=5]
-    python -m experiments.import_data DROID out=FOLDER [cameras=[left,right,wrist]] [state=[states,joints]]
+    python -m experiments.import_data DROID out=FOLDER [cameras=[left,right,wrist]] [state=[states]] [action=next_state]
 
 A file of robosuite's or robomimic's (needs `pip install 'policy-extraction[hdf5]'`): its pictures, or its simulator states
 drawn by the fast camera; its masks are kept (data.masks=[better]), better, okay and worse as the episodes' style. A folder
@@ -46,6 +46,9 @@ class ImportConfig:
     table: str = ""  # of films: file, instruction, success, style
     mask: str = ""  # of HDF5: only the demonstrations of this mask; empty: all
     state: tuple[str, ...] = ()  # names of the numbers that are the robot's state; empty: those of its hand
+    action: str = (
+        ""  # of films: name of the numbers that are its actions; next_state: where its state comes to
+    )
     render: bool = False  # of HDF5: draw the states although there are pictures
     image_size: int = 64  # of drawn pictures, square
     codec: str = "h264"  # or h264_lossless, which keeps every pixel and any size
@@ -110,6 +113,7 @@ def recordings(path: Path, config: ImportConfig) -> Recordings:
         image_size=config.image_size,
         mask=config.mask,
         state=config.state,
+        action=config.action,
     )
     if path.is_dir():
         if (path / "meta" / "info.json").is_file():

@@ -4,6 +4,7 @@
     python -m experiments.train_world_model model=small                             one GPU
     python -m experiments.train_world_model tasks=[lift] critic.joint=true          a critic on the same weights
     python -m experiments.train_world_model tasks=[lift] stores=[my/rollouts]       more episodes of your own
+    python -m experiments.train_world_model data=store data.path=[A,B]              recordings of your own robot alone
     python -m experiments.train_world_model refresh=outputs/world_model stores=[…]  going on from a finished one
     python -m experiments.train_world_model tasks=[lift] world=outputs/world_model  only what policy= sees in a finished one
 
@@ -29,10 +30,20 @@ from experiments.choices.policies import PolicyChoice
 from experiments.choices.wvm_critics import WVMChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
-from experiments.lab.provenance import made_by
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
-from experiments.reports.run_report import table
+from experiments.own_critic.split import SplitConfig
+from experiments.own_world.train import refuse_settings_without_effect, train_own_world
+from experiments.reports.world_card import (
+    CARD,
+    DEMONSTRATED,
+    critic_card,
+    errors_table,
+    eyes_card,
+    size_of,
+    without_eyes,
+    world_card,
+)
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store, store_command
@@ -40,7 +51,7 @@ from experiments.settings.config import WandbConfig, require
 from experiments.stages.acting import Acting
 from experiments.stages.data import Data, user_data
 from experiments.stages.experience import EXECUTE, Experience, gather
-from experiments.stages.eyes import EyesQuality, distil, finished_world, measure_eyes
+from experiments.stages.eyes import distil, finished_world, measure_eyes
 from experiments.stages.world_model import FOLDER, make_world_model
 from experiments.stages.world_quality import PICTURES, Quality, measure_world_model
 from experiments.train_critic import measure, metrics_table
@@ -50,14 +61,6 @@ from value_model.imagination.eyes import EyesConfig
 from value_model.imagination.train import to_go_on_from
 from value_model.imagination.world_model import load_world_model
 from value_model.joint.config import JointConfig
-
-CARD = "MODEL_CARD.md"
-EYES_TITLE = "## What a policy sees in it"
-CRITIC_TITLE = "## What it says of progress"
-_HOW = {
-    "regression": "Regression of the change, one pass a step",
-    "flow": "Flow matching with diffusion forcing, keys and values of the frames so far kept",
-}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class TrainWorldModelConfig:
     tasks: tuple[str, ...] = ("lift", "stack", "can")
     experience: Experience = field(default_factory=Experience)
     stores: tuple[str, ...] = ()  # folders of LeRobot v3 data sets that are learnt from too
+    data: Any = None  # data=store: recordings of one's own, and nothing else
+    split: SplitConfig = field(default_factory=SplitConfig)  # of them
     refresh: str = ""  # the folder of a world model to go on from; its tokenizer stays as it is
     world: str = ""  # folder of a finished world model, for which nothing but the eyes of `policy` is trained
     critic: JointConfig = field(default_factory=JointConfig)  # that shares its weights, if it is joint
@@ -96,8 +101,13 @@ def train_world_model(arguments: Sequence[str]) -> None:
     """
     for name, model in PRESETS.items():
         store("model", name, model)
-    store_command("train_world_model", TrainWorldModelConfig, [{"model": "tiny"}, {"policy": "vla_token"}])
+    defaults = [{"model": "tiny"}, {"policy": "vla_token"}, {"data": None}]
+    store_command("train_world_model", TrainWorldModelConfig, defaults)
     config: TrainWorldModelConfig = prepare_one("train_world_model", arguments).config
+    refuse_settings_without_effect(config, arguments)
+    if config.data is not None:
+        print(json.dumps(train_own_world(config, arguments)))
+        return
     config = replace(config, model=told_apart(config.model, config.tasks))
     policy: PolicyChoice = config.policy
     artifacts = Artifacts(Path(config.outputs) / "artifacts")
@@ -116,7 +126,7 @@ def train_world_model(arguments: Sequence[str]) -> None:
         simulators.close()
         data = Learnt([*parts, *own], tested)
         if config.world:
-            source, card, found, seconds = Path(config.world), _card_of(Path(config.world)), {}, None
+            source, card, found, seconds = Path(config.world), without_eyes(Path(config.world)), {}, None
         else:
             refresh = Path(config.refresh) if config.refresh else None
             critic = config.critic if config.critic.joint else None
@@ -126,16 +136,16 @@ def train_world_model(arguments: Sequence[str]) -> None:
             card = _card(config, data, found, seconds, arguments)
             if critic is not None:
                 judged = measure(artifacts, WVMChoice(path=str(source)).saved(), data.held_out)
-                card, found = f"{card}\n{_critic_card(judged)}", {**found, "critic": judged}
+                card = f"{card}\n{critic_card(metrics_table(judged))}"
+                found = {**found, "critic": judged}
             copy_files(strips / PICTURES, Path(config.folder))
         if eyes is not None:
             world = finished_world(source)
             distilled = distil(context, world, eyes, data.parts, config.eyes, config.seed)
             seen = measure_eyes(context, world, distilled, eyes, data.held_out)
-            card, found = (
-                f"{card}\n{_eyes_card(config, data, eyes, seen, arguments)}",
-                {**found, "eyes": seen},
-            )
+            settings = {**canonical(config.eyes), "seed": config.seed}
+            card = f"{card}\n{eyes_card(eyes, data.parts, seen, ' '.join(arguments), settings)}"
+            found = {**found, "eyes": seen}
         tracker.summary(found)
     folder = Path(config.folder)
     if source.resolve() != folder.resolve():
@@ -184,98 +194,14 @@ def told_apart(model: ImaginationConfig, tasks: Sequence[str]) -> ImaginationCon
     return replace(model, solved=replace(model.solved, told=True)) if len(set(tasks)) > 1 else model
 
 
-def errors_table(found: Mapping[str, Mapping[int, float]]) -> str:
-    """A row a figure, a column a number of steps."""
-    columns = list(found["clips"])
-    rows = [[name, *(f"{row[count]:.3g}" for count in columns)] for name, row in found.items()]
-    return table(["error after steps of the world", *map(str, columns)], rows)
-
-
 def _card(
-    config: TrainWorldModelConfig,
-    data: Learnt,
-    found: Quality,
-    seconds: float,
-    arguments: Sequence[str],
+    config: TrainWorldModelConfig, data: Learnt, found: Quality, seconds: float, arguments: Sequence[str]
 ) -> str:
-    """What it is, what it was trained on, how good it is, what it is not for."""
+    heats = ", ".join(map(str, config.experience.temperatures))
+    told = f"{size_of(data.parts)}: {DEMONSTRATED}{heats}"
     held_out = sum(len(part.open()) for part in data.held_out)
-    rate = config.model.control_rate / config.model.stride
-    refined = config.model.refine.steps
-    drawn = f", frames drawn from the means in {refined} of a flow's steps" if refined else ""
-    parts = "\n\n".join(
-        f"`{task}` ([pictures]({task}.png): real above, imagined below)\n\n{errors_table(one)}"
-        for task, one in found.items()
-    )
-    return f"""# World model of {", ".join(config.tasks)}
-
-A first picture of {", ".join(config.model.cameras)}, an instruction and actions in; latents of the next pictures and
-proprioception out, {rate:g} a second. {_HOW[config.model.dynamics]}{drawn} (`value_model/imagination/`).
-
-**Made by** `python -m experiments.train_world_model {" ".join(arguments)}` in {seconds:.0f} s; all settings are below.
-
-**Data.** {_size(data.parts)}: scripted demonstrations of every style, failures among them, and the base
-policy's own attempts at temperatures {", ".join(map(str, config.experience.temperatures))}.
-
-**Held-out episodes** ({held_out}) under their own actions, by steps of the world ({config.model.stride} control steps
-each). `latent`: root of the mean square, beside copying the first frame and acting on another clip's actions; `pixel`
-and `moved`: mean difference of 255, of all pixels and of those that moved, `seen`: of the tokenizer alone; `hand_cm`: of
-the hand; `object_cm`: of the task's object, as a probe reads it off imagined latents, `seen`: off recorded ones.
-
-{parts}
-
-**Not for** other cameras, robots or tasks without training on them. It is optimistic about grasps: check what succeeds in
-it in the simulator.
-
-```json
-{json.dumps({**canonical(config), "made_by": made_by()}, indent=1)}
-```
-"""
-
-
-def _critic_card(found: Mapping[str, float]) -> str:
-    """How good the critic is that shares the weights."""
-    return f"""{CRITIC_TITLE}
-
-A critic on the same blocks (`critic.json`, `critic.safetensors`; `critic=wvm critic.path=` this folder): a value stream
-beside that of the dynamics. On the held-out episodes:
-
-{metrics_table(found)}
-"""
-
-
-def _size(data: Sequence[Data]) -> str:
-    stores = [part.open() for part in data]
-    return f"{sum(map(len, stores))} episodes, {sum(store.total_frames for store in stores):,} frames"
-
-
-def _card_of(folder: Path) -> str:
-    """The card of a finished world model, without what it says of eyes."""
-    file = folder / CARD
-    return file.read_text().partition(EYES_TITLE)[0].rstrip("\n") + "\n" if file.is_file() else ""
-
-
-def _eyes_card(
-    config: TrainWorldModelConfig, data: Learnt, eyes: Eyes, found: EyesQuality, arguments: Sequence[str]
-) -> str:
-    """What eyes were distilled, from what, and how true they are."""
-    return f"""{EYES_TITLE}
-
-What the frozen eyes `{eyes.digest}` ({eyes.size} numbers of {", ".join(eyes.cameras)}) would see, distilled from latents
-and proprioception (`eyes.safetensors`), so that their policy needs no decoded pictures.
-
-**Made by** `python -m experiments.train_world_model {" ".join(arguments)}` from {_size(data.parts)}.
-
-Root of the mean square error on held-out episodes, in units of the deviation of what they see, by steps of the world.
-`distilled` and `decoded`: of imagined frames, beside the real picture of that moment; `recorded`: distilled from the
-recorded frame's latents; `copy`: what was seen at first.
-
-{errors_table(found)}
-
-```json
-{json.dumps({**canonical(config.eyes), "seed": config.seed, "made_by": made_by()}, indent=1)}
-```
-"""
+    made = " ".join(arguments), seconds
+    return world_card(config.model, config.tasks, told, held_out, found, made, config)
 
 
 @command

@@ -41,11 +41,11 @@ from experiments.lab.provenance import made_by
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
 from experiments.reports.hypertext import hypertext
+from experiments.reports.world_card import errors_table
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store, store_command
 from experiments.stages.acting import Acting
-from experiments.train_world_model import errors_table
 from policy_extraction.acting import ActingPolicy
 from value_model.imagination.config import PRESETS
 from value_model.imagination.train import to_go_on_from

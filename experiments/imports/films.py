@@ -27,6 +27,7 @@ FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 NOTES = "annotation.json"
 COLUMNS = ("file", "instruction", "success", "outcome", "style")
 ACTIONS = ("actions", "action", "arr_0")  # what a table of numbers beside a film may be called
+NEXT = "next_state"  # in place of a name: where the state comes to by the next frame
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,26 @@ class FilmRecordings:
             check_choice(f"number in {take.name} for state=", key, notes)
         felt = [rows(notes[key], length, f"{key} of {take.notes}") for key in keys]
         state = np.concatenate(felt, axis=1) if felt else nothing
+        if named := self._wanted.action:
+            return Numbers(state, self._named_actions(named, take, notes, state))
         if take.numbers is not None:
             return Numbers(state, rows(_array(take.numbers), length, str(take.numbers)))
         return Numbers(
             state, rows(notes["actions"], length, str(take.notes)) if "actions" in notes else nothing
         )
+
+    def _named_actions(
+        self, name: str, take: Take, notes: Mapping[str, Any], state: np.ndarray
+    ) -> np.ndarray:
+        """Those that the user names, or the next state of every frame; at the last it stays."""
+        if name != NEXT:
+            check_choice(f"number in {take.name} for action=", name, (*notes, NEXT))
+            return rows(notes[name], len(state), f"{name} of {take.notes}")
+        if not state.shape[1]:
+            raise UserError(
+                f"{take.name} tells no state, so action={NEXT} has nothing to go by; leave it out"
+            )
+        return np.concatenate([state[1:], state[-1:]])
 
 
 def _takes(folder: Path) -> list[Take]:

@@ -20,7 +20,7 @@ class Wanted:
     instruction: what the robot was told, "" for what they say; robot: its name; fps: pictures a second of a film, 0 for
     what its time stamps say; cameras: names of the views, in the order that they lie in; table: of episodes (see
     `experiments.imports.films`); render, image_size: draw states anew, in this many pixels; mask: of which subset;
-    state: which numbers are the robot's state.
+    state: which numbers are the robot's state; action: which a film's actions are.
     """
 
     instruction: str = ""
@@ -32,6 +32,7 @@ class Wanted:
     image_size: int = 64
     mask: str = ""
     state: tuple[str, ...] = ()
+    action: str = ""
 
 
 class Recordings(Protocol):

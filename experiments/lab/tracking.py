@@ -26,7 +26,12 @@ class Tracker:
     def summary(self, values: Mapping[str, Any]) -> None:
         """Record results."""
         if self._run is not None:
-            self._run.summary.update(dict(values))
+            self._run.summary.update(_named(values))
+
+
+def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same with text for keys, within it too: wandb takes no others."""
+    return {str(key): _named(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
 def logged_in() -> bool:

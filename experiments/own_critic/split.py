@@ -1,4 +1,4 @@
-"""Which of the recordings a critic learns from, and which are kept from it to measure it."""
+"""Which of the recordings a model learns from, and which are kept from it to measure it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from experiments.settings.config import StoreData, require
 from value_model.critic.metrics.episodes import EXPERT_STYLES, progress_is_known, true_progress
 
 EXPERT, MARKED, OTHER = "experts", "marked lapses", "others"
+_TOO_FEW = "{} has fewer than two episodes: one is needed to learn from, one to measure; record more"
 TOLD = (
     "say how they ended in a table, data.outcomes=table.csv with episode,success, or, if all of them are good "
     "demonstrations, data.assume_success=true"
@@ -97,18 +98,22 @@ def kind(info: EpisodeInfo, folder: Path) -> str:
     return MARKED
 
 
-def split(stores: Sequence[Store], config: SplitConfig) -> list[Part]:
-    """A share of the episodes of each instruction and kind is held out, at least one expert; each leaves one to learn from.
+def split(stores: Sequence[Store], config: SplitConfig, experts: bool = True) -> list[Part]:
+    """A share of the episodes of each instruction and kind is held out, at least one; each leaves one to learn from.
+
+    Args:
+        experts: one of them has to be on either side, as a critic needs it.
 
     Raises:
-        UserError: fewer than two experts.
+        UserError: fewer than two experts, where they are needed, or than two episodes.
     """
     strata: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for place, store in enumerate(stores):
         for info in _infos(store):
             if info.length > 1:
                 strata[kind(info, store.folder), info.instruction].append((place, info.index))
-    _require_experts(stores, sum(len(rows) for (of, _), rows in strata.items() if of == EXPERT))
+    if experts:
+        _require_experts(stores, sum(len(rows) for (of, _), rows in strata.items() if of == EXPERT))
     random = np.random.default_rng(config.seed)
     held_out: set[tuple[int, int]] = set()
     for of in (EXPERT, MARKED, OTHER):
@@ -117,9 +122,15 @@ def split(stores: Sequence[Store], config: SplitConfig) -> list[Part]:
         chosen = [
             row for rows in shuffled for row in rows[: min(round(config.share * len(rows)), len(rows) - 1)]
         ]
-        if of == EXPERT and not chosen:
+        if of == EXPERT and experts and not chosen:
             chosen = max(shuffled, key=len)[:1]
         held_out |= {chosen[at] for at in random.permutation(len(chosen))[: config.most]}
+    if not held_out:
+        rows = max(strata.values(), key=len, default=[])
+        require(
+            len(rows) + len(strata) > 2, _TOO_FEW.format(", ".join(str(store.folder) for store in stores))
+        )
+        held_out = {rows[int(random.integers(len(rows)))]}
     return [
         Part(
             store,

@@ -71,7 +71,7 @@ def train_own(chosen: Chosen, choice: TrainableChoice, arguments: Sequence[str])
         sources = _train(artifacts, fitted, config, parts, tracker, name)
         trained = sources[name].folder
         assert trained is not None, "a trained critic is in a folder"
-        videos, data = shown(parts), _data(config.data, parts, held_out=True)
+        videos, data = shown(parts), sides(config.data, parts, held_out=True)
         views = {of: values_of(artifacts, source, data, videos, of) for of, source in sources.items()}
         made = made_lapses(videos)
         curves = {of: values_of_made(artifacts, source, data, made, of) for of, source in sources.items()}
@@ -105,11 +105,22 @@ def setting_keys(arguments: Sequence[str]) -> set[str]:
     return {one.key_or_group for one in parse([word for word in arguments if "=" in word])}
 
 
+def sides(data: StoreData, parts: Sequence[Part], held_out: bool) -> list[Data]:
+    """One side of the split, a data set a folder."""
+    found = []
+    for part in parts:
+        indices = part.held_out if held_out else part.trained
+        if indices:
+            reading = replace(data.reading, episodes=part.numbers(indices), exclude=())
+            found.append(user_data(part.store.folder, reading))
+    return found
+
+
 def _train(
     artifacts: Artifacts, fitted: Fit, config: Any, parts: Sequence[Part], tracker: Tracker, name: str
 ) -> dict[str, CriticSource]:
     """{critic: it}, the trained one first, then those beside it."""
-    data = _data(config.data, parts, held_out=False)
+    data = sides(config.data, parts, held_out=False)
     source = train_on(artifacts, fitted.choice, data, tracker)
     sources = {name: source, "time_index": CriticSource("time_index", TimeIndex)}
     for other in config.beside:
@@ -150,14 +161,3 @@ def _first(stores: Sequence[Store]) -> list[Episode]:
     """Two episodes, as a critic gets them."""
     both = [unlabelled(store, index) for store in stores for index in range(min(2, len(store)))]
     return both[:2]
-
-
-def _data(data: StoreData, parts: Sequence[Part], held_out: bool) -> list[Data]:
-    """One side of the split, a data set a folder."""
-    found = []
-    for part in parts:
-        indices = part.held_out if held_out else part.trained
-        if indices:
-            reading = replace(data.reading, episodes=part.numbers(indices), exclude=())
-            found.append(user_data(part.store.folder, reading))
-    return found

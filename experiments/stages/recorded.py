@@ -75,11 +75,11 @@ def read_recorded(choice: NoEnv, store: Store, as_recorded: bool) -> Recorded:
     actions = np.concatenate([episode.actions for episode in episodes]).astype(np.float64)
     scale = "none" if as_recorded else choice.scale
     scaling = Scaling(
-        *_ends(states, scale),
-        *_ends(actions, scale),
+        *ends(states, scale),
+        *ends(actions, scale),
         *(_plain(end) for end in (actions.min(0), actions.max(0))),
     )
-    low, high = _ends(actions, "quantiles")
+    low, high = ends(actions, "quantiles")
     known = store.spec
     side = min([LARGEST, *(min(size) for size in known.cameras.values())])
     told = Counter(text for episode in episodes for text in episode.told)
@@ -184,7 +184,7 @@ class _NoWorkshop:
         )
 
 
-def _ends(values: np.ndarray, scale: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def ends(values: np.ndarray, scale: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """What −1 and 1 stand for, of each column of values [N, D]; a column that does not change is 0."""
     least, most = values.min(axis=0), values.max(axis=0)
     if scale == "none":

@@ -27,12 +27,17 @@ Quality = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 
 def measure_world_model(
-    context: Context, made: Artifact, data: Mapping[str, Sequence[Data]], learnt: Sequence[Data]
+    context: Context,
+    made: Artifact,
+    data: Mapping[str, Sequence[Data]],
+    learnt: Sequence[Data],
+    metres: bool = True,
 ) -> tuple[Quality, Path]:
     """Its errors on held-out data sets of each task, and the artifact's folder, with strips in `pictures/<task>.png`.
 
     Args:
         learnt: what it was trained on; from that of a task a probe learns to find its object.
+        metres: whether proprioception begins with the hand's place in metres.
     """
 
     def build(folder: Path) -> None:
@@ -44,7 +49,7 @@ def measure_world_model(
         for task, parts in data.items():
             clips = record(world, [part.open() for part in parts], HORIZONS[-1])
             locate = object_probe(world, _of_task(learnt, task, world.config.cameras))
-            found[task] = quality(world, clips, locate=locate)
+            found[task] = quality(world, clips, locate=locate, metres=metres)
             longest = np.argsort(-clips.there.sum(axis=1), kind="stable")[: STRIPS * 4 : 4]
             strips = [strip(world, clips, int(row), every=2) for row in longest]
             write_png(folder / PICTURES / f"{task}.png", stacked(strips, GAP))
@@ -54,7 +59,8 @@ def measure_world_model(
     inputs = {"world_model": made.digest, "learnt": digest([part.digest for part in learnt])} | {
         task: digest([part.digest for part in parts]) for task, parts in data.items()
     }
-    measured = announce(context.artifacts.make("world_quality", VERSION, None, inputs, build))
+    recipe = None if metres else {"metres": metres}
+    measured = announce(context.artifacts.make("world_quality", VERSION, recipe, inputs, build))
     read = json.loads((measured.folder / "quality.json").read_text())
     found = {
         task: {name: {int(count): error for count, error in row.items()} for name, row in one.items()}

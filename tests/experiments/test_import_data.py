@@ -76,6 +76,12 @@ def test_folders_of_views(tmp_path: Path) -> None:
     np.testing.assert_array_equal(episode.images["view1"], frames[1][:8])
     np.testing.assert_allclose(episode.proprio, states, atol=1e-6)
     assert episode.actions.shape == (8, 0)
+    moved = imported(tmp_path / "moved", tmp_path / "d", action="next_state").episode(0)
+    np.testing.assert_allclose(moved.actions, [*states[1:], states[-1]], atol=1e-6)
+    named = imported(tmp_path / "named", tmp_path / "d", action="states").episode(0)
+    np.testing.assert_array_equal(named.actions, episode.proprio)
+    with pytest.raises(UserError, match="number in 0001 for action="):
+        imported(tmp_path / "wrong", tmp_path / "d", action="joints")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import pytest
 
 from envs.errors import UserError
 from experiments.choices.wvm_critics import WVMChoice
+from experiments.reports.world_card import EYES_TITLE
 from experiments.settings.config import TaskConfig
 from experiments.stages.critic import examples
 from experiments.stages.experience import Experience
-from experiments.train_world_model import EYES_TITLE, train_world_model
+from experiments.train_world_model import train_world_model
 from tests.experiments.imagined import random_world
 from value_model.imagination.world_model import load_world_model
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from envs.text import BUCKETS
 from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.hand import Hand
+from value_model.imagination.hand import Hand, NoHand
 from value_model.video.blocks import Stream, Text
 from value_model.video.linear import Linear
 
@@ -47,10 +47,11 @@ class Backbone(nnx.Module):
         self.words = nnx.Embed(BUCKETS, video.text_width, rngs=rngs)
         self.stream = stream_of_three(config, video.layers, video.text_width, rngs=rngs)
         self.act = Linear(actions, video.width, rngs=rngs)
-        self.feel = Linear(config.proprio_dim, video.width, rngs=rngs)
+        felt = config.proprio_dim
+        self.feel = Linear(felt, video.width, rngs=rngs) if felt else None
         self.mix = Linear(video.width, video.width, rngs=rngs)
         self.null_action = nnx.Param(jnp.zeros(video.width))
-        self.hand = Hand(config.hand, config.proprio_dim, actions + more, rngs=rngs)
+        self.hand = Hand(config.hand, felt, actions + more, rngs=rngs) if felt else NoHand()
 
     @property
     def backbone(self) -> Backbone:
@@ -77,7 +78,8 @@ class Backbone(nnx.Module):
             acted = self.act(actions.reshape(*actions.shape[:-2], -1))
         if dropped is not None:
             acted = jnp.where(dropped, self.null_action[...], acted)
-        return self.mix(nnx.silu(acted + self.feel(self.hand.normalised(proprio)) + more))
+        felt = 0.0 if self.feel is None else self.feel(self.hand.normalised(proprio))
+        return self.mix(nnx.silu(acted + felt + more))
 
     def text(self, words: jax.Array) -> Text:
         """An instruction, ids int32 [B, L], 0 for none, as cross-attention reads it."""

@@ -64,7 +64,7 @@ def encode_frames(
         row = {
             "latents": encoder.encode(frames).astype(np.float16),
             "proprio": episode.proprio.astype(np.float32),
-            "actions": np.clip(episode.actions, -1, 1).astype(np.float32),
+            "actions": config.scaled(episode.actions),
             "solved": solved_frames(episode),
         }
         for name, array in row.items():

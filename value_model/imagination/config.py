@@ -10,6 +10,8 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from envs.errors import UserError, check_choice
 from envs.fields import later
 from value_model.imagination.flow_config import FlowConfig
@@ -104,7 +106,9 @@ class ImaginationConfig:
     control_rate: float = 20.0  # control steps a second
     stride: int = 4  # control steps of one step of the world; published 1, at 5 a second
     action_dim: int = 7  # published 10
-    proprio_dim: int = 8  # published: none
+    proprio_dim: int = 8  # published: none; 0: nothing is felt
+    action_low: tuple[float, ...] = later(())  # what an action of -1 stands for in the data; empty: itself
+    action_high: tuple[float, ...] = later(())  # and one of 1
     tokenizer: TokenizerConfig = field(
         default_factory=lambda: TokenizerConfig(channels=16, updates=800, motion_weight=4.0)
     )
@@ -146,9 +150,10 @@ class ImaginationConfig:
             raise UserError(
                 f"optim.precision={self.optim.precision!r} must be one of {', '.join(PRECISIONS)}"
             )
-        for name in ("stride", "action_dim", "proprio_dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        for name, least in (("stride", 1), ("action_dim", 1), ("proprio_dim", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
+        self._check_numbers()
         if self.solved.steps < 0 or self.unroll.motion_weight < 0:
             raise UserError("solved.steps and unroll.motion_weight must not be negative")
         if self.unroll.steps < 1 or self.unroll.updates < 0 or self.unroll.noise < 0:
@@ -156,6 +161,31 @@ class ImaginationConfig:
         for name in ("begin", "action_dropout"):
             if not 0 <= getattr(self.unroll, name) <= 1:
                 raise UserError(f"unroll.{name}={getattr(self.unroll, name)} must lie in [0, 1]")
+
+    def _check_numbers(self) -> None:
+        """Refuse a hand where nothing is felt, and ends of the actions' range that are none."""
+        hand = self.hand
+        if not self.proprio_dim and (hand.memory or hand.leads or hand.updates):
+            raise UserError(
+                "where nothing is felt (proprio_dim=0) there is no hand to train: set hand.memory=false, hand.leads=false, "
+                "hand.updates=0 (as in model=tiny)"
+            )
+        for name in ("action_low", "action_high"):
+            if len(getattr(self, name)) not in (0, self.action_dim):
+                raise UserError(
+                    f"{name} has {len(getattr(self, name))} numbers, an action {self.action_dim}; give as many, or none"
+                )
+        if bool(self.action_low) != bool(self.action_high):
+            raise UserError("action_low and action_high go together; give both, or none")
+        if not all(low < high for low, high in zip(self.action_low, self.action_high, strict=True)):
+            raise UserError("action_low must be below action_high, number by number")
+
+    def scaled(self, actions: np.ndarray) -> np.ndarray:
+        """Actions of the data [..., A] in [-1, 1], float32; what lies beyond the range is brought to its end."""
+        if self.action_low:
+            low, high = np.asarray(self.action_low), np.asarray(self.action_high)
+            actions = 2 * (actions - low) / (high - low) - 1
+        return np.clip(actions, -1, 1).astype(np.float32)
 
     def going_on(self, updates: int) -> ImaginationConfig:
         """The settings of a model that is gone on from: so many updates of the kind that its training ends with."""
@@ -183,7 +213,8 @@ class ImaginationConfig:
         sizes = (token.image_size, token.channels, token.spatial, token.width)
         refined = self.refine.layers if self.refine.steps else 0
         drawn = (self.dynamics, self.outcome.classes, self.outcome.width, refined)
-        return (*parts, self.action_dim, self.proprio_dim, sizes, self.video, self.hand.shape(), drawn)
+        ends = (self.action_low, self.action_high)
+        return (*parts, self.action_dim, self.proprio_dim, ends, sizes, self.video, self.hand.shape(), drawn)
 
 
 PRESETS: dict[str, ImaginationConfig] = {
@@ -228,6 +259,8 @@ def from_json(text: str) -> ImaginationConfig:
         made["outcome"] = OutcomeConfig(**fields.pop("outcome", {}))  # older models draw none
         made["flow"] = FlowConfig(**fields.pop("flow", {}))
         made["refine"] = RefineConfig(**fields.pop("refine", {}))
-        return ImaginationConfig(**made, **{**fields, "cameras": tuple(fields["cameras"])})
+        for name in ("cameras", "action_low", "action_high"):
+            fields[name] = tuple(fields.get(name, ()))
+        return ImaginationConfig(**made, **fields)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"config.json is not a world model's ({error}); train it again") from error

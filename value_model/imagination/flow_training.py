@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from value_model.imagination.clips import Clip
 from value_model.imagination.flow import Flow
-from value_model.imagination.hand import Hand
+from value_model.imagination.hand import Hand, NoHand
 
 
 def flow_loss(
@@ -53,13 +53,13 @@ def flow_clip_loss(model: Flow, clip: Clip, key: jax.Array) -> tuple[jax.Array, 
     return flow_loss(model, clip.latents, clip.proprio, clip.actions, clip.words, key)
 
 
-def hand_loss(hand: Hand, proprio: jax.Array, actions: jax.Array) -> jax.Array:
+def hand_loss(hand: Hand | NoHand, proprio: jax.Array, actions: jax.Array) -> jax.Array:
     """Mean squared error of proprioception [B, T, P], imagined on from the first, in units of its change."""
 
     def one(felt: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         told, true = inputs
-        felt, _ = hand(felt, told, jnp.zeros_like(felt))
-        return felt, jnp.mean(((felt - true) / hand.change[...]) ** 2)
+        felt, moved = hand(felt, told, jnp.zeros_like(felt))
+        return felt, hand.error(felt, moved, true, moved)
 
     inputs = (jnp.moveaxis(actions, 1, 0), jnp.moveaxis(proprio[:, 1:], 1, 0))
     return jnp.mean(jax.lax.scan(one, proprio[:, 0], inputs)[1])

@@ -87,3 +87,31 @@ class Hand(nnx.Module):
         if self.speed is None:
             return off
         return off + SPEED_WEIGHT * jnp.mean(jnp.square((moved - truly_moved) / self.speed[...]))
+
+
+class NoHand(nnx.Module):
+    """A hand's place where recordings tell no proprioception: P is 0."""
+
+    def __init__(self) -> None:
+        self.change = Moment(jnp.ones(0))
+
+    def fit(self, proprio: jax.Array, change: jax.Array, moved: jax.Array | None = None) -> None:
+        """See `Hand`: there is nothing to know."""
+
+    def normalised(self, proprio: jax.Array) -> jax.Array:
+        """See `Hand`."""
+        return proprio
+
+    def remembered(self, moved: jax.Array) -> list[jax.Array]:
+        """See `Hand`."""
+        return []
+
+    def __call__(
+        self, proprio: jax.Array, actions: jax.Array, moved: jax.Array, more: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """See `Hand`."""
+        return proprio, moved
+
+    def error(self, after: jax.Array, moved: jax.Array, true: jax.Array, truly_moved: jax.Array) -> jax.Array:
+        """See `Hand`: nothing can be wrong."""
+        return jnp.zeros(())

@@ -76,7 +76,7 @@ def record(world: WorldModel, episodes: Episodes, steps: int, count: int = COUNT
                 frames,
                 world.encoder.encode(frames),
                 episode.proprio[index].astype(np.float32),
-                np.clip(episode.actions[acted], -1, 1).astype(np.float32),
+                config.scaled(episode.actions[acted]),
                 word_ids(episode.instruction),
                 wanted < len(episode),
                 places(episode)[index],
@@ -137,20 +137,26 @@ def follow(
 
 
 def quality(
-    world: WorldModel, clips: Recorded, horizons: Sequence[int] = HORIZONS, locate: Locate | None = None
+    world: WorldModel,
+    clips: Recorded,
+    horizons: Sequence[int] = HORIZONS,
+    locate: Locate | None = None,
+    metres: bool = True,
 ) -> Mapping[str, Mapping[int, float]]:
     """Errors after each number of steps that some clip is long enough for, {what: {steps: error}}.
 
     latent: root of the mean square over normalised latents, of the model's own, of the copies of the `last` known and
     of the `first` frame (the same for a clip: its first), and under `shuffled` actions; pixel: mean absolute difference,
     of 255, of decoded pictures; moved: the same over pixels that differ from the clip's first picture, and `moved_seen`
-    of the tokenizer alone; hand: of the first three numbers of proprioception, in centimetres if they are metres; object:
-    of its place as a probe, `locate`, reads it off imagined latents, `object_cm_seen` off the recorded ones.
+    of the tokenizer alone; felt: of proprioception, root of the mean square in units of its deviation over the clips;
+    hand_cm: of its first three numbers, where they are the hand's place in `metres`; object_cm: of the object's place as a
+    probe, `locate`, reads it off imagined latents, `object_cm_seen` off the recorded ones.
     """
     steps = clips.actions.shape[1]
     own = imagine(world, clips)
     other = imagine(world, clips, np.roll(clips.actions, 1, axis=0))
     horizons = [count for count in horizons if count <= steps and clips.there[:, count].any()]
+    unit = clips.proprio[clips.there].std(axis=0) + 1e-6
     found: dict[str, dict[int, float]] = {}
 
     def note(name: str, count: int, error: float) -> None:
@@ -163,10 +169,14 @@ def quality(
         note("latent", count, _root(own.latents[rows, count - 1] - real))
         note("latent_copy", count, _root(first - real))
         note("latent_shuffled", count, _root(other.latents[rows, count - 1] - real))
-        felt = own.proprio[rows, count - 1, :3] - clips.proprio[rows, count, :3]
-        moved = clips.proprio[rows, 0, :3] - clips.proprio[rows, count, :3]
-        note("hand_cm", count, _centimetres(felt))
-        note("hand_cm_copy", count, _centimetres(moved))
+        felt = own.proprio[rows, count - 1] - clips.proprio[rows, count]
+        moved = clips.proprio[rows, 0] - clips.proprio[rows, count]
+        if metres:
+            note("hand_cm", count, _centimetres(felt[:, :3]))
+            note("hand_cm_copy", count, _centimetres(moved[:, :3]))
+        elif felt.size:
+            note("felt", count, _root(felt / unit))
+            note("felt_copy", count, _root(moved / unit))
         if locate is not None:
             place = clips.places[rows, count]
             note("object_cm", count, _centimetres(locate(own.latents[rows, count - 1]) - place))

@@ -19,7 +19,7 @@ from flax import nnx
 
 from value_model.imagination.backbone import stream_of_three
 from value_model.imagination.config import ImaginationConfig
-from value_model.imagination.hand import Hand
+from value_model.imagination.hand import Hand, NoHand
 from value_model.imagination.regression import Regression, RegressionState
 from value_model.video.blocks import Text, grid_angles
 from value_model.video.dit import patchify, unpatchify
@@ -97,7 +97,7 @@ class Refined(nnx.Module):
         return self.mean.stride
 
     @property
-    def hand(self) -> Hand:
+    def hand(self) -> Hand | NoHand:
         """The regression's."""
         return self.mean.hand
 

@@ -71,8 +71,8 @@ class WorldModel:
         return EnvSpec(
             cameras=dict.fromkeys(config.cameras, (size, size)),
             proprio_dim=config.proprio_dim,
-            action_low=(-1.0,) * config.action_dim,
-            action_high=(1.0,) * config.action_dim,
+            action_low=config.action_low or (-1.0,) * config.action_dim,
+            action_high=config.action_high or (1.0,) * config.action_dim,
             control_rate=config.control_rate,
             horizon=horizon,
             instruction=instruction,

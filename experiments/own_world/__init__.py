@@ -1,0 +1,1 @@
+"""A world model of recordings of one's own."""
