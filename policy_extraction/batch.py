@@ -30,8 +30,9 @@ def make_batch(
         "advantage": dataset.advantage[rows],
         "weight": dataset.weight[rows],
     }
-    if dataset.behavior_log_prob is not None:
-        batch["behavior_log_prob"] = dataset.behavior_log_prob[rows]
+    for name in ("behavior_log_prob", "base_log_prob"):
+        if (known := getattr(dataset, name)) is not None:
+            batch[name] = known[rows]
     if dataset.executed is not None:
         action = np.arange(dataset.action.shape[1])
         batch["executed"] = (action < dataset.executed[rows][..., None]).astype(np.float32)

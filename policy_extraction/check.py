@@ -17,7 +17,15 @@ from envs.types import Observation
 from policy_extraction.adapters.inputs import raw_inputs
 from policy_extraction.batch import NOTHING_LEFT, make_batch
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Batch, Method, Policy, PolicySpec, foresight_of, online_rollouts
+from policy_extraction.types import (
+    Batch,
+    Method,
+    Policy,
+    PolicySpec,
+    foresight_of,
+    needs_base,
+    online_rollouts,
+)
 
 ROWS = 4
 SEEDS = np.arange(ROWS)
@@ -180,6 +188,8 @@ def check_method(candidate: Any, policy: Policy | None = None) -> None:
     if policy and online:
         log_prob = policy.log_prob(batch)
         batch["behavior_log_prob"] = log_prob
+    if needs_base(method):
+        batch["base_log_prob"] = log_prob - 0.5
     _check_loss(method, log_prob, batch)
 
 
@@ -253,4 +263,6 @@ def _told(batch: Mapping[str, Any], name: str) -> _Told:
     names = ", ".join(batch)
     if "behavior_log_prob" not in batch:
         names += "; those of rollouts are there for a method with a field online: Rollouts alone"
+    elif "base_log_prob" not in batch:
+        names += "; base_log_prob is there for a method whose with_base is true"
     return _Told({**batch, "observation": inside}, f"{name}.loss reads batch", names)

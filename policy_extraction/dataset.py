@@ -22,8 +22,8 @@ class Dataset:
     past the end of the episode its last action; instruction: str [N]; value, advantage: float32 [N], NaN
     where unknown; weight: float32 [N]; outcome: float32 [N], what the whole episode earned, NaN where
     unknown; group: int64 [N], attempts at the same thing; behavior_log_prob: float32 [N] or [N, K],
-    executed: int64 [N], how many actions of the chunk, from its first, and seed: uint32 [N], for chunks that
-    the policy itself drew.
+    base_log_prob: as that, executed: int64 [N], how many actions of the chunk, from its first, and seed: uint32 [N], for
+    chunks that the policy itself drew.
     """
 
     episode: np.ndarray
@@ -36,6 +36,7 @@ class Dataset:
     outcome: np.ndarray
     group: np.ndarray
     behavior_log_prob: np.ndarray | None = None
+    base_log_prob: np.ndarray | None = None
     executed: np.ndarray | None = None
     seed: np.ndarray | None = None
 

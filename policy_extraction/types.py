@@ -29,6 +29,7 @@ Batch = Mapping[str, Any]
     advantage          [B] float32, NaN where it is unknown
     weight             [B] float32, set by `Method.select`, 1 where it sets none
     behavior_log_prob  [B] or [B, K] float32, of the action under the policy that acted; online methods only
+    base_log_prob      as that, under the policy before training; online methods that ask for it (`with_base`) only
     executed           [B, H] float32, 1 for the actions of a chunk that were executed, else 0; online methods only
     seed               [B] uint32 (int64 in torch), names the noise that old and new log_prob share; online methods
                        only
@@ -95,6 +96,19 @@ class OnlineMethod(Protocol):
 
     @property
     def online(self) -> Rollouts: ...
+
+
+@runtime_checkable
+class BasedMethod(Protocol):
+    """An online method whose loss may compare with the policy before training: then batch["base_log_prob"] is there."""
+
+    @property
+    def with_base(self) -> bool: ...
+
+
+def needs_base(method: Method) -> bool:
+    """Whether it asks for the log-probabilities under the policy before training."""
+    return isinstance(method, BasedMethod) and method.with_base
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from experiments.stages.extract import Checkpoint, finish_training, load_checkpo
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.batch import make_batch
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Method, Policy, Rollouts, Training
+from policy_extraction.types import Method, Policy, Rollouts, Training, needs_base
 from value_model.video.meter import peak_bytes
 
 VERSION = 3
@@ -71,6 +71,7 @@ def improve(
 
     def build(folder: Path) -> None:
         policy, judge = make_policy(), make_judge()
+        base = make_policy() if needs_base(plan.method) else None
         checkpoint = load_checkpoint(folder, policy)
         history = checkpoint.history
         with bar("improve", plan.online.iterations, "iterations") as shown:
@@ -80,7 +81,7 @@ def improve(
                 if plan.online.left(drawn) == 0:
                     break
                 pool = plan.acting.pool(context.simulators)
-                entry = _iterate(pool, policy, plan, judge, iteration, drawn)
+                entry = _iterate(pool, policy, base, plan, judge, iteration, drawn)
                 history.append(entry)
                 context.tracker.log(
                     {f"train/{name}": value for name, value in entry.items() if name != "seconds"}
@@ -107,9 +108,18 @@ def improve(
 
 
 def _iterate(
-    pool: RolloutPool, policy: Policy, plan: Improvement, judge: Judge, iteration: int, drawn: int
+    pool: RolloutPool,
+    policy: Policy,
+    base: Policy | None,
+    plan: Improvement,
+    judge: Judge,
+    iteration: int,
+    drawn: int,
 ) -> dict[str, Any]:
     """One iteration: draw until enough groups pass the method's filter, then update.
+
+    Args:
+        base: the policy before training, where the method compares with it.
 
     Raises:
         UserError: the judge had no verdict on any group.
@@ -141,7 +151,7 @@ def _iterate(
         selected = method.select(samples)
         if len(selected):
             with watch.spent("update"):
-                parts.append(_inputs(actor, selected, observations))
+                parts.append(_inputs(actor, base, selected, observations))
             kept += len(np.unique(selected.group))
     given = np.concatenate(rewards)
     if np.isnan(given).all():
@@ -239,16 +249,21 @@ def online_dataset(
     return dataset, recordings
 
 
-def _inputs(actor: ActingPolicy, selected: Dataset, recordings: list[Recording]) -> dict[str, Any]:
-    """All selected samples as one batch, with their log-probability under the policy that acted."""
+def _inputs(
+    actor: ActingPolicy, base: Policy | None, selected: Dataset, recordings: list[Recording]
+) -> dict[str, Any]:
+    """All selected samples as one batch, with their log-probability under the policy that acted, and under the base."""
     observation: dict[str, list[np.ndarray]] = {}
     for index in np.unique(selected.episode):
         frames = selected.frame[selected.episode == index]
         for name, values in actor.preprocess(recordings[index].observation[frames]).items():
             observation.setdefault(name, []).append(values)
     inputs = {name: np.concatenate(parts) for name, parts in observation.items()}
-    behavior = _log_prob(actor.policy, make_batch(selected, inputs), len(selected))
-    return make_batch(replace(selected, behavior_log_prob=behavior), inputs)
+    known = [
+        None if policy is None else _log_prob(policy, make_batch(selected, inputs), len(selected))
+        for policy in (actor.policy, base)
+    ]
+    return make_batch(replace(selected, behavior_log_prob=known[0], base_log_prob=known[1]), inputs)
 
 
 def _log_prob(policy: Policy, whole: Mapping[str, Any], count: int) -> np.ndarray:

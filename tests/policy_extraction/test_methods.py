@@ -234,6 +234,28 @@ def test_grpo_learns_from_executed_actions_alone(xp):
     assert np.asarray(GRPO().loss(xp, log_prob, batch)) == pytest.approx([-0.89, -1.28], rel=1e-5)
 
 
+@pytest.mark.parametrize("xp", [np, jnp, torch])
+def test_grpo_is_held_near_the_policy_before_training(xp):
+    # β = .5, ratio 1, A = 1 and π_0/π = 1, 2: −1 and −1 + .5 (2 − ln 2 − 1); by tokens the mean of both
+    array = torch.tensor if xp is torch else xp.asarray
+    log_prob, base = np.zeros((1, 2), np.float32), np.log(np.array([[1, 2]], np.float32))
+    batch = {
+        "advantage": array(np.ones(2, np.float32)),
+        "behavior_log_prob": array(log_prob[0]),
+        "base_log_prob": array(base[0]),
+    }
+    away = 0.5 * (1 - np.log(2))
+    assert np.asarray(GRPO(kl=0.5).loss(xp, array(log_prob[0]), batch)) == pytest.approx([-1, -1 + away])
+    tokens = {
+        "advantage": array(np.ones(1, np.float32)),
+        "behavior_log_prob": array(log_prob),
+        "base_log_prob": array(base),
+    }
+    assert np.asarray(GRPO(kl=0.5).loss(xp, array(log_prob), tokens)) == pytest.approx([-1 + away / 2])
+    with pytest.raises(UserError, match="must not be negative"):
+        GRPO(kl=-1.0)
+
+
 def test_value_gradient():
     # gains .25, −.5, 0 and log-probabilities −1, −2, −3 with β = .1: −.25 + .1, .5 + .2, .3
     batch = {"gain": np.array([0.25, -0.5, 0], np.float32)}
@@ -255,6 +277,10 @@ def test_only_grpo_is_online():
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_pass_their_check(name):
     check_method(METHODS[name]())
+
+
+def test_a_method_that_compares_with_the_base_passes_its_check():
+    check_method(GRPO(kl=0.1))
 
 
 def selected_batch(method, tokens):

@@ -127,6 +127,26 @@ def run(tmp_path, judge, policy=None, **online):
     return made, json.loads((artifact.folder / "history.json").read_text())
 
 
+def test_a_method_may_compare_with_the_policy_before_training(tmp_path):
+    made = []
+
+    def make():
+        made.append(Bold())
+        return made[-1]
+
+    wanted = replace(plan(), method=GRPO(online=plan().online, kl=0.1))
+    with Simulators() as simulators:
+        context = Context(Artifacts(tmp_path), Tracker(None), simulators)
+        improve(context, wanted, {}, make, Watching, {"judge": "test"})
+    policy, base = made
+    assert base.mean == 0.5 and not base.batches and policy.mean != 0.5
+    first, second = policy.batches
+    np.testing.assert_array_equal(first["base_log_prob"], first["behavior_log_prob"])
+    actions = second["action"].reshape(-1, 3, 1)
+    np.testing.assert_allclose(second["base_log_prob"].ravel(), base.log_prob({"action": actions}))
+    assert not np.allclose(second["base_log_prob"], second["behavior_log_prob"])
+
+
 @pytest.fixture(scope="module")
 def rollouts():
     with RolloutPool(acting().env.make(TaskConfig("lift"), acting().spec, 2, 3)) as pool:
