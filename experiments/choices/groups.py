@@ -25,6 +25,7 @@ from experiments.choices.plain_critics import OracleChoice, SidecarChoice, TimeI
 from experiments.choices.plugin_critics import plugin_choice
 from experiments.choices.policies import PluginPolicy, ScratchVLA, VLAChoice
 from experiments.choices.remote import RemoteChoice
+from experiments.choices.second_opinion import SecondOpinionReward
 from experiments.choices.seeing_judges import ClassifierReward, VLMReward
 from experiments.choices.wan_critics import WanChoice
 from experiments.choices.wvm_critics import TrainChoice, WVMChoice
@@ -80,6 +81,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "classifier": ClassifierReward,
         "vlm": VLMReward,
         "mixture": MixtureReward,
+        "second_opinion": SecondOpinionReward,
     },
     "policy": {
         "vla": VLAChoice,

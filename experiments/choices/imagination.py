@@ -187,9 +187,10 @@ class ImaginationChoice:
         return [*files, *([eyes] if eyes.is_file() else []), *own]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _loaded(folder: Path, content: str) -> WorldModel:
-    """The world model of a folder with this content: the stages of a command mostly imagine in one, and find it compiled."""
+    """The world model of a folder with this content: the stages of a command mostly imagine in one,
+    at times beside another, and find it compiled."""
     from value_model.imagination.world_model import load_world_model
 
     return load_world_model(folder)

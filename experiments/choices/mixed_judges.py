@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from envs.errors import check_choice
+from envs.fields import later
 from envs.rollout import Rollout
 from experiments.choices.critic_judge import CriticReward
 from experiments.choices.judges import (
@@ -21,6 +22,7 @@ from experiments.choices.judges import (
     RewardChoice,
     SuccessReward,
 )
+from experiments.choices.second_opinion import SecondOpinionReward
 from experiments.choices.seeing_judges import ClassifierReward, VLMReward
 from experiments.settings.config import require
 from experiments.settings.plugins import is_reference
@@ -37,6 +39,7 @@ class Judges:
     critic: CriticReward = field(default_factory=CriticReward)
     classifier: ClassifierReward = field(default_factory=ClassifierReward)
     vlm: VLMReward = field(default_factory=VLMReward)
+    second_opinion: SecondOpinionReward = later(SecondOpinionReward())  # noqa: RUF009  (a field, as dataclasses.field is)
 
     def choice(self, name: str) -> RewardChoice:
         """The judge of this name, or `package.module:name` from outside.
@@ -57,7 +60,9 @@ class MixtureReward:
     Where one of them has no verdict there is none.
     """
 
-    of: tuple[str, ...] = ()  # who: success, env, critic, classifier, vlm, or package.module:name
+    of: tuple[
+        str, ...
+    ] = ()  # who: success, env, critic, classifier, vlm, second_opinion, or package.module:name
     rule: str = "mean"  # or "all": the least
     weights: tuple[float, ...] = ()  # of the mean, in the order of `of`; empty: all alike
     judges: Judges = field(default_factory=Judges)  # their settings

@@ -43,12 +43,13 @@ def world_verdicts(
 
 def _verdicts(context: Context, made: Artifact, data: Data) -> Verdicts:
     def build(folder) -> None:
-        from value_model.imagination.verdicts import look_solved
+        from value_model.imagination.verdicts import attempt, look_solved
         from value_model.imagination.world_model import load_world_model
 
         world = load_world_model(made.folder / FOLDER)
+        attempts = (attempt(episode, world.config) for episode in _known(data.open()))
         told = {
-            "said": look_solved(world, _known(data.open())).tolist(),
+            "said": look_solved(world, attempts).tolist(),
             "solved": [bool(episode.success) for episode in _known(data.numbers())],
         }
         with atomic_file(folder / "verdicts.json") as temporary:

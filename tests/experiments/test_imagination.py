@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,11 +16,14 @@ from PIL import Image
 from envs.contract import Start
 from envs.errors import UserError
 from envs.files import copy_files
+from envs.recording import Film, Recording, Rollout
 from envs.robosuite.tasks import task_spec
 from envs.store import open_store
+from envs.types import Episode, Observation
 from experiments import evaluate
 from experiments.choices.imagination import SHIPPED, ImaginationChoice
 from experiments.choices.policies import VLAChoice
+from experiments.choices.second_opinion import SecondOpinionReward
 from experiments.lab.artifacts import Artifacts
 from experiments.run import run_each
 from experiments.settings.config import TaskConfig
@@ -229,6 +234,44 @@ def test_the_world_model_that_ships(tmp_path):
             _, _, terminated, _, _ = envs.step(chunk)
             solved |= terminated
         assert solved.all() if acted else not solved.any()
+
+
+def attempted(episode: Episode, actions: np.ndarray, success: bool | None) -> Rollout:
+    """A rollout that began as an episode did."""
+    count, images = len(actions), {name: frames[:1] for name, frames in episode.images.items()}
+    seen = Observation(images, episode.proprio[:1], (episode.instruction,))
+    nothing, ones = np.zeros((count, 0), np.float32), np.ones(count, np.int64)
+    film = Film(np.zeros(1, np.int64), images, episode.proprio[:1], nothing[:1])
+    made = Recording(seen, nothing, actions[:, None], ones, np.zeros(count, np.float32), ones, seen, film)
+    return Rollout(0, 0, success, count, 0.0, made)
+
+
+def test_a_second_world_model_may_disagree(tmp_path):
+    """Of the actions of unseen demonstrations it says that they solve the task, of none that they do."""
+    task = TaskConfig("lift")
+    made = collect_data(Artifacts(tmp_path), task, {"clean": 2}, "world_model_held_out", 90)
+    episodes = [open_store(made.folder).episode(index) for index in range(2)]
+    idle = np.zeros((80, 7), np.float32)
+    rollouts = [attempted(one, one.actions, success) for one in episodes for success in (True, False, None)]
+    rollouts += [attempted(one, idle, True) for one in episodes]
+    choice, spec = SecondOpinionReward(), ImaginationChoice().spec(task)
+    judge = choice.source(cast(Any, SimpleNamespace(spec=spec))).load()
+    np.testing.assert_array_equal(judge.rewards(rollouts), [1, 0, np.nan, 1, 0, np.nan, 0, 0])
+    assert judge.film == spec.horizon
+    other = replace(spec, cameras={"workspace": (64, 64)})
+    with pytest.raises(UserError, match="the other world model has cameras"):
+        choice.source(cast(Any, SimpleNamespace(spec=other)))
+
+
+def test_a_second_opinion_from_the_command_line(outputs, tmp_path):
+    run_each(words(outputs, "reward=second_opinion", f"reward.path={outputs}/world", "name=agreed"))
+    found = json.loads((outputs / "runs" / "agreed" / "results.json").read_text())
+    assert found["training"]["groups_kept"] == 1
+    silent = load_world_model(outputs / "world")
+    silent.solved, silent.success_quality = None, {}
+    silent.save(tmp_path / "silent")
+    with pytest.raises(UserError, match="has learnt of no outcome"):
+        run_each(words(outputs, "reward=second_opinion", f"reward.path={tmp_path}/silent", "name=refused"))
 
 
 def test_a_policy_looks_before_it_acts(outputs, capsys):

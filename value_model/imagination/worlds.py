@@ -63,7 +63,7 @@ class _Programs:
         self.look = jax.jit(look)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _programs(world: WorldModel, eyes: bool) -> _Programs:
     """Those of a world model, which the next worlds in it find traced and compiled."""
     return _Programs(world, eyes)
