@@ -2,6 +2,7 @@
 
     python -m experiments.fidelity task=lift [env.path=outputs/world_model] [runs=[outputs/runs/a,outputs/runs/b]]
     python -m experiments.fidelity task=lift temperatures=[0.1,1,1.6] noises=[0,0.5] episodes=100
+    python -m experiments.fidelity task=lift env.path=A second=B     and what precision is worth where B has to agree
 
 Policies of different quality (the base at several temperatures, the same with noise on its actions, and the trained ones
 of runs) are rolled out in both places from the same first states; then what each did in imagination is done in the
@@ -26,7 +27,8 @@ from envs.files import atomic_file
 from experiments.choices.branches import BranchChoice
 from experiments.choices.critics import require_sight
 from experiments.choices.environments import RobosuiteChoice, measured_in
-from experiments.lab.artifacts import Artifacts, canonical
+from experiments.choices.imagination import ImaginationChoice
+from experiments.lab.artifacts import Artifact, Artifacts, canonical
 from experiments.lab.context import Context
 from experiments.lab.fidelity import fidelity, told
 from experiments.lab.provenance import made_by
@@ -40,7 +42,14 @@ from experiments.settings.config import require
 from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
-from experiments.stages.fidelity import Player, outcomes, replay_really, roll_out_imagined, roll_out_really
+from experiments.stages.fidelity import (
+    Player,
+    imagine_again,
+    outcomes,
+    replay_really,
+    roll_out_imagined,
+    roll_out_really,
+)
 from experiments.stages.ranking import Rankings, make_branches, ranking_rows
 from experiments.stages.rollouts import policy_digest, trained_policy
 from policy_extraction.acting import ActingPolicy
@@ -75,6 +84,9 @@ class FidelityConfig:
     noises: tuple[float, ...] = (0.3, 0.6, 0.9, 1.2)  # on its actions, at the first temperature
     runs: tuple[str, ...] = ()  # folders of runs, whose trained policies act at temperature 1
     episodes: int = 64  # of each policy
+    second: str = (
+        ""  # folder of another world model, which says of what was imagined whether it agrees; empty: none
+    )
     branches: int = (
         24  # states that short branches begin from, by the policy before training at T = 1; 0: none
     )
@@ -128,9 +140,26 @@ def measure_fidelity(arguments: Sequence[str]) -> None:
             for one, start in zip(entrants, first, strict=True)
         ]
         third = [replay_really(context, real, *pair) for pair in zip(first, second, strict=True)]
+        again = _imagined_again(config, context, imagined, first, second) if config.second else None
         rankings = _rankings(config, context, real, imagined) if config.branches else {}
     found = [np.stack([outcomes(made) for made in row]) for row in (first, second, third)]
-    _publish(config, [one.name for one in entrants], *found, rankings=rankings)
+    agreed = None if again is None else found[1] & np.stack([outcomes(made) for made in again])
+    _publish(config, [one.name for one in entrants], *found, agreed=agreed, rankings=rankings)
+
+
+def _imagined_again(
+    config: FidelityConfig,
+    context: Context,
+    imagined: Acting,
+    real: Sequence[Artifact],
+    done: Sequence[Artifact],
+) -> list[Artifact]:
+    """What another world model says of each policy's imagined rollouts."""
+    second = ImaginationChoice(path=config.second)
+    instruction, minimum = imagined.spec.instruction, second.minimum
+    return [
+        imagine_again(context, second, minimum, instruction, *pair) for pair in zip(real, done, strict=True)
+    ]
 
 
 def _check_branches(config: FidelityConfig, real: Acting) -> None:
@@ -186,9 +215,14 @@ def _publish(
     imagined: np.ndarray,
     replayed: np.ndarray,
     *,
+    agreed: np.ndarray | None,
     rankings: Mapping[str, Rankings],
 ) -> None:
-    """Tables, a file and the last line; the outcomes are bool [P, E]."""
+    """Tables, a file and the last line; the outcomes are bool [P, E].
+
+    Args:
+        agreed: imagined successes on which another world model agrees.
+    """
     if rankings:
         head = ["within groups", "from", "groups", *(f"{count + 1}" for count in range(DECISIONS))]
         rows = [[TOLD[name], *row] for name, of in rankings.items() for row in ranking_rows(of)]
@@ -200,11 +234,18 @@ def _publish(
         "agreement": float((real == imagined).mean()),
         "policies": len(names),
     }
+    columns = ["policy", "real", "imagined", "imagined, replayed"]
+    if agreed is not None:
+        columns.append("agreed")
+        rates.append(agreed.mean(axis=1))
+        found |= {f"agreed_{name}": value for name, value in told(replayed.ravel(), agreed.ravel()).items()}
+        found["agreed_gap"] = float(agreed.mean() - real.mean())
     rows = [[name, *(f"{100 * rate[row]:.0f} %" for rate in rates)] for row, name in enumerate(names)]
-    print(table(["policy", "real", "imagined", "imagined, replayed"], rows))
+    print(table(columns, rows))
     print(table(["", ""], [[name, f"{value:.3g}"] for name, value in found.items()]))
+    kinds = ("real", "imagined", "replayed", "agreed")[: len(rates)]
     each = {
-        name: {"real": rates[0][row], "imagined": rates[1][row], "replayed": rates[2][row]}
+        name: {kind: rate[row] for kind, rate in zip(kinds, rates, strict=True)}
         for row, name in enumerate(names)
     }
     file = (

@@ -181,6 +181,10 @@ STAGES = {
     "fidelity_replay": Stage(
         "experiments.stages.fidelity", ("experiments.stages.fidelity:replay_really", *WORLDS)
     ),
+    "fidelity_again": Stage(
+        "experiments.stages.fidelity",
+        ("experiments.stages.fidelity:imagine_again", "value_model.imagination.verdicts:look_solved"),
+    ),
     "branches": Stage(
         "experiments.stages.branches",
         (

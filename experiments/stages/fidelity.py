@@ -1,4 +1,4 @@
-"""Stages `fidelity_real`, `fidelity_imagined`, `fidelity_replay`: one policy from the same first states in both places."""
+"""Stages `fidelity_real`, `_imagined`, `_replay`, `_again`: one policy from the same first states in both places."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from envs.files import atomic_file, load_arrays, save_arrays
 from envs.replay import replay
 from envs.rollout import Actor, Rollout
 from envs.types import Observation
+from experiments.choices.imagination import ImaginationChoice
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
@@ -127,6 +128,42 @@ def replay_really(context: Context, acting: Acting, real: Artifact, imagined: Ar
 
     inputs = {"starts": real.digest, "imagined": imagined.digest}
     return announce(context.artifacts.make("fidelity_replay", VERSION, acting.recipe(), inputs, build))
+
+
+def imagine_again(
+    context: Context,
+    second: ImaginationChoice,
+    minimum: int,
+    instruction: str,
+    real: Artifact,
+    imagined: Artifact,
+) -> Artifact:
+    """What was done in imagination, imagined by another world model from the same first pictures: whether it looks solved.
+
+    Args:
+        minimum: control steps before which nothing counts.
+    """
+
+    def build(folder: Path) -> None:
+        from value_model.imagination.verdicts import Attempt, look_solved
+
+        world, (starts, _) = second.world, load_arrays(real.folder / STARTS)
+        done = load_arrays(imagined.folder / ACTIONS)[0]
+        views = [starts[f"images.{camera}"] for camera in world.config.cameras]
+        attempts = (
+            Attempt(
+                np.concatenate([view[row] for view in views], axis=1),
+                starts["proprio"][row],
+                done[name],
+                instruction,
+            )
+            for row, name in enumerate(sorted(done))
+        )
+        _write(folder, look_solved(world, attempts, minimum).tolist())
+
+    recipe = {"minimum": minimum, "instruction": instruction}
+    inputs = {"starts": real.digest, "imagined": imagined.digest, "second": second.origin()}
+    return announce(context.artifacts.make("fidelity_again", VERSION, recipe, inputs, build))
 
 
 def outcomes(made: Artifact) -> np.ndarray:

@@ -44,9 +44,12 @@ def test_every_policy_is_rolled_out_in_both_places_and_replayed(outputs, capsys,
         measure_fidelity(words(outputs))
     made = {path.name.rsplit("-", 1)[0] for path in (outputs / "artifacts").iterdir() if path.is_dir()}
     assert {"fidelity_real", "fidelity_imagined", "fidelity_replay"} <= made
-    rows = itertools.cycle(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]], bool))
+    known = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]], bool)
+    alone = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 1], [1, 1, 1]], bool)
+    rows = itertools.chain(known, known, known, alone)
     monkeypatch.setattr(command, "outcomes", lambda made: next(rows))
-    measure_fidelity(words(outputs))
+    measure_fidelity([*words(outputs), f"second={outputs}/world"])
+    assert len(list((outputs / "artifacts").glob("fidelity_again-*"))) == 4
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["pearson_r"] == pytest.approx(1) and printed["policies"] == 4
     assert printed["precision"] == printed["recall"] == printed["agreement"] == 1
@@ -57,7 +60,14 @@ def test_every_policy_is_rolled_out_in_both_places_and_replayed(outputs, capsys,
         assert all(one["r"] is None or abs(one["r"]) <= 1 for of in rankings.values() for one in of.values())
     assert branches["real_true"]["all"]["4"]["groups"] == branches["imagined_true"]["all"]["4"]["groups"]
     kept = json.loads((outputs / "fidelity/lift.json").read_text())
-    assert kept["policies"]["T = 0.3, noise 1"] == {"real": 1.0, "imagined": 1.0, "replayed": 1.0}
+    assert kept["policies"]["T = 0.3, noise 1"] == {
+        "real": 1.0,
+        "imagined": 1.0,
+        "replayed": 1.0,
+        "agreed": 1.0,
+    }
+    assert printed["agreed_precision"] == 1 and printed["agreed_recall"] == pytest.approx(5 / 6)
+    assert printed["agreed_gap"] == pytest.approx(-1 / 12)
     assert kept["settings"]["episodes"] == 3
 
 
