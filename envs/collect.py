@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from envs.engine import Job, Jobs, engine
 from envs.errors import UserError, check_choice
 from envs.experts import demonstrate, fits_intent
-from envs.processes import worker_pool
 from envs.robosuite.env import RobosuiteEnv
 from envs.robosuite.tasks import ROBOTS, task_spec
 from envs.store import StoreWriter
@@ -84,11 +82,11 @@ def collect(
     task_spec(task)
     check_choice("robot", robot, ROBOTS)
     slots = interleave(styles)
-    count = min(os.cpu_count() or 1, len(slots)) if workers is None else workers
+    count = min(engine().workers(0), len(slots)) if workers is None else workers
     world = _World(task, robot, tuple(cameras), image_size)
     started, frames = time.monotonic(), 0
     redraws: Counter[str] = Counter()
-    with StoreWriter(folder) as writer, worker_pool(count) as pool:
+    with StoreWriter(folder) as writer, engine().jobs(count) as pool:
         for episode, rejected in _in_order(pool, world, slots, seed, EPISODES_AHEAD * count):
             writer.add(episode)
             frames += len(episode)
@@ -117,10 +115,10 @@ def interleave(styles: Mapping[str, int]) -> list[str]:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, world: _World, slots: list[str], seed: int, ahead: int
+    pool: Jobs, world: _World, slots: list[str], seed: int, ahead: int
 ) -> Iterator[tuple[Episode, int]]:
     """The episode of every slot and how often it was redrawn, with at most `ahead` of them in flight."""
-    waiting: deque[Future[tuple[Episode, int]]] = deque()
+    waiting: deque[Job] = deque()
     for slot, style in enumerate(slots):
         seeds = range(seed + slot, seed + slot + ATTEMPTS * len(slots), len(slots))
         waiting.append(pool.submit(_draw, world, style, seeds))

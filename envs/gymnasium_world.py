@@ -16,8 +16,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
-from envs.chunks import ProcessEnvs, Shown
-from envs.contract import EnvSpec
+from envs.chunks import Shown
+from envs.contract import ChunkEnvs, EnvSpec
+from envs.engine import engine
 from envs.errors import UserError
 
 Factory = Callable[[], gymnasium.Env]
@@ -122,13 +123,13 @@ def gymnasium_spec(
 
 def gymnasium_envs(
     factory: Factory, spec: EnvSpec, count: int, execute: int, render: bool = False
-) -> ProcessEnvs:
+) -> ChunkEnvs:
     """`count` environments in processes of their own; `factory` is pickled to them.
 
     Raises:
         UserError: fewer than one environment or action, or one cannot be made.
     """
-    return ProcessEnvs(partial(GymnasiumWorld, factory, render), spec, count, execute)
+    return engine().envs(partial(GymnasiumWorld, factory, render), spec, count, execute)
 
 
 def _parts(name: str, space: gymnasium.Space, value: Any) -> Iterator[tuple[str, Box, Any]]:

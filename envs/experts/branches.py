@@ -10,7 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from envs.chunks import ProcessEnvs, Shown
+from envs.chunks import Shown
+from envs.contract import ChunkEnvs
+from envs.engine import engine
 from envs.errors import UserError, check_choice
 from envs.experts.demonstrate import demonstrate
 from envs.experts.phases import PHASES, Phase, phases, phases_of
@@ -126,13 +128,13 @@ def reached(env: RobosuiteEnv, point: BranchPoint) -> Snapshot:
     return env.snapshot()
 
 
-def branch_envs(scene: RobosuiteScene, branching: Branching, count: int, execute: int) -> ProcessEnvs:
+def branch_envs(scene: RobosuiteScene, branching: Branching, count: int, execute: int) -> ChunkEnvs:
     """`count` simulators in processes of their own, whose episodes begin as `branching` says.
 
     Raises:
         UserError: see `envs.robosuite.vector.robosuite_envs`.
     """
     make = partial(BranchWorld, scene, branching)
-    return ProcessEnvs(
+    return engine().envs(
         make, scene.spec(), count, execute, preload=("envs.robosuite.preload", "envs.experts.branches")
     )

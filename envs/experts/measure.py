@@ -10,14 +10,14 @@ import argparse
 import json
 import os
 import sys
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from tqdm import tqdm
 
+from envs.engine import engine
 from envs.errors import UserError, check_choice
 from envs.experts.demonstrate import demonstrate, fits_intent
-from envs.processes import worker_pool
 from envs.robosuite.env import RobosuiteEnv
 from envs.robosuite.tasks import ROBOTS, TASKS
 from envs.types import STYLES
@@ -63,9 +63,10 @@ def measure(
     if episodes < 1:
         raise UserError(f"episodes={episodes}; give at least 1")
     rows = []
-    with worker_pool(workers) as pool:
+    with engine().jobs(workers) as pool:
         for task, robot, style in ((t, r, s) for r in robots for t in tasks for s in styles):
-            outcomes = pool.map(partial(_outcome, task, robot, style), range(seed, seed + episodes))
+            begun = [pool.submit(_outcome, task, robot, style, one) for one in range(seed, seed + episodes)]
+            outcomes = (job.result() for job in begun)
             name = f"{task} {robot} {style}"
             success, frames = np.array(list(tqdm(outcomes, name, episodes, leave=False, disable=None))).mean(
                 axis=0

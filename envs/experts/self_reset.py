@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envs.chunks import ProcessEnvs, Shown
+from envs.chunks import Shown
+from envs.contract import ChunkEnvs
 from envs.errors import UserError
 from envs.experts.undo import Undo
 from envs.robosuite.kitchen.layouts import OPPOSITES
@@ -26,7 +27,7 @@ class SelfResettingWorld(RobosuiteWorld):
         return self.observe(), False
 
 
-def self_resetting_envs(scene: RobosuiteScene, count: int | None = None, execute: int = 8) -> ProcessEnvs:
+def self_resetting_envs(scene: RobosuiteScene, count: int | None = None, execute: int = 8) -> ChunkEnvs:
     """As `robosuite_envs`.
 
     Raises:

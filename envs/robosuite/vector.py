@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from envs.chunks import ProcessEnvs, Shown
-from envs.contract import EnvSpec
+from envs.chunks import Shown
+from envs.contract import ChunkEnvs, EnvSpec
+from envs.engine import engine
 from envs.errors import check_choice
 from envs.robosuite.env import ACTION_SIZE, CONTROL_RATE, PROPRIO_SIZE, STATE_SIZE, RobosuiteEnv
 from envs.robosuite.scene import WORKSPACE
@@ -103,12 +103,12 @@ def robosuite_envs(
     count: int | None = None,
     execute: int = 8,
     world: Callable[[RobosuiteScene], RobosuiteWorld] = RobosuiteWorld,
-) -> ProcessEnvs:
-    """`count` (default: one a CPU core) simulators, each a `world` in a process of its own.
+) -> ChunkEnvs:
+    """`count` (default: one a CPU core) simulators, each a `world` in a process of its own, on the engine at hand.
 
     Raises:
         UserError: an unknown camera, a bad size, fewer than one simulator or action, or no EGL.
     """
-    workers = (os.cpu_count() or 1) if count is None else count
+    workers = engine().workers(0) if count is None else count
     make = partial(world, scene)
-    return ProcessEnvs(make, scene.spec(), workers, execute, preload=("envs.robosuite.preload",))
+    return engine().envs(make, scene.spec(), workers, execute, preload=("envs.robosuite.preload",))

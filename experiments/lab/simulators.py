@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from envs.contract import ChunkEnvs
+from envs.engine import engine
 from envs.rollout import RolloutPool
 
 
 def worker_count(wanted: int) -> int:
     """Simulator processes: what was asked for, or one per core."""
-    return wanted or os.cpu_count() or 1
+    return engine().workers(wanted)
 
 
 class Simulators:

@@ -13,6 +13,7 @@ from envs.errors import UserError, check_choice
 from experiments.choices.groups import GROUPS, store_groups, store_plugins
 from experiments.lab.compilation import keep_compiled
 from experiments.settings.chosen import Chosen
+from experiments.settings.cluster import without_cluster
 from experiments.settings.compose import choices, choose, composition, expand
 
 SWEEP = ("-m", "--multirun")
@@ -21,12 +22,16 @@ HELP = ("--help", "-h")
 
 
 def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
-    """Run `main` on the arguments of the command line, or print the command's own description if it is asked for."""
+    """Run `main` on the arguments of the command line, on the cluster that they ask for; or print the command's own
+    description if it is asked for.
+    """
     arguments = sys.argv[1:]
     if set(HELP) & set(arguments):
         print((text or "").strip())
     else:
-        main(arguments)
+        left, cluster = without_cluster(arguments)
+        with cluster:
+            main(left)
 
 
 def prepare(name: str, arguments: Sequence[str]) -> list[Chosen]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from envs.contract import EnvSpec
+from envs.engine import engine
 from envs.experts.branches import Branching, BranchPoint, draw_branch
 from envs.experts.phases import PHASES
 from envs.files import load_arrays, save_arrays
-from envs.processes import worker_pool
 from envs.robosuite.env import RobosuiteEnv
 from envs.rollout import Actor, Film, Rollout
 from envs.types import Episode
@@ -157,8 +157,9 @@ def progress_of(arrays: Mapping[str, np.ndarray], oracle: CriticSource, acting: 
 
 
 def _points(task: TaskConfig, branching: Branching, chosen: Sequence[int], workers: int) -> list[BranchPoint]:
-    with worker_pool(worker_count(workers)) as pool:
-        return list(pool.map(partial(_point, task.name, task.robot, branching), chosen))
+    with engine().jobs(worker_count(workers)) as pool:
+        begun = [pool.submit(_point, task.name, task.robot, branching, seed) for seed in chosen]
+        return [job.result() for job in begun]
 
 
 def _point(task: str, robot: str, branching: Branching, seed: int) -> BranchPoint:
