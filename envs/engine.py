@@ -35,7 +35,9 @@ class Jobs(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs worlds and jobs."""
+    """Runs worlds and jobs. spreads: whether jobs may go to other machines, with accelerators of their own."""
+
+    spreads: bool
 
     def workers(self, wanted: int) -> int:
         """How many processes: what was asked for, or for 0 as many as it has cores."""
@@ -63,6 +65,8 @@ class Engine(Protocol):
 
 class LocalEngine:
     """An `Engine`: processes of this machine."""
+
+    spreads = False
 
     def workers(self, wanted: int) -> int:
         """See `Engine`."""

@@ -12,10 +12,12 @@ picture, are also written to outputs/compare/<name>/.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from envs.engine import engine
 from envs.errors import UserError, check_choice
 from experiments.choices.ceiling import CEILING, CEILINGS, cloning_of_clean
 from experiments.choices.no_env import NoEnv
@@ -38,18 +40,34 @@ def compare(chosen: Sequence[Chosen], arguments: Sequence[str]) -> None:
     _check_alike([one.config for one in chosen])
     groups = by_seed(chosen)
     told = varied([replace(group[0], config=group[0].unseeded) for group in groups])
-    rows, done, total = [], 0, sum(map(len, groups))
-    with Simulators() as simulators:
+    rows = []
+    with _outcomes([one for group in groups for one in group]) as answers:
         for group, differ in zip(groups, told, strict=True):
-            outcomes = []
-            for one in group:
-                done += 1
-                outcomes.append(_run(one, f"[{done}/{total}]", simulators))
+            outcomes = [next(answers) for _ in group]
             before = tuple(outcome.before for outcome in outcomes if outcome.before)
             seeds = tuple(one.config.seed for one in group)
             after = tuple(outcome.after for outcome in outcomes if outcome.after)
             rows.append(Row(group[0], differ, seeds, after, before))
     publish(rows, arguments)
+
+
+@contextmanager
+def _outcomes(chosen: Sequence[Chosen]) -> Iterator[Iterator[Outcome]]:
+    """What comes of each, in order: one after another, or on a cluster side by side."""
+    numbered = [(one, f"[{number}/{len(chosen)}]") for number, one in enumerate(chosen, start=1)]
+    if not engine().spreads:
+        with Simulators() as simulators:
+            yield (_run(*one, simulators) for one in numbered)
+        return
+    with engine().jobs(len(chosen)) as jobs:
+        begun = [jobs.submit(_run_there, *one) for one in numbered]
+        yield (job.result() for job in begun)
+
+
+def _run_there(chosen: Chosen, position: str) -> Outcome:
+    """In a worker."""
+    with Simulators() as simulators:
+        return _run(chosen, position, simulators)
 
 
 def by_seed(chosen: Sequence[Chosen]) -> list[list[Chosen]]:

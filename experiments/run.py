@@ -11,10 +11,13 @@ continued by the same command.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+from envs.engine import engine
 from experiments.lab.artifacts import canonical
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
@@ -43,13 +46,26 @@ def run(chosen: Chosen) -> None:
 
 
 def run_each(arguments: Sequence[str]) -> None:
-    """One experiment, or with `-m` one for each combination of several values.
+    """One experiment, or with `-m` one for each combination of several values; on a cluster these side by side.
 
     Raises:
         UserError: a mistake in the arguments; none is run.
     """
-    for chosen in prepare_sweep("run", arguments):
-        run(chosen)
+    sweep = prepare_sweep("run", arguments)
+    if len(sweep) == 1 or not engine().spreads:
+        for chosen in sweep:
+            run(chosen)
+        return
+    with engine().jobs(len(sweep)) as jobs:
+        for job in [jobs.submit(printed_by, run, chosen) for chosen in sweep]:
+            print(job.result(), end="")
+
+
+def printed_by(function: Callable[..., object], *arguments: object) -> str:
+    """What a call prints."""
+    with redirect_stdout(StringIO()) as printed:
+        function(*arguments)
+    return printed.getvalue()
 
 
 @command

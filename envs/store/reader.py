@@ -28,10 +28,11 @@ from envs.types import Episode, Segment
 class Store:
     """A LeRobot data set that `open_store` has checked. `len(store)` is the number of episodes to be read."""
 
-    def __init__(self, folder: Path, metadata: Metadata) -> None:
+    def __init__(self, folder: Path, metadata: Metadata, reading: Reading = EVERYTHING) -> None:
         self.folder = folder
         self.info = metadata.info
         self._metadata = metadata
+        self.reading = reading
         self._data = RowReader()
 
     @property
@@ -271,4 +272,4 @@ def open_store(folder: Path, reading: Reading = EVERYTHING) -> Store:
         UserError: it is missing, empty, damaged, of another version, a file that it names is missing, or it has not
             what `reading` names.
     """
-    return Store(folder, load_metadata(folder, reading))
+    return Store(folder, load_metadata(folder, reading), reading)

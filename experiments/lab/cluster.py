@@ -33,6 +33,8 @@ DIED = "workers of the cluster died {} times over one {}; if memory ran out, use
 class RayEngine:
     """An `Engine`: a Ray cluster. redone: how many jobs and worlds were begun again since workers died."""
 
+    spreads = True
+
     def __init__(self) -> None:
         self.redone = 0
 

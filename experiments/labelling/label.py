@@ -11,13 +11,12 @@ import numpy as np
 
 from envs.store import Store
 from envs.store.fingerprint import fingerprint
-from envs.store.lazy import lazy_episodes
 from experiments.choices.critics import CriticSource
 from experiments.lab.progress import bar
 from experiments.labelling.cache import ValueCache
+from experiments.labelling.spread import values_anywhere
 from value_model.critic.progress import check_values, read_progress
-from value_model.critic.stretches import label_stretches
-from value_model.critic.types import Critic, SeeingCritic
+from value_model.critic.types import SeeingCritic
 
 KEEP_SECONDS = 10.0  # of labelling that a kill may cost
 
@@ -62,16 +61,18 @@ def value_curves(store: Store, source: CriticSource, folder: Path) -> Curves:
     first = {one: index for index, one in reversed(list(enumerate(prints)))}
     new = [index for index, one in enumerate(prints) if one not in cache and first[one] == index]
     began = time.perf_counter()
-    frames = _label(critic, store, new, prints, cache)
+    frames = _label(source, store, new, prints, cache)
     return Curves(cache, prints, (), len(new), frames, time.perf_counter() - began)
 
 
-def _label(critic: Critic, store: Store, new: Sequence[int], prints: Sequence[str], cache: ValueCache) -> int:
+def _label(
+    source: CriticSource, store: Store, new: Sequence[int], prints: Sequence[str], cache: ValueCache
+) -> int:
     """Label the episodes `new` and keep their values as they come; how many frames that were."""
     waiting: dict[str, np.ndarray] = {}
     lengths = [store.episode_info(index).length for index in new]
     kept = time.monotonic()
-    answers = label_stretches(critic, lazy_episodes(store, new))
+    answers = values_anywhere(source, store, new)
     try:
         with bar("label", sum(lengths), "frames") as shown:
             for index, length, values in zip(new, lengths, answers, strict=True):

@@ -14,6 +14,7 @@ from envs.files import atomic_file
 from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.progress import announce, bar
+from experiments.labelling.spread import values_anywhere
 from experiments.settings.config import HeldOutConfig, TaskConfig
 from experiments.stages.data import Data, collect_data
 from value_model.critic.label import label_store
@@ -48,9 +49,8 @@ def label(artifacts: Artifacts, data: Data, source: CriticSource) -> Labels:
 
     def build(folder: Path) -> None:
         with bar("label", store.total_frames, "frames") as shown:
-            report = label_store(
-                source.load(), store, folder / SIDECAR, shown.update, f"critic {source.digest}"
-            )
+            values = values_anywhere(source, store)
+            report = label_store(values, store, folder / SIDECAR, shown.update, f"critic {source.digest}")
         with atomic_file(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(asdict(report), indent=1))
 

@@ -24,6 +24,7 @@ from value_model.critic.config import WVMConfig
 from value_model.critic.flops import label_flops, train_flops
 from value_model.critic.label import label_store
 from value_model.critic.network import WVMNetwork
+from value_model.critic.stretches import label_stretches
 from value_model.critic.train import train_network
 from value_model.critic.wvm import SEQUENCES, WVM
 from value_model.video.meter import Meter, peak_bytes
@@ -83,10 +84,12 @@ def measure_growth(config: WVMConfig, times: int = TIMES, episodes: int = 0) -> 
             open_store(folder / "data", Reading(episodes=tuple(range(size))))
             for size in (count, times * count)
         ]
-        label_store(critic, stores[0], folder / "compiled.parquet")
+        label_store(label_stretches(critic, stores[0]), stores[0], folder / "compiled.parquet")
         seconds, peaks = [], []
         for number, store in enumerate(stores):
-            seconds.append(label_store(critic, store, folder / f"{number}.parquet").seconds)
+            seconds.append(
+                label_store(label_stretches(critic, store), store, folder / f"{number}.parquet").seconds
+            )
             peaks.append(peak_bytes())
     return {"time_growth": seconds[1] / seconds[0], "memory_growth": peaks[1] / peaks[0]}
 

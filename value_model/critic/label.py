@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,6 @@ import numpy as np
 
 from envs.store import Store
 from value_model.critic.progress import write_progress
-from value_model.critic.stretches import label_stretches
-from value_model.critic.types import Critic
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,16 @@ class LabelReport:
 
 
 def label_store(
-    critic: Critic,
+    values: Iterable[np.ndarray],
     store: Store,
     path: Path,
     progress: Callable[[int], object] | None = None,
     reward_model_path: str = "",
 ) -> LabelReport:
-    """Write the critic's values of every frame of the store to `path`; memory does not grow with the episodes.
+    """Write a critic's values of every frame of the store to `path`; memory does not grow with the episodes.
 
     Args:
+        values: float32 [T] of every episode, in order, see `stretches.label_stretches`; read as they are written.
         progress: called with a number of frames whenever that many more are done.
         reward_model_path: noted in the file.
 
@@ -43,10 +42,10 @@ def label_store(
     begin = time.perf_counter()
 
     def counted() -> Iterator[np.ndarray]:
-        for values in label_stretches(critic, store):
-            yield values
+        for one in values:
+            yield one
             if progress is not None:
-                progress(len(values))
+                progress(len(one))
 
     write_progress(path, store, counted(), reward_model_path)
     seconds = time.perf_counter() - begin

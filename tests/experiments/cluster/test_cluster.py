@@ -18,6 +18,10 @@ from envs.engine import engine, running_on
 from envs.errors import UserError
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from envs.rollout import Rollout, RolloutPool
+from envs.store import Reading, open_store
+from experiments.choices.wvm_critics import WVMChoice
+from experiments.labelling import spread
+from experiments.labelling.spread import values_anywhere
 from experiments.settings.cluster import without_cluster
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
@@ -128,6 +132,19 @@ def test_a_killed_node_costs_nothing(cluster: Any, on_ray: Any, tmp_path: Path) 
 
     collect(tmp_path / "there", "lift", styles=STYLES, seed=5, progress=progress)
     assert sums(tmp_path / "there") == sums(tmp_path / "here") and on_ray.redone >= 1
+
+
+def test_labels_are_the_same(on_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the critic that ships: in one part to the byte; in several a frame's neighbours in a batch are others."""
+    with running_on(LOCAL):
+        collect(tmp_path / "data", "lift", styles={"clean": 5}, seed=5, workers=2)
+        store, source = open_store(tmp_path / "data", Reading(exclude=(1,))), WVMChoice().saved()
+        here = list(values_anywhere(source, store))
+    there = list(values_anywhere(source, store))
+    assert len(here) == 4 and all(np.array_equal(*pair) for pair in zip(here, there, strict=True))
+    monkeypatch.setattr(spread, "PART", 2)
+    for one, other in zip(here, values_anywhere(source, store), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_a_mistake_of_the_user_s_is_told_as_ever(on_ray: Any) -> None:

@@ -14,6 +14,7 @@ from envs.types import Episode
 from tests.value_model.synthetic import slide
 from value_model.critic.label import label_store
 from value_model.critic.progress import SIDECAR, read_progress, write_progress
+from value_model.critic.stretches import label_stretches
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ class _Halves:
 
 def test_label_store(store: Store, tmp_path: Path) -> None:
     done = []
-    report = label_store(_Halves(0.5, 0.25), store, tmp_path / SIDECAR, done.append)
+    report = label_store(label_stretches(_Halves(0.5, 0.25), store), store, tmp_path / SIDECAR, done.append)
     assert read_progress(tmp_path / SIDECAR, store)[1].tolist() == [0.25] * 3
     assert done == [5, 3] and report.frames == 8
     assert report.frames_per_s == pytest.approx(8 / report.seconds)
@@ -138,5 +139,5 @@ def test_label_store(store: Store, tmp_path: Path) -> None:
 )
 def test_a_bad_critic_leaves_no_file(store: Store, tmp_path: Path, critic: _Halves, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        label_store(critic, store, tmp_path / SIDECAR)
+        label_store(label_stretches(critic, store), store, tmp_path / SIDECAR)
     assert list(tmp_path.iterdir()) == []
