@@ -78,6 +78,8 @@ def try_branches(experiment: Experiment) -> Rankings | None:
     if not (isinstance(env, ImaginationChoice) and isinstance(reward, CriticReward) and online):
         return None
     horizon = experiment.acting.spec.horizon
+    if env.recorded:  # there is nowhere to do what was imagined
+        return None
     if reward.of != "gain" or horizon >= env.real.spec(config.task).horizon or not config.branch_check:
         return None
     plan = BranchPlan(

@@ -22,8 +22,10 @@ import numpy as np
 from envs.contract import EnvSpec
 from envs.errors import UserError
 from envs.store import Store, open_store
+from envs.types import Episode
 from experiments.choices.critics import CriticSource, require_sight
 from experiments.choices.environments import measured_in
+from experiments.choices.imagination import ImaginationChoice
 from experiments.choices.imagined_data import ImaginedData
 from experiments.choices.judges import JudgeSource
 from experiments.choices.no_env import NoEnv
@@ -34,7 +36,7 @@ from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.outcome import Labelled, Outcome
-from experiments.settings.config import RolloutData, RunConfig, StoreData
+from experiments.settings.config import RolloutData, RunConfig, StoreData, require
 from experiments.settings.plugins import source_digest
 from experiments.stages.acting import Acting, check_fit, say_what_it_sees
 from experiments.stages.critic import examples, get_critic
@@ -49,13 +51,21 @@ from experiments.stages.improve import Improvement, improve
 from experiments.stages.inputs import make_inputs
 from experiments.stages.judge import RolloutWorkshop
 from experiments.stages.label import critic_metrics, label
-from experiments.stages.recorded import Recorded, check_offline, read_recorded, samples_of, saved_policy
-from experiments.stages.rollouts import folder_of, policy_digest, roll_out_data
+from experiments.stages.recorded import (
+    Recorded,
+    check_offline,
+    read_recorded,
+    recorded_spec,
+    samples_of,
+    saved_policy,
+)
+from experiments.stages.rollouts import folder_of, policy_digest, roll_out_data, trained_policy
 from policy_extraction.acting import ActingPolicy
 from policy_extraction.check import check_method, check_policy, check_samples
 from policy_extraction.dataset import build_dataset
 from policy_extraction.methods.bc import BC
 from policy_extraction.remote.policy import NOT_TRAINED
+from policy_extraction.scaling import SCALING_FILE, ScaledPolicy
 from policy_extraction.types import (
     Method,
     Policy,
@@ -81,7 +91,7 @@ def run_experiment(config: RunConfig, tracker: Tracker, simulators: Simulators) 
     asked = labelled or experiment.foresight or config.reward.asks_critic
     return Outcome(
         labelled=labelled,
-        critic_metrics=experiment.measure_critic() if acts and asked else None,
+        critic_metrics=experiment.measure_critic() if acts and asked and experiment.simulated else None,
         judge=experiment.judge.calibration if experiment.online else {},
         before=experiment.evaluate() if acts else None,
         after=experiment.evaluate(trained) if acts else None,
@@ -125,12 +135,17 @@ class Experiment:
             say_what_it_sees(self.acting, lambda: self._make(self.world))
         if self.foresight:
             check_fit(self.spec, self.acting.spec, self.foresight.execute)
+            require(
+                self._recorded_before is None,
+                "a policy of recordings has units of its own, through which no gradient is followed yet; method=grpo goes "
+                "on from it (begin=…)",
+            )
             require_pathwise(self._make(self.world))
             world_of(self)
         if self.foresight or (self.online and self.config.reward.asks_critic):
             require_sight(self.config.critic, "rollouts")
         if not self.online or self.config.reward.asks_critic:
-            self.config.critic.check(examples(self.config.task, self.config.data))
+            self.config.critic.check(self._examples())
         method_outside = source_digest(type(self.config.method))
         policy_outside = isinstance(self.config.policy, PluginPolicy)
         if method_outside or policy_outside:
@@ -138,6 +153,13 @@ class Experiment:
             if policy_outside:
                 check_policy(policy)
             check_method(self.config.method, policy)
+
+    def _examples(self) -> list[Episode]:
+        """Episodes in the shapes of those that the critic will judge."""
+        env = self.config.env
+        if isinstance(env, ImaginationChoice) and env.recorded:
+            return env.examples()
+        return examples(self.config.task, self.config.data)
 
     def _check_data(self) -> None:
         config, store = self.config, self._store
@@ -188,7 +210,7 @@ class Experiment:
     @cached_property
     def spec(self) -> PolicySpec:
         """What the policy reads and gives."""
-        return self.config.policy.shape(self.world)
+        return self.config.policy.shape(self._recorded_before or self.world)
 
     @cached_property
     def critic(self) -> CriticSource:
@@ -211,10 +233,31 @@ class Experiment:
         )
         return self.config.reward.source(workshop)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the task of `task=` is acted in, or what imitates it."""
+        env = self.config.env
+        return not (isinstance(env, ImaginationChoice) and env.recorded)
+
+    @cached_property
+    def begun(self) -> Path | None:
+        """The folder of the policy that training goes on from, if one was named."""
+        return trained_policy(Path(self.config.begin)) if self.config.begin else None
+
+    @cached_property
+    def _recorded_before(self) -> EnvSpec | None:
+        """What the policy that training goes on from was made for, if that was recordings."""
+        if self.begun is None or not (self.begun / SCALING_FILE).is_file():
+            return None
+        return recorded_spec(self.begun)
+
     def policy(self, trained: Path | None = None) -> Policy:
-        """The policy before training, or as it was saved in a folder."""
-        if trained is not None:
-            return saved_policy(self._make, self.world, trained)
+        """The policy before training, or as it was saved in a folder; in the units of where it acts."""
+        if (folder := trained or self.begun) is not None:
+            policy = saved_policy(self._make, self.world, folder)
+            if isinstance(policy, ScaledPolicy) and self.recorded is None:
+                policy.ends = self.world.action_low, self.world.action_high
+            return policy
         policy = self._make(self.world)
         return self.recorded.policy(policy) if self.recorded else policy
 
@@ -310,7 +353,7 @@ class Experiment:
 
     def evaluate(self, trained: Artifact | None = None) -> Evaluation | None:
         """Success of the trained policy, or before training; None where before it there were but random weights."""
-        if trained is None and not self.config.policy.pretrained:
+        if trained is None and not self.config.policy.pretrained and self.begun is None:
             return None
         return evaluate(self.context, self._trial(trained), "after" if trained else "before")
 
@@ -365,6 +408,8 @@ class Experiment:
     @property
     def origin(self) -> str:
         """Digest of the policy before training."""
+        if self.begun is not None:
+            return policy_digest(self.begun)
         origin = self.config.policy.origin(self.world)
         return digest([origin, self.recorded.digest]) if self.recorded else origin
 

@@ -59,15 +59,24 @@ class ScaledPolicy:
 
     Args:
         about: what else whoever lets it act has to know, as JSON data; saved with the scaling.
+        ends: where it acts in an environment, which takes numbers in [−1, 1]: what −1 and 1 stand for there, in the data's
+            units. None: it gives and learns actions in those.
     """
 
-    def __init__(self, policy: Policy, scaling: Scaling, about: Mapping[str, Any]) -> None:
-        self.policy, self.scaling, self.about = policy, scaling, about
+    def __init__(
+        self,
+        policy: Policy,
+        scaling: Scaling,
+        about: Mapping[str, Any],
+        ends: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    ) -> None:
+        self.policy, self.scaling, self.about, self.ends = policy, scaling, about, ends
         self.spec: PolicySpec = policy.spec
 
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
         """See `Policy`."""
-        return self.scaling.own_action(self.policy.act(self._seen(observation), seeds, sampling))
+        own = self.scaling.own_action(self.policy.act(self._seen(observation), seeds, sampling))
+        return own if self.ends is None else _scaled(own, *self.ends)
 
     def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
         """See `Policy`."""
@@ -100,7 +109,11 @@ class ScaledPolicy:
         return replace(observation, proprio=self.scaling.state(observation.proprio))
 
     def _learned(self, batch: Batch) -> dict[str, Any]:
-        return {**batch, "action": self.scaling.action(batch["action"])}
+        action = batch["action"]
+        if self.ends is not None:
+            low, high = (np.asarray(end) for end in self.ends)
+            action = low + (action.astype(np.float64) + 1) / 2 * (high - low)
+        return {**batch, "action": self.scaling.action(action)}
 
 
 def read_scaling(folder: Path) -> tuple[Scaling, dict[str, Any]]:

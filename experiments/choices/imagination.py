@@ -15,6 +15,7 @@ from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError, check_choice
 from envs.fields import later
 from envs.robosuite.tasks import TASKS, task_spec
+from envs.types import Episode
 from experiments.choices.environments import EnvChoice, RobosuiteChoice
 from experiments.lab.artifacts import digest, file_digest
 from experiments.settings.config import TaskConfig, require
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from value_model.imagination.starts import StartBank
     from value_model.imagination.world_model import WorldModel
 
+SHOWN = 8  # frames of an example
 GUARD = 1  # what an episode's own task is drawn with, beside its seed
 EYES_CHOICES = ("auto", "distilled", "pictures")
 SHIPPED = Path(value_model.__path__[0]) / "imagination" / "shipped"
@@ -74,14 +76,60 @@ class ImaginationChoice:
 
     def spec(self, task: TaskConfig) -> EnvSpec:
         """See `EnvChoice`; a horizon that is the task's is cut to whole steps of the world."""
-        world, known = self.world, task_spec(task.name)
-        size = world.config.tokenizer.image_size
+        world = self.world
+        if self.recorded:
+            return world.spec(self._told, self.horizon or world.config.horizon, self.eyes != "pictures")
+        known, size = task_spec(task.name), world.config.tokenizer.image_size
         require(
             size == task.image_size,
             f"the world model shows pictures of {size} pixels, task.image_size is {task.image_size}",
         )
         horizon = self.horizon or known.horizon - known.horizon % world.config.stride
         return world.spec(self.instruction or known.instructions[0], horizon, self.eyes != "pictures")
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the world model is of recordings of one's own, not of the simulator's tasks."""
+        return self.world.config.horizon > 0
+
+    @property
+    def _told(self) -> str:
+        """The instruction, in a world model of recordings.
+
+        Raises:
+            UserError: there are several, and nobody says which.
+        """
+        known = sorted(set(self.world.starts.instruction))
+        require(
+            bool(self.instruction) or len(known) == 1,
+            f"the world model's recordings have {len(known)} instructions ({'; '.join(known[:5])}); say which: "
+            'env.instruction="…"',
+        )
+        return self.instruction or known[0]
+
+    def examples(self) -> list[Episode]:
+        """Two episodes in the shapes of those imagined, of a few first pictures."""
+        world, spec = self.world, self.spec(TaskConfig())
+        seen = world.views(world.decode(world.starts.latents[:2].astype(np.float32)))
+        return [
+            Episode(
+                images={
+                    camera: np.repeat(frames[row : row + 1], SHOWN, axis=0) for camera, frames in seen.items()
+                },
+                proprio=np.repeat(world.starts.proprio[row : row + 1], SHOWN, axis=0),
+                actions=np.zeros((SHOWN, spec.action_dim), np.float32),
+                rewards=np.full(SHOWN, np.nan, np.float32),
+                environment_state=np.zeros((SHOWN, 0), np.float32),
+                success=None,
+                task="recorded",
+                instruction=spec.instruction,
+                robot="recorded",
+                seed=-1,
+                fps=spec.control_rate,
+                style="unknown",
+            )
+            for row in range(min(2, len(world.starts)))
+        ]
 
     def make(self, task: TaskConfig, spec: EnvSpec, workers: int, execute: int, linger: int = 0) -> ChunkEnvs:
         """See `EnvChoice`."""
@@ -131,7 +179,8 @@ class ImaginationChoice:
         if self.images:
             bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
         else:
-            bank = self.world.starts.of(task_spec(task.name).instructions, self.starts)
+            told = (spec.instruction,) if self.recorded else task_spec(task.name).instructions
+            bank = self.world.starts.of(told, self.starts)
         if self.scenes:
             bank = bank.beside(own_scenes(self.world, Path(self.scenes), spec.instruction))
         if self.retold:
@@ -143,7 +192,7 @@ class ImaginationChoice:
 
     def place(self, task: TaskConfig) -> str:
         """See `EnvChoice`."""
-        return f"imagined {task.name}"
+        return "imagined recordings" if self.recorded else f"imagined {task.name}"
 
     def origin(self) -> str:
         """See `EnvChoice`; the world model's files count, its eyes too, and the pictures of a start of one's own."""
@@ -155,8 +204,8 @@ class ImaginationChoice:
 
     @property
     def real(self) -> EnvChoice:
-        """See `EnvChoice`: what the task's world model imagines is robosuite."""
-        return RobosuiteChoice()
+        """See `EnvChoice`: what the task's world model imagines is robosuite; that of recordings has but itself."""
+        return self if self.recorded else RobosuiteChoice()
 
     @cached_property
     def world(self) -> WorldModel:

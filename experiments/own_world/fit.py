@@ -46,12 +46,15 @@ def fit_world(model: ImaginationConfig, parts: Sequence[Part], given: Collection
         "has them: data.action=…",
     )
     low, high = ends(_actions(parts), "range")
+    lengths = [part.store.episode_info(index).length for part in parts for index in part.trained]
+    stride = model.stride if "model.stride" in given else max(1, round(rate / RATE))
     told = {text for store in stores for text in _instructions(store)}
     return replace(
         model,
         cameras=tuple(cameras),
         control_rate=rate,
-        stride=model.stride if "model.stride" in given else max(1, round(rate / RATE)),
+        stride=stride,
+        horizon=max(stride, max(lengths) // stride * stride),
         action_dim=action,
         proprio_dim=state,
         action_low=low,

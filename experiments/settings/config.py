@@ -238,6 +238,9 @@ class RunConfig:
     method: Any = MISSING
     reward: Any = MISSING  # of online methods' rollouts
     policy: Any = MISSING
+    begin: str = later(
+        ""
+    )  # folder of a run, or of its policy, which training goes on from; empty: `policy=` as it is
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
     train: Training = field(default_factory=lambda: Training(learning_rate=0.0))  # 0: as the method needs it
     batch: BatchConfig = field(default_factory=BatchConfig)

@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from envs.errors import UserError
+from envs.rollout import Rollout
 from envs.store import open_store, write_store
-from envs.types import Episode
+from envs.types import Episode, Observation
 from experiments.own_critic.split import SplitConfig, split
 from experiments.own_world.fit import fit_world
+from experiments.run import run_each
 from experiments.train_world_model import train_world_model
+from policy_extraction.scaling import ScaledPolicy, Scaling
+from policy_extraction.types import PolicySpec
 from tests.experiments.test_own_critic import CAMERAS, recorded
 from tests.experiments.test_train_world_model import MODEL
 from value_model.imagination.config import PRESETS, ImaginationConfig, from_json, to_json
 from value_model.imagination.world_model import load_world_model
 
 TINY = [word for word in MODEL if not word.startswith("eyes.")]
+
+
+SMALL = [
+    "policy=vla_scratch",
+    "policy.head=token",
+    "policy.spec.image_size=64",
+    "policy.spec.action_horizon=4",
+]
+SMALL += ["policy.config.width=16", "policy.config.blocks=1", "wandb.mode=disabled", "evaluate.videos=0"]
+CLONED = ["env=none", "data=store", "critic=time_index", "method=bc", *SMALL]
+CLONED += ["train.updates=2", "batch.size=4", "batch.dispatch=1", "evaluate.episodes=1"]
+ONLINE = ["method=grpo", "method.online.groups=1", "method.online.group_size=4", "method.online.iterations=1"]
+ONLINE += ["method.online.updates=1"]
+PLACE = ["env=imagination", "env.worlds=4", "evaluate.episodes=2", "evaluate.execute=4"]
+
+
+def eagerness(rollouts: Sequence[Rollout]) -> list[float]:
+    """A judge: how large its actions were; it looks at the pictures, too."""
+    assert all(rollout.filmed.images["belly-cam"].dtype == np.uint8 for rollout in rollouts)
+    return [float(rollout.recorded.actions().mean()) for rollout in rollouts]
+
+
+def practising(place: Path, *more: str) -> list[str]:
+    begun = [f"env.path={place}/world", f"begin={place}/outputs/runs/cloned", f"outputs={place}/outputs"]
+    judge = "reward=tests.experiments.test_own_world:eagerness"
+    return [
+        *PLACE,
+        *begun,
+        *SMALL,
+        *(ONLINE if "method=value_gradient" not in more else []),
+        judge,
+        *more,
+    ]
 
 
 def driven(seed: int, length: int = 24, states: int = 3, numbers: int = 2) -> Episode:
@@ -109,3 +148,68 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             train_world_model(said)
     assert not (tmp_path / "world").exists()
+
+
+@pytest.fixture(scope="module")
+def practised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recordings, a world model of them, and a policy cloned from them."""
+    place = tmp_path_factory.mktemp("practised")
+    train_world_model(words(place, written(place / "A")))
+    run_each([*CLONED, f"data.path={place}/A", f"outputs={place}/outputs", "name=cloned"])
+    return place
+
+
+def test_a_policy_of_recordings_practises_in_their_world_model(
+    practised: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_each(practising(practised, "name=better"))
+    found = json.loads((practised / "outputs/runs/better/results.json").read_text())
+    assert found["training"]["groups_kept"] == 1 and found["training"]["control_steps"] > 0
+    before, after = (practised / "outputs" / "runs" / name / "results.json" for name in ("cloned", "better"))
+    scalings = [json.loads(file.read_text())["policy"] for file in (before, after)]
+    first, second = (json.loads((Path(folder) / "scaling.json").read_text()) for folder in scalings)
+    assert first == second  # it goes on giving actions in the data's own units
+
+
+def test_actions_are_told_in_the_environment_s_units() -> None:
+    scaling = Scaling((0.0,), (1.0,), (10.0,), (30.0,), (5.0,), (40.0,))
+    given = []
+
+    class Inner:
+        spec = PolicySpec(cameras=(), proprio_dim=1, action_dim=1, action_horizon=1)
+
+        def act(self, observation: Observation, seeds: np.ndarray, sampling: object = None) -> np.ndarray:
+            return np.array([[[-1.0]], [[1.0]], [[9.0]]], np.float32)
+
+        def log_prob(self, batch: Mapping[str, Any]) -> np.ndarray:
+            given.append(batch["action"])
+            return np.zeros(3, np.float32)
+
+        def preprocess(self, observation: Observation, sampling: object = None) -> dict[str, np.ndarray]:
+            return {}
+
+        def update(self, batches: Mapping[str, Any], method: object) -> dict[str, float]:
+            return {}
+
+        def save(self, folder: Path) -> None: ...
+
+        def restore(self, folder: Path) -> None: ...
+
+    seen = Observation({}, np.zeros((3, 1), np.float32), ("",) * 3)
+    inside = ScaledPolicy(Inner(), scaling, {}, ((0.0,), (40.0,)))  # type: ignore[arg-type]
+    acted = inside.act(seen, np.zeros(3, np.int64))
+    np.testing.assert_allclose(acted[:, 0, 0], [-0.5, 0.5, 1.0])  # 10, 30 and, at most, 40 of 0 … 40
+    inside.log_prob({"action": acted})
+    np.testing.assert_allclose(given[0][:, 0, 0], [-1.0, 1.0, 2.0], atol=1e-6)
+
+
+def test_what_practising_lacks_is_one_line(practised: Path) -> None:
+    for more, message in (
+        (["begin=nowhere"], "no trained policy in nowhere"),
+        (["env.instruction=let the square be"], "no start for 'let the square be'"),
+        (["policy.spec.image_size=32"], "it reads 32×32 pictures"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run_each(practising(practised, *more, "name=refused"))
+    with pytest.raises(UserError, match="no gradient is followed yet"):
+        run_each(practising(practised, "method=value_gradient", "env.starts=all", "name=refused"))

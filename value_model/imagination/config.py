@@ -109,6 +109,9 @@ class ImaginationConfig:
     proprio_dim: int = 8  # published: none; 0: nothing is felt
     action_low: tuple[float, ...] = later(())  # what an action of -1 stands for in the data; empty: itself
     action_high: tuple[float, ...] = later(())  # and one of 1
+    horizon: int = later(
+        0
+    )  # control steps of the longest episode learnt from; 0: that of the simulator's task
     tokenizer: TokenizerConfig = field(
         default_factory=lambda: TokenizerConfig(channels=16, updates=800, motion_weight=4.0)
     )
