@@ -245,9 +245,9 @@ class RayEnvs(VectorEnv):
         return seen, info
 
 
-@ray.remote(num_cpus=1, max_restarts=0)
+@ray.remote(max_restarts=0, scheduling_strategy="SPREAD")
 class _Row:
-    """One row of a `RayEnvs`, in a worker."""
+    """One row of a `RayEnvs`, in a worker. It keeps no core to itself: rows wait for a policy, jobs must not wait for rows."""
 
     def __init__(self, make: Callable[[], World], spec: EnvSpec, execute: int, row: int) -> None:
         self._env = ChunkEnv(make, spec, execute, row)

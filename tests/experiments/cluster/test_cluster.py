@@ -103,7 +103,9 @@ def test_demonstrations_are_the_same_to_the_byte(on_ray: Any, tmp_path: Path) ->
     def progress(count: int) -> None:
         done.append(count)
 
+    rows = robosuite_envs(SCENE, 3, 8)  # more than there are cores, and open while jobs want these
     report = collect(tmp_path / "there", "lift", styles=STYLES, seed=5, progress=progress)
+    rows.close()
     assert report.episodes == STYLES and len(done) == 4 and on_ray.redone == 0
     with running_on(LOCAL):
         collect(tmp_path / "here", "lift", styles=STYLES, seed=5, workers=1)
