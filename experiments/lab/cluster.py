@@ -247,7 +247,7 @@ class RayEnvs(VectorEnv):
 
 @ray.remote(max_restarts=0, scheduling_strategy="SPREAD")
 class _Row:
-    """One row of a `RayEnvs`, in a worker. It keeps no core to itself: rows wait for a policy, jobs must not wait for rows."""
+    """One row of a `RayEnvs`, in a worker. It keeps no core to itself: rows wait for a policy, jobs must not for rows."""
 
     def __init__(self, make: Callable[[], World], spec: EnvSpec, execute: int, row: int) -> None:
         self._env = ChunkEnv(make, spec, execute, row)
