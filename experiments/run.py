@@ -4,6 +4,7 @@
     python -m experiments.run -m method=bc,awr seed=0,1       a sweep
     python -m experiments.run --cfg job                       all settings
     python -m experiments.run method=my_file:MyMethod         a part of your own
+    python -m experiments.run begin=outputs/runs/first …      goes on from the policy of a run, whose policy= holds
 
 Prints a summary, and writes a report under outputs/runs/<name>/. Finished stages are reused; a killed run is
 continued by the same command.
@@ -29,6 +30,7 @@ from experiments.settings.cli import answer, menu, prepare_sweep
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
+from experiments.stages.saved import with_choices
 
 
 def run(chosen: Chosen) -> None:
@@ -51,7 +53,7 @@ def run_each(arguments: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments; none is run.
     """
-    sweep = prepare_sweep("run", arguments)
+    sweep = prepare_sweep("run", with_choices(arguments, "begin=", ("policy",)))
     if len(sweep) == 1 or not engine().spreads:
         for chosen in sweep:
             run(chosen)

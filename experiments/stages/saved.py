@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from envs.contract import EnvSpec
 from envs.errors import UserError
 from experiments.choices.environments import EnvChoice
+from experiments.choices.groups import GROUPS as GROUPS_OF_CHOICES
 from experiments.choices.no_env import NoEnv
 from experiments.choices.policies import PolicyChoice
 from experiments.lab.artifacts import canonical
@@ -21,6 +22,7 @@ from policy_extraction.acting import ActingPolicy
 from policy_extraction.types import Method, Policy, Training
 
 GROUPS = ("task", "env", "policy", "method")  # that decide what a policy is and how it is asked
+SET = ("policy", "method")  # of which settings count, too
 BEFORE = "run="
 
 
@@ -68,17 +70,58 @@ def made_for(env: EnvChoice, task: TaskConfig, run: str) -> EnvSpec:
     return recorded_spec(trained_policy(Path(run)))
 
 
-def with_choices(arguments: Sequence[str]) -> list[str]:
-    """A command's arguments, with the choices of the run that `run=` names where they choose nothing themselves.
+def with_choices(arguments: Sequence[str], before: str = BEFORE, groups: Sequence[str] = GROUPS) -> list[str]:
+    """A command's arguments, with the choices of the run that `run=` names where they choose nothing themselves, and with
+    the settings of these choices where they set nothing.
+
+    Args:
+        before: of the word that names the run; groups: whose choices count.
 
     Raises:
         UserError: there is no such run.
     """
-    runs = [word.removeprefix(BEFORE) for word in arguments if word.startswith(BEFORE)]
-    results = _results(runs[-1]) if runs else {}
-    named = {word.partition("=")[0] for word in arguments}
-    chosen = results.get("choices", {})
-    return [*arguments, *(f"{g}={chosen[g]}" for g in GROUPS if g in chosen and g not in named)]
+    runs = [word.removeprefix(before) for word in arguments if word.startswith(before)]
+    results = _results(runs[-1]) if runs and runs[-1] else {}
+    given = dict(word.partition("=")[::2] for word in arguments)
+    choices, settings = results.get("choices", {}), results.get("settings", {})
+    words = []
+    for group in (one for one in groups if one in choices and given.get(one, choices[one]) == choices[one]):
+        words += [] if group in given else [f"{group}={choices[group]}"]
+        there = settings.get(group, {}) if group in SET else {}
+        set_there = _set(there, _unset(group, choices[group]))
+        words += [
+            f"{group}.{name}={value}" for name, value in set_there.items() if f"{group}.{name}" not in given
+        ]
+    return [*arguments, *words]
+
+
+def _unset(group: str, choice: str) -> Mapping[str, Any]:
+    """The settings of a choice as they are unless they are set; nothing is known of one from outside."""
+    known = GROUPS_OF_CHOICES[group].get(choice)
+    made = known() if isinstance(known, type) else known
+    return canonical(made) if made is not None else {}
+
+
+def _set(now: Mapping[str, Any], unset: Mapping[str, Any]) -> dict[str, str]:
+    """{setting: value, as a command line says it} of all that differ from what they are unset."""
+    found: dict[str, str] = {}
+    for name, value in now.items():
+        if name == "kind" or name not in unset or value == unset[name]:
+            continue
+        if isinstance(value, Mapping) and isinstance(unset[name], Mapping):
+            found |= {f"{name}.{inner}": said for inner, said in _set(value, unset[name]).items()}
+        else:
+            found[name] = _said(value)
+    return found
+
+
+def _said(value: Any) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_said(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_said, value)) + "]"
+    return json.dumps(value)
 
 
 def check_as_trained(run: str, config: Any) -> None:

@@ -40,7 +40,8 @@ CLONED = ["env=none", "data=store", "critic=time_index", "method=bc", *SMALL]
 CLONED += ["train.updates=2", "batch.size=4", "batch.dispatch=1", "evaluate.episodes=1"]
 ONLINE = ["method=grpo", "method.online.groups=1", "method.online.group_size=4", "method.online.iterations=1"]
 ONLINE += ["method.online.updates=1"]
-PLACE = ["env=imagination", "env.worlds=4", "evaluate.episodes=2", "evaluate.execute=4"]
+PLACE = ["env=imagination", "env.worlds=4", "evaluate.episodes=2", "evaluate.execute=4", "evaluate.videos=0"]
+PLACE += ["wandb.mode=disabled"]
 
 
 def eagerness(rollouts: Sequence[Rollout]) -> list[float]:
@@ -55,7 +56,6 @@ def practising(place: Path, *more: str) -> list[str]:
     return [
         *PLACE,
         *begun,
-        *SMALL,
         *(ONLINE if "method=value_gradient" not in more else []),
         judge,
         *more,
