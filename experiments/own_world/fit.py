@@ -18,6 +18,7 @@ from experiments.settings.config import require
 from experiments.stages.recorded import ends
 from value_model.imagination.config import ImaginationConfig
 
+FEW = "; few pictures: the tokenizer sees them turned and recoloured, too"
 RATE = 5.0  # steps of the world a second
 
 
@@ -48,12 +49,15 @@ def fit_world(model: ImaginationConfig, parts: Sequence[Part], given: Collection
     low, high = ends(_actions(parts), "range")
     lengths = [part.store.episode_info(index).length for part in parts for index in part.trained]
     stride = model.stride if "model.stride" in given else max(1, round(rate / RATE))
+    token = model.tokenizer
+    few = len(cameras) * sum(lengths) < token.frames
     told = {text for store in stores for text in _instructions(store)}
     return replace(
         model,
         cameras=tuple(cameras),
         control_rate=rate,
         stride=stride,
+        tokenizer=token if "model.tokenizer.augment" in given else replace(token, augment=few),
         horizon=max(stride, max(lengths) // stride * stride),
         action_dim=action,
         proprio_dim=state,
@@ -69,7 +73,7 @@ def said(model: ImaginationConfig) -> str:
     return (
         f"a step of the world is {model.stride} of the data's ({rate:.3g} a second), seen through "
         f"{', '.join(model.cameras)} at {size}×{size} pixels; {model.action_dim} numbers an action, "
-        f"{model.proprio_dim or 'no'} of the state"
+        f"{model.proprio_dim or 'no'} of the state{FEW if model.tokenizer.augment else ''}"
     )
 
 

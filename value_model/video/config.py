@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from envs.fields import later
+
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -27,6 +29,7 @@ class TokenizerConfig:
     batch: int = 64
     learning_rate: float = 2e-3
     frames: int = 8192  # drawn from the training episodes to train on
+    augment: bool = later(False)  # turned, mirrored and recoloured at random: few recordings show few scenes
     updates_per_dispatch: int = 1  # more pays on a GPU; XLA's convolutions are slow inside a loop on a CPU
 
 

@@ -15,6 +15,7 @@ from flax import nnx
 from envs.errors import UserError
 from envs.store import Store
 from envs.types import Episode
+from value_model.video.augment import varied
 from value_model.video.config import VideoModelConfig
 from value_model.video.frames import Episodes, episode_frames, watch
 from value_model.video.loop import Progress, gradient_step, run_updates
@@ -53,7 +54,10 @@ def train_tokenizer(
         keys = jax.random.split(key)
         rows = jax.random.randint(keys[0], (settings.batch,), 0, frames.views.shape[0])
         weight = None if frames.moved is None else 1.0 + settings.motion_weight * frames.moved[rows] / 255.0
-        value, mean = tokenizer_loss(tokenizer, frames.views[rows], keys[1], settings.kl_weight, weight)
+        views = frames.views[rows]
+        if settings.augment:
+            views, weight = varied(views, weight, jax.random.fold_in(key, 2))
+        value, mean = tokenizer_loss(tokenizer, views, keys[1], settings.kl_weight, weight)
         tokenizer.track(jax.lax.stop_gradient(mean))
         return value, nnx.split(tokenizer, nnx.Param, ...)[2]
 
