@@ -23,6 +23,7 @@ from experiments.stages.world_model import FOLDER, make_world_model
 from experiments.stages.world_quality import PICTURES, measure_world_model
 from experiments.train_critic import measure, metrics_table
 from value_model.imagination.train import to_go_on_from
+from value_model.imagination.world_model import load_world_model
 
 HELD_OUT = "held_out"  # the one row of figures and strips
 
@@ -54,10 +55,13 @@ def train_own_world(config: Any, arguments: Sequence[str]) -> dict[str, Any]:
     """
     stores, joint = open_recordings(config.data), config.critic.joint
     parts = split(stores, config.split, experts=joint)
-    config = replace(config, model=fit_world(config.model, parts, setting_keys(arguments)))
+    model = fit_world(config.model, parts, setting_keys(arguments))
     refresh = Path(config.refresh) if config.refresh else None
-    if refresh is not None:
-        to_go_on_from(refresh, config.model)
+    if refresh is not None:  # what −1 and 1 stand for stays as it was learnt
+        begun = load_world_model(refresh).config
+        model = replace(model, action_low=begun.action_low, action_high=begun.action_high)
+        to_go_on_from(refresh, model)
+    config = replace(config, model=model)
     print(f"  {said(config.model)}", file=sys.stderr)
     learnt, tested = (sides(config.data, parts, held_out) for held_out in (False, True))
     with (

@@ -96,6 +96,10 @@ def test_recordings_without_states(tmp_path: Path, capsys: pytest.CaptureFixture
     card = (tmp_path / "world" / "MODEL_CARD.md").read_text()
     assert "World model of A" in card and "recordings" in card and "next pictures out" in card
     assert (tmp_path / "world" / "held_out.png").is_file()
+    more = write_store(tmp_path / "B", [driven(seed, states=0) for seed in range(10, 14)])
+    train_world_model([*words(tmp_path, more), f"refresh={tmp_path}/world", "model.optim.updates=0"])
+    again = load_world_model(tmp_path / "world").config
+    assert (again.action_low, again.action_high) == (spec.action_low, spec.action_high)
 
 
 def test_what_follows_from_recordings(tmp_path: Path) -> None:
