@@ -82,7 +82,7 @@ def with_choices(arguments: Sequence[str], before: str = BEFORE, groups: Sequenc
     """
     runs = [word.removeprefix(before) for word in arguments if word.startswith(before)]
     results = _results(runs[-1]) if runs and runs[-1] else {}
-    given = dict(word.partition("=")[::2] for word in arguments)
+    given = {name: value for name, _, value in (word.partition("=") for word in arguments)}
     choices, settings = results.get("choices", {}), results.get("settings", {})
     words = []
     for group in (one for one in groups if one in choices and given.get(one, choices[one]) == choices[one]):
