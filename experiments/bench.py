@@ -5,6 +5,7 @@
     python -m experiments.bench label [preset=tiny groups=3]
     python -m experiments.bench train_critic [preset=tiny dispatches=5]
     python -m experiments.bench resources [preset=wan2_2_ti2v_5b mfu=0.4 most=64]
+    python -m experiments.bench scale [workers=[1,2,4] demonstrations=40]
     python -m experiments.bench imagination [task=lift env.path=outputs/world_model worlds=[1,8,64,256]]
 
 rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
@@ -12,6 +13,7 @@ methods: what every method adds to an update of behaviour cloning.
 label, train_critic: frames and clips a second of the value model, its operations, and their share of the rate of plain
 matrix products on this machine; of label also what a data set on disk costs that is ten times as large.
 resources: parameters, operations, memory and time that training a preset needs, computed from its shapes.
+scale: demonstrations and labels a second by processes of this machine, and by workers of a Ray cluster on it.
 imagination: control steps a second of a policy acting in a world model and in robosuite, and the model's share of the rate
 of plain matrix products.
 The last line printed is JSON.
@@ -31,6 +33,7 @@ from experiments.lab.progress import bar
 from experiments.reports.imagination_speed import ImaginationBench, bench_imagination
 from experiments.reports.resources import ResourcesBench, bench_resources
 from experiments.reports.run_report import table
+from experiments.reports.scale import ScaleBench, bench_scale
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
@@ -154,6 +157,7 @@ BENCHES: dict[str, tuple[type, list[dict[str, str]], Callable[[Any], Mapping[str
     "label": (LabelBench, [], bench_label),
     "train_critic": (TrainCriticBench, [], bench_train_critic),
     "resources": (ResourcesBench, [], bench_resources),
+    "scale": (ScaleBench, [], bench_scale),
     "imagination": (
         ImaginationBench,
         [{"task": "lift"}, {"env": "imagination"}, {"policy": "vla_token"}],

@@ -63,9 +63,12 @@ class RayEngine:
 
 
 @contextmanager
-def ray_cluster(address: str) -> Iterator[RayEngine]:
+def ray_cluster(address: str, cores: int | None = None) -> Iterator[RayEngine]:
     """Ray's workers until the block ends: those of the cluster at an address ("auto", "host:port", "ray://host:port"), or
     of one of this machine's own.
+
+    Args:
+        cores: of a cluster of this machine's own; None: all.
 
     Raises:
         UserError: there is no cluster at the address.
@@ -77,6 +80,7 @@ def ray_cluster(address: str) -> Iterator[RayEngine]:
         _require_somebody(address)
         ray.init(
             address=address or "local",
+            num_cpus=None if address else cores,
             runtime_env=options,
             log_to_driver=False,
             include_dashboard=None if address else False,

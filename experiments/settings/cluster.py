@@ -35,14 +35,19 @@ def without_cluster(arguments: Sequence[str]) -> tuple[list[str], AbstractContex
     if given[CLUSTER] == LOCAL:
         require(not given[ADDRESS], f"{ADDRESS}= is of a cluster: say cluster=ray, too")
         return left, nullcontext()
-    return left, _on_ray(given[ADDRESS])
+    return left, on_ray(given[ADDRESS])
 
 
 @contextmanager
-def _on_ray(address: str) -> Iterator[None]:
+def on_ray(address: str = "", cores: int | None = None) -> Iterator[None]:
+    """A block whose simulators and jobs run on a Ray cluster, or on workers of this machine: `cores` of them, or one a core.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at the address.
+    """
     try:
         from experiments.lab.cluster import ray_cluster
     except ModuleNotFoundError as error:
         raise UserError("cluster=ray needs Ray: pip install 'policy-extraction[ray]'") from error
-    with ray_cluster(address) as engine, running_on(engine):
+    with ray_cluster(address, cores) as engine, running_on(engine):
         yield
