@@ -93,12 +93,12 @@ def _demonstrations(config: ScaleBench, count: int, engine: Engines) -> float:
 
 def _labels(config: ScaleBench, engines: Mapping[str, Engines]) -> dict[str, float]:
     """Frames a second that the critic that ships values."""
-    rates: dict[str, float] = {}
+    rates = dict.fromkeys(engines, 0.0)
     with tempfile.TemporaryDirectory() as folder, running_on(LocalEngine()):
         styles = {"clean": config.demonstrations}
         collect(Path(folder) / "data", config.task, styles=styles, seed=0)
         store = open_store(Path(folder) / "data")
-        for name, engine in engines.items():
+        for name, engine in reversed(engines.items()):  # Ray forks, which should come before JAX has threads
             with engine(1):
                 rates[name] = _labelled(store)
     return rates

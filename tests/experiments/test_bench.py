@@ -38,14 +38,6 @@ def test_resources(found):
     assert needs["parameters"] > 1e6
 
 
-def test_scale(found):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
-    speed = found("scale", "workers=[1]", "demonstrations=4", "repeats=1")
-    assert list(speed["demonstrations_per_s"]) == ["1"]
-    for rates in (speed["demonstrations_per_s"]["1"], speed["labels_per_s"]):
-        assert set(rates) == {"processes", "ray"} and min(rates.values()) > 0
-
-
 def test_imagination(found, tmp_path):
     write_world(tmp_path)
     words = [f"env.path={tmp_path}/world", "worlds=[1,2]", "horizon=8", "workers=1"]
