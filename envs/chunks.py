@@ -134,6 +134,13 @@ class ChunkEnv(gymnasium.Env):
         return info
 
 
+def require_some(**counts: int) -> None:
+    """Raise a `UserError` where one of these numbers is below 1."""
+    for name, number in counts.items():
+        if number < 1:
+            raise UserError(f"{name} is {number}; it must be at least 1")
+
+
 class ProcessEnvs(AsyncVectorEnv):
     """A `ChunkEnvs` of `count` worlds, each in a process of its own; observations come back in shared memory.
 
@@ -154,9 +161,7 @@ class ProcessEnvs(AsyncVectorEnv):
         execute: int,
         preload: tuple[str, ...] = (),
     ) -> None:
-        for name, number in {"workers": count, "execute": execute}.items():
-            if number < 1:
-                raise UserError(f"{name} is {number}; it must be at least 1")
+        require_some(workers=count, execute=execute)
         self.env_spec, self.execute = spec, execute
         forks("envs.chunks", *preload)
         with without_main():

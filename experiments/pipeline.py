@@ -156,10 +156,8 @@ class Experiment:
 
     def _examples(self) -> list[Episode]:
         """Episodes in the shapes of those that the critic will judge."""
-        env = self.config.env
-        if isinstance(env, ImaginationChoice) and env.recorded:
-            return env.examples()
-        return examples(self.config.task, self.config.data)
+        world = self._recorded_world
+        return examples(self.config.task, self.config.data) if world is None else world.examples()
 
     def _check_data(self) -> None:
         config, store = self.config, self._store
@@ -234,10 +232,15 @@ class Experiment:
         return self.config.reward.source(workshop)
 
     @property
+    def _recorded_world(self) -> ImaginationChoice | None:
+        """The world model of recordings that is acted in, if it is one."""
+        env = self.config.env
+        return env if isinstance(env, ImaginationChoice) and env.recorded else None
+
+    @property
     def simulated(self) -> bool:
         """Whether the task of `task=` is acted in, or what imitates it."""
-        env = self.config.env
-        return not (isinstance(env, ImaginationChoice) and env.recorded)
+        return self._recorded_world is None
 
     @cached_property
     def begun(self) -> Path | None:

@@ -34,7 +34,7 @@ from experiments.lab.progress import announce, bar
 from experiments.lab.provenance import made_by
 from experiments.lab.tracking import tracked
 from experiments.own_critic.split import SplitConfig
-from experiments.own_critic.train import setting_keys, train_own
+from experiments.own_critic.train import refuse_groups, train_own
 from experiments.reports.run_report import table
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one
@@ -100,15 +100,10 @@ def _require_fitting_settings(config: TrainCriticConfig, arguments: Sequence[str
         not own or isinstance(config.data, StoreData),
         "a critic learns from data=store data.path=/a/dataset, or without data= from the scripted mixture",
     )
-    for key in setting_keys(arguments):
-        group = key.split(".")[0]
-        require(
-            not own or group not in ("mixture", "held_out"),
-            f"{key} is of the mixture; with data=store use split.*",
-        )
-        require(
-            own or group not in ("split", "beside"), f"{key} is of data=store; the mixture has held_out.*"
-        )
+    if own:
+        refuse_groups(arguments, ("mixture", "held_out"), "the mixture; with data=store use split.*")
+    else:
+        refuse_groups(arguments, ("split", "beside"), "data=store; the mixture has held_out.*")
 
 
 def held_out_data(artifacts: Artifacts, mixture: CriticMixture, styles: HeldOutConfig) -> list[Data]:

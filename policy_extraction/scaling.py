@@ -43,8 +43,7 @@ class Scaling:
 
     def own_action(self, values: np.ndarray) -> np.ndarray:
         """The policy's actions [..., A] in the data's units, float32, within what was recorded."""
-        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
-        own = low + (values.astype(np.float64) + 1) / 2 * (high - low)
+        own = _unscaled(values, self.action_low, self.action_high)
         return np.clip(own, self.action_least, self.action_most).astype(np.float32)
 
 
@@ -52,6 +51,12 @@ def _scaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...])
     """−1 at `low` and 1 at `high`."""
     start, span = np.asarray(low), np.asarray(high) - np.asarray(low)
     return ((values.astype(np.float64) - start) / span * 2 - 1).astype(np.float32)
+
+
+def _unscaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
+    """Undoes `_scaled`, in float64."""
+    start, span = np.asarray(low), np.asarray(high) - np.asarray(low)
+    return start + (values.astype(np.float64) + 1) / 2 * span
 
 
 class ScaledPolicy:
@@ -109,11 +114,9 @@ class ScaledPolicy:
         return replace(observation, proprio=self.scaling.state(observation.proprio))
 
     def _learned(self, batch: Batch) -> dict[str, Any]:
-        action = batch["action"]
-        if self.ends is not None:
-            low, high = (np.asarray(end) for end in self.ends)
-            action = low + (action.astype(np.float64) + 1) / 2 * (high - low)
-        return {**batch, "action": self.scaling.action(action)}
+        given = batch["action"]
+        own = given if self.ends is None else _unscaled(given, *self.ends)
+        return {**batch, "action": self.scaling.action(own)}
 
 
 def read_scaling(folder: Path) -> tuple[Scaling, dict[str, Any]]:

@@ -179,8 +179,8 @@ class ImaginationChoice:
         if self.images:
             bank = own_start(self.world, [Path(one) for one in self.images], spec.instruction)
         else:
-            told = (spec.instruction,) if self.recorded else task_spec(task.name).instructions
-            bank = self.world.starts.of(told, self.starts)
+            known = (spec.instruction,) if self.recorded else task_spec(task.name).instructions
+            bank = self.world.starts.of(known, self.starts)
         if self.scenes:
             bank = bank.beside(own_scenes(self.world, Path(self.scenes), spec.instruction))
         if self.retold:
@@ -238,8 +238,9 @@ class ImaginationChoice:
 
 @lru_cache(maxsize=2)
 def _loaded(folder: Path, content: str) -> WorldModel:
-    """The world model of a folder with this content: the stages of a command mostly imagine in one,
-    at times beside another, and find it compiled."""
+    """The world model of a folder with this content: the stages of a command mostly imagine in one, at times beside another,
+    and find them compiled.
+    """
     from value_model.imagination.world_model import load_world_model
 
     return load_world_model(folder)

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from envs.chunks import ChunkEnv, World
+from envs.chunks import ChunkEnv, World, require_some
 from envs.contract import ChunkEnvs, EnvSpec
 from envs.engine import Jobs
 from envs.errors import UserError
@@ -45,7 +45,7 @@ class RayEngine:
     @contextmanager
     def jobs(self, count: int) -> Iterator[Jobs]:
         """See `Engine`; a job takes a core, and the cluster as many at once as it has."""
-        _require(count, "workers")
+        require_some(workers=count)
         yield _RayJobs(self)
 
     def envs(
@@ -57,8 +57,7 @@ class RayEngine:
         preload: tuple[str, ...] = (),
     ) -> ChunkEnvs:
         """See `Engine`."""
-        _require(count, "workers")
-        _require(execute, "execute")
+        require_some(workers=count, execute=execute)
         return RayEnvs(self, make, spec, count, execute)
 
 
@@ -269,8 +268,3 @@ class _Row:
     def step(self, action: np.ndarray) -> tuple[Any, ...]:
         """See `ChunkEnv`."""
         return self._env.step(action)
-
-
-def _require(count: int, name: str) -> None:
-    if count < 1:
-        raise UserError(f"{name} is {count}; it must be at least 1")

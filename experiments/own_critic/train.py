@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,16 @@ def train_own(chosen: Chosen, choice: TrainableChoice, arguments: Sequence[str])
 def setting_keys(arguments: Sequence[str]) -> set[str]:
     """Keys of the settings on a command line."""
     return {one.key_or_group for one in parse([word for word in arguments if "=" in word])}
+
+
+def refuse_groups(arguments: Sequence[str], groups: Collection[str], of: str) -> None:
+    """Refuse settings that would change nothing.
+
+    Args:
+        groups: theirs; of: what they belong to, and what to say instead.
+    """
+    for key in sorted(setting_keys(arguments)):
+        require(key.split(".")[0] not in groups, f"{key} is of {of}")
 
 
 def sides(data: StoreData, parts: Sequence[Part], held_out: bool) -> list[Data]:

@@ -15,7 +15,7 @@ from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import tracked
 from experiments.own_critic.split import open_recordings, split
-from experiments.own_critic.train import setting_keys, sides
+from experiments.own_critic.train import refuse_groups, setting_keys, sides
 from experiments.own_world.fit import fit_world, said
 from experiments.reports.world_card import CARD, RECORDED, critic_card, errors_table, size_of, world_card
 from experiments.settings.config import StoreData, require
@@ -25,6 +25,7 @@ from experiments.train_critic import measure, metrics_table
 from value_model.imagination.train import to_go_on_from
 from value_model.imagination.world_model import load_world_model
 
+SIMULATED = ("tasks", "experience", "stores", "policy", "world", "eyes")  # settings of the simulator's tasks
 HELD_OUT = "held_out"  # the one row of figures and strips
 
 
@@ -35,13 +36,10 @@ def refuse_settings_without_effect(config: Any, arguments: Sequence[str]) -> Non
         not own or isinstance(config.data, StoreData),
         "a world model learns from data=store data.path=/a/dataset, or without data= from the tasks of tasks=",
     )
-    for key in setting_keys(arguments):
-        group = key.split(".")[0]
-        require(
-            not own or group not in ("tasks", "experience", "stores", "policy", "world", "eyes"),
-            f"{key} is of the simulator's tasks; with data=store leave it out",
-        )
-        require(own or group != "split", f"{key} is of data=store; the tasks have experience.held_out")
+    if own:
+        refuse_groups(arguments, SIMULATED, "the simulator's tasks; with data=store leave it out")
+    else:
+        refuse_groups(arguments, ("split",), "data=store; the tasks have experience.held_out")
 
 
 def train_own_world(config: Any, arguments: Sequence[str]) -> dict[str, Any]:

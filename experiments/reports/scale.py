@@ -1,6 +1,6 @@
 """What going through a cluster costs, on this machine: `python -m experiments.bench scale`.
 
-Rates are of the steady state: starting workers is left out, and told.
+Rates are of the steady state: starting workers and compiling are left out.
 """
 
 from __future__ import annotations
