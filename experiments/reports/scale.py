@@ -91,7 +91,7 @@ def _demonstrations(config: ScaleBench, count: int, engine: Engines) -> float:
     return clock.rate(warm)
 
 
-def _labels(config: ScaleBench, engines: Mapping[str, Engines]) -> dict[str, float]:
+def _labels(config: ScaleBench, engines: dict[str, Engines]) -> dict[str, float]:
     """Frames a second that the critic that ships values."""
     rates = dict.fromkeys(engines, 0.0)
     with tempfile.TemporaryDirectory() as folder, running_on(LocalEngine()):
