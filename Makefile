@@ -1,4 +1,5 @@
 # `make run`: the default experiment, from an empty machine. `make test`: the tests. `make lint`: format, lint, types.
+# `make test-hosts`: trainings over hosts that die, three minutes.
 # `make test-lerobot`: those of policies of LeRobot's, in an environment of its own (6 GB), on Python 3.12 or 3.13.
 # The newest Python that can be used: found, starting (a shim may not), and with what an environment needs.
 USABLE = for name in python3.13 python3.12 python3.11; do \
@@ -6,7 +7,7 @@ USABLE = for name in python3.13 python3.12 python3.11; do \
 PYTHON := $(or $(PYTHON),$(shell $(USABLE)))
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: run test test-lerobot lint clean
+.PHONY: run test test-lerobot test-hosts lint clean
 
 run: $(VENV)/.core
 	$(BIN)/python -m experiments.run
@@ -16,6 +17,9 @@ test: $(VENV)/.dev
 
 test-lerobot: .venv-lerobot/.dev
 	.venv-lerobot/bin/python -m pytest tests/lerobot
+
+test-hosts: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/experiments/hosts/training.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/pyright

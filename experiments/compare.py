@@ -30,6 +30,7 @@ from experiments.reports.comparison import BASELINE, Row, publish
 from experiments.reports.results import run_name
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, menu, prepare
+from experiments.settings.cluster import TORCHRUN
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig, require
 from experiments.settings.resolve import resolved
@@ -132,7 +133,7 @@ def asked(arguments: Sequence[str]) -> list[Chosen]:
 def main() -> None:
     """The command line."""
     text = f"{__doc__}\nChoices:\n{menu()}"
-    answer(lambda arguments: compare(asked(arguments), arguments), text)
+    answer(lambda arguments: compare(asked(arguments), arguments), text, over=TORCHRUN)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from experiments.choices.policies import PluginPolicy
 from experiments.imagined_learning import follow_critic, imagined_data, say_doubt, world_of
 from experiments.lab.artifacts import Artifact, Artifacts, digest
 from experiments.lab.context import Context
+from experiments.lab.hosts import hosts_together
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.outcome import Labelled, Outcome
@@ -118,6 +119,10 @@ class Experiment:
         """
         if not self.config.policy.trainable:
             raise UserError(NOT_TRAINED)
+        if hosts_together() is not None and not learns_from_data(self.config.method):
+            raise UserError(
+                "cluster=torchrun is for methods that learn from data; for rollouts there is cluster=ray"
+            )
         if isinstance(self.config.env, NoEnv):
             check_offline(self.config)
         else:

@@ -27,6 +27,7 @@ from experiments.reports.results import run_name, summarize
 from experiments.reports.run_report import print_summary, write_report
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, menu, prepare_sweep
+from experiments.settings.cluster import TORCHRUN
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
@@ -73,7 +74,7 @@ def printed_by(function: Callable[..., object], *arguments: object) -> str:
 @command
 def main() -> None:
     """The command line."""
-    answer(run_each, f"{__doc__}\nChoices:\n{menu()}")
+    answer(run_each, f"{__doc__}\nChoices:\n{menu()}", over=TORCHRUN)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from experiments.own_critic.train import refuse_groups, train_own
 from experiments.reports.run_report import table
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one
+from experiments.settings.cluster import HOSTS
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import HeldOutConfig, StoreData, TaskConfig, WandbConfig, require
@@ -190,7 +191,7 @@ The benchmark's figures, with intervals and the zero-shot parts, are in docs/res
 @command
 def main() -> None:
     """The command line."""
-    answer(train_critic, __doc__)
+    answer(train_critic, __doc__, over=HOSTS)
 
 
 if __name__ == "__main__":

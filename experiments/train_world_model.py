@@ -45,6 +45,7 @@ from experiments.reports.world_card import (
     world_card,
 )
 from experiments.settings.cli import answer, prepare_one
+from experiments.settings.cluster import HOSTS
 from experiments.settings.command import command
 from experiments.settings.compose import store, store_command
 from experiments.settings.config import WandbConfig, require
@@ -207,7 +208,7 @@ def _card(
 @command
 def main() -> None:
     """The command line."""
-    answer(train_world_model, __doc__)
+    answer(train_world_model, __doc__, over=HOSTS)
 
 
 if __name__ == "__main__":

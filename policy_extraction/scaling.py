@@ -13,7 +13,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.types import Observation
-from policy_extraction.types import PLAIN, Batch, Method, Policy, PolicySpec, Sampling
+from policy_extraction.types import PLAIN, Batch, Method, Policy, PolicySpec, Sampling, processes_of
 
 SCALING_FILE = "scaling.json"  # in the folder of `Policy.save`
 
@@ -77,6 +77,11 @@ class ScaledPolicy:
     ) -> None:
         self.policy, self.scaling, self.about, self.ends = policy, scaling, about, ends
         self.spec: PolicySpec = policy.spec
+
+    @property
+    def processes(self) -> int:
+        """See `SharedTraining`."""
+        return processes_of(self.policy)
 
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
         """See `Policy`."""

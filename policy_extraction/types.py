@@ -238,6 +238,19 @@ def frozen_eyes(policy: Policy) -> Eyes | None:
 
 
 @runtime_checkable
+class SharedTraining(Protocol):
+    """A policy that several processes may train together: how many do."""
+
+    @property
+    def processes(self) -> int: ...
+
+
+def processes_of(policy: Policy) -> int:
+    """How many processes train a policy together."""
+    return policy.processes if isinstance(policy, SharedTraining) else 1
+
+
+@runtime_checkable
 class Policy(Protocol):
     """A trainable policy, behind an adapter of any framework."""
 

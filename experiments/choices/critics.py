@@ -64,7 +64,10 @@ class CriticChoice(Protocol):
 
 @runtime_checkable
 class TrainableChoice(CriticChoice, Protocol):
-    """A choice whose critic has to be trained, unless it is `at_hand`; its `source` is then `workshop.trained`."""
+    """A choice whose critic has to be trained, unless it is `at_hand`; its `source` is then `workshop.trained`.
+
+    One that JAX can train over several hosts says so by `over = "jax"`, see `value_model.video.hosts`.
+    """
 
     part: str  # the folder of its artifact that it is saved in
     data: CriticData

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class WanChoice:
 
     blind = ""
     part = "wan"
+    over = "jax"
 
     def __post_init__(self) -> None:
         require(
@@ -98,13 +100,19 @@ class WanChoice:
         from value_model.critic.train import continued
         from value_model.critic.wan.encode import encode_clips
         from value_model.critic.wan.train import train_wan
+        from value_model.video import hosts
 
         saved, weights = self.start(), Path(self.weights)
         model = self.model if saved is None else continued(self.model, saved)
         origin = Path(self.init) if self.init else None
         stores = [store for store in episodes if isinstance(store, Store)]
-        clips = encode_clips(stores, weights, model, folder / "clips", seed=self.seed, variants=self.variants)
-        assert clips is not None, "one worker encodes all"
+        encode = partial(
+            encode_clips, stores, weights, model, folder / "clips", seed=self.seed, variants=self.variants
+        )
+        encode(worker=hosts.share())
+        hosts.meet()
+        clips = encode()
+        assert clips is not None, "all have been encoded"
         return train_wan(clips, weights, model, folder / "training", self.seed, progress, start=origin)
 
     def load(self, folder: Path) -> Critic:

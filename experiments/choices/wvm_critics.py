@@ -97,6 +97,7 @@ class TrainChoice:
 
     blind = ""
     part = "wvm"
+    over = "jax"
     at_hand = False
 
     @property

@@ -23,11 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from envs.errors import UserError
 from envs.fields import LATER
+from experiments.lab.hosts import Hosts, going_with, hosts_together, training_with
 from experiments.lab.provenance import made_by
 
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
+SHARED_SECONDS = 60  # that a file may take from one host to another
 FLOORS = ("envs", "value_model", "policy_extraction", "experiments")
 
 
@@ -130,6 +133,7 @@ class Artifacts:
         config: Any,
         inputs: Mapping[str, str],
         build: Callable[[Path], None],
+        over: str = "",
     ) -> Artifact:
         """The artifact of `stage` for this configuration and these inputs: found, or else built.
 
@@ -141,6 +145,11 @@ class Artifacts:
             build: writes the files into the folder that it is given. After a kill it is called again and finds in the
                 folder's `scratch` what it wrote there before; all else of the killed attempt is gone. `scratch` is
                 dropped at the end.
+            over: the `Hosts.engine` that trains it, where several processes go through the command: all of them then call
+                `build`, on the same folder, and what it writes beside checkpoints the first of them writes.
+
+        Raises:
+            UserError: hosts go through this command that do not share the folder, or were given other settings.
         """
         recipe = {
             "stage": stage,
@@ -149,10 +158,58 @@ class Artifacts:
             "inputs": dict(inputs),
         }
         key = digest(recipe)
-        made = self._found_or_built(stage, key, recipe, build)
+        if (hosts := hosts_together()) is None:
+            made = self._found_or_built(stage, key, recipe, build)
+        else:
+            made = self._by_hosts(hosts, stage, key, recipe, build, over)
         for count in self._counts:
             count[made.folder.name] = made.seconds
         return made
+
+    def _by_hosts(
+        self,
+        hosts: Hosts,
+        stage: str,
+        key: str,
+        recipe: Mapping[str, Any],
+        build: Callable[[Path], None],
+        over: str,
+    ) -> Artifact:
+        """The leader finds or builds it, with the others if these hosts train it; they then find it."""
+
+        def led(partial: Path) -> None:
+            hosts.agree(f"build {key}")
+            with training_with(hosts):
+                build(partial)
+
+        made = None
+        if hosts.leads:
+            with going_with(None):
+                made = self._found_or_built(stage, key, recipe, led if over == hosts.engine else build)
+        said = hosts.agree(f"made {key}")
+        if not hosts.leads and said == f"build {key}":
+            with training_with(hosts):
+                build(self._partial(stage, key))
+            said = hosts.agree()
+        if said != f"made {key}":
+            raise UserError(
+                f"this host comes to {stage}-{key}, the first one is elsewhere; start all of them with the same arguments"
+            )
+        return made or self._found_soon(stage, key)
+
+    def _found_soon(self, stage: str, key: str) -> Artifact:
+        """What another host has made; file systems that are shared take a moment."""
+        folder = self.root / f"{stage}-{key}"
+        for _ in range(SHARED_SECONDS):
+            if (manifest := read_manifest(folder)) is not None:
+                return Artifact(stage, key, folder, manifest["seconds"], reused=True)
+            time.sleep(1)
+        raise UserError(
+            f"the first host has made {folder}, and it is not here; all hosts have to share the folder outputs="
+        )
+
+    def _partial(self, stage: str, key: str) -> Path:
+        return self.root / f".{stage}-{key}.partial"
 
     def _found_or_built(
         self, stage: str, key: str, recipe: Mapping[str, Any], build: Callable[[Path], None]
@@ -160,7 +217,7 @@ class Artifacts:
         folder = self.root / f"{stage}-{key}"
         if (manifest := read_manifest(folder)) is not None:
             return Artifact(stage, key, folder, manifest["seconds"], reused=True)
-        partial = self.root / f".{stage}-{key}.partial"
+        partial = self._partial(stage, key)
         with _lock(self.root / f".{stage}-{key}.lock", stage):
             if (manifest := read_manifest(folder)) is not None:
                 return Artifact(stage, key, folder, manifest["seconds"], reused=True)

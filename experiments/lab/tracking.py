@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from experiments.lab.hosts import follows
 from experiments.settings.config import WandbConfig
 
 
@@ -50,7 +51,7 @@ def tracked(config: WandbConfig, name: str, folder: Path, settings: Mapping[str,
     mode = config.mode
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    if mode == "disabled":
+    if mode == "disabled" or follows():
         yield Tracker(None)
         return
     import wandb

@@ -21,15 +21,18 @@ SHOW = ("--cfg", "-c")
 HELP = ("--help", "-h")
 
 
-def answer(main: Callable[[Sequence[str]], object], text: str | None) -> None:
+def answer(main: Callable[[Sequence[str]], object], text: str | None, over: str = "") -> None:
     """Run `main` on the arguments of the command line, on the cluster that they ask for; or print the command's own
     description if it is asked for.
+
+    Args:
+        over: the kind of `cluster=` that what it trains can be trained over.
     """
     arguments = sys.argv[1:]
     if set(HELP) & set(arguments):
         print((text or "").strip())
     else:
-        left, cluster = without_cluster(arguments)
+        left, cluster = without_cluster(arguments, over)
         with cluster:
             main(left)
 

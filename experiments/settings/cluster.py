@@ -1,41 +1,90 @@
-"""`cluster=ray [cluster.address=auto]`, which every command takes: where simulators and jobs run. It changes no result."""
+"""Where a command runs, which changes no result.
+
+cluster=ray [cluster.address=auto]     simulators and jobs on a Ray cluster; every command takes it
+cluster=hosts [cluster.coordinator=HOST:PORT cluster.processes=N cluster.process=I] [cluster.heartbeat=SECONDS]
+                                       what JAX trains, over hosts: of train_critic and train_world_model
+cluster=torchrun                       a torch policy, over the processes of torchrun: of run and compare
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from envs.engine import running_on
 from envs.errors import UserError, check_choice
 from experiments.settings.config import require
+from experiments.settings.hosts import HEARTBEAT, on_hosts, on_torchrun
 
-CLUSTER, ADDRESS = "cluster", "cluster.address"
-LOCAL, RAY = "local", "ray"
+CLUSTER = "cluster"
+LOCAL, RAY, HOSTS, TORCHRUN = "local", "ray", "hosts", "torchrun"
+OF = {  # the settings of each kind
+    LOCAL: (),
+    RAY: ("cluster.address",),
+    HOSTS: ("cluster.coordinator", "cluster.processes", "cluster.process", "cluster.heartbeat"),
+    TORCHRUN: (),
+}
+FOR = {HOSTS: "train_critic and train_world_model", TORCHRUN: "run and compare"}  # the commands that train so
 
 
-def without_cluster(arguments: Sequence[str]) -> tuple[list[str], AbstractContextManager[None]]:
+def without_cluster(
+    arguments: Sequence[str], over: str = ""
+) -> tuple[list[str], AbstractContextManager[None]]:
     """The arguments that are left, and the block in which the command runs on the cluster that they asked for.
 
+    Args:
+        over: the kind of cluster that what the command trains can be trained over; beside Ray, which all run on.
+
     Raises:
-        UserError: there is no such kind of cluster.
+        UserError: there is no such kind of cluster, or not for this command.
     """
-    given = {CLUSTER: LOCAL, ADDRESS: ""}
-    left = []
+    left, given = [], {}
     for word in arguments:
         name, _, value = word.partition("=")
-        if name in given:
+        if name == CLUSTER or name.startswith(f"{CLUSTER}."):
             given[name] = value
         else:
-            require(
-                not name.startswith(f"{CLUSTER}."),
-                f"{name} is no setting of cluster=; there is {ADDRESS}=host:port",
-            )
             left.append(word)
-    check_choice(CLUSTER, given[CLUSTER], (LOCAL, RAY))
-    if given[CLUSTER] == LOCAL:
-        require(not given[ADDRESS], f"{ADDRESS}= is of a cluster: say cluster=ray, too")
-        return left, nullcontext()
-    return left, on_ray(given[ADDRESS])
+    kind = given.pop(CLUSTER, LOCAL)
+    check_choice(CLUSTER, kind, OF)
+    for name in given:
+        check_choice(f"setting of {CLUSTER}={kind}", name, OF[kind])
+    if kind == RAY:
+        return left, on_ray(*given.values())
+    require(kind in (LOCAL, over), f"cluster={kind} is for {FOR.get(kind)}")
+    if kind == HOSTS:
+        return left, _on_hosts(given)
+    return left, on_torchrun() if kind == TORCHRUN else nullcontext()
+
+
+def _on_hosts(given: Mapping[str, str]) -> AbstractContextManager[None]:
+    """The block of `cluster=hosts`, by its settings.
+
+    Raises:
+        UserError: some are missing, or are no numbers.
+    """
+    *told, last = OF[HOSTS]
+    seconds = given.get(last, str(HEARTBEAT))
+    require(seconds.isdecimal() and int(seconds) > 0, f"{last}={seconds} is a number of seconds, above 0")
+    missing = [name for name in told if not given.get(name)]
+    if len(missing) == len(told):
+        return on_hosts(heartbeat=int(seconds))
+    require(
+        not missing,
+        f"cluster=hosts needs {', '.join(missing)}, too; or none of {', '.join(told)} under SLURM",
+    )
+    coordinator, *numbers = (given[name] for name in told)
+    require(
+        all(number.isdecimal() for number in numbers) and int(numbers[1]) < int(numbers[0]),
+        "cluster.processes=N is how many there are, cluster.process=I which of them this is, from 0 on",
+    )
+    port = coordinator.rpartition(":")[2]
+    require(
+        port.isdecimal() and port != coordinator,
+        f"cluster.coordinator={coordinator} has to be HOST:PORT, of the first process",
+    )
+    count, index = map(int, numbers)
+    return on_hosts(coordinator, count, index, int(seconds))
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def train_on(
         critic.save(folder / choice.part)
 
     inputs = {"data": digest([part.digest for part in data])}
-    made = announce(artifacts.make("critic", VERSION, choice.recipe(), inputs, build))
+    over = getattr(choice, "over", "")
+    made = announce(artifacts.make("critic", VERSION, choice.recipe(), inputs, build, over))
     saved = made.folder / choice.part
     return CriticSource(made.digest, lambda: choice.load(saved), folder=saved)

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from envs.errors import UserError
 from envs.files import atomic_file
 from experiments.lab.artifacts import SCRATCH, Artifact, Artifacts
+from experiments.lab.hosts import follows, training_hosts
 from experiments.lab.progress import announce, bar
 from experiments.lab.tracking import Tracker
 from experiments.settings.config import BatchConfig
 from policy_extraction.batch import sample_batches
 from policy_extraction.dataset import Dataset
-from policy_extraction.types import Method, Policy, Training
+from policy_extraction.types import Method, Policy, Training, processes_of
 
 VERSION = 1
 STATE = "state.json"
@@ -58,6 +60,9 @@ def extract(
 
     def build(folder: Path) -> None:
         policy = make_policy()
+        hosts = training_hosts()
+        if hosts is not None and processes_of(policy) != hosts.count:
+            raise UserError("cluster=torchrun trains torch policies, and policy= is none; leave it out")
         checkpoint = load_checkpoint(folder, policy)
         done, history, saved = checkpoint.done, checkpoint.history, time.monotonic()
         with bar("extract", training.updates, "updates") as shown:
@@ -79,7 +84,7 @@ def extract(
         finish_training(folder, policy, history)
 
     recipe = {"method": method, "training": training, "batch": _recipe(batch), "seed": seed}
-    return announce(artifacts.make("extract", VERSION, recipe, inputs, build))
+    return announce(artifacts.make("extract", VERSION, recipe, inputs, build, over="torch"))
 
 
 def load_checkpoint(folder: Path, policy: Policy) -> Checkpoint:
@@ -93,7 +98,9 @@ def load_checkpoint(folder: Path, policy: Policy) -> Checkpoint:
 
 
 def save_checkpoint(folder: Path, policy: Policy, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the one before it is dropped only when this one is whole."""
+    """Write a checkpoint; the one before it is dropped only when this one is whole. Of several processes the first does."""
+    if follows():
+        return
     scratch = folder / SCRATCH
     policy.save(scratch / f"policy-{checkpoint.done}")
     with atomic_file(scratch / STATE) as temporary:
@@ -104,7 +111,9 @@ def save_checkpoint(folder: Path, policy: Policy, checkpoint: Checkpoint) -> Non
 
 
 def finish_training(folder: Path, policy: Policy, history: list[dict[str, Any]]) -> None:
-    """Write the result of a training: the policy and the learning curve."""
+    """Write the result of a training: the policy and the learning curve. Of several processes the first does."""
+    if follows():
+        return
     policy.save(folder / "policy")
     with atomic_file(folder / "history.json") as temporary:
         temporary.write_text(json.dumps(history, indent=1))

@@ -35,6 +35,7 @@ def make_world_model(
     def build(folder: Path) -> None:
         from value_model.imagination.train import train_world_model
         from value_model.joint.train import train_joint
+        from value_model.video import hosts
 
         stores, scratch = [part.open() for part in data], folder / SCRATCH / FOLDER
         with Bars(context.tracker, "world_model") as bars:
@@ -42,6 +43,8 @@ def make_world_model(
                 world = train_joint(stores, model, critic, scratch, seed, bars.update, refresh)
             else:
                 world = train_world_model(stores, model, scratch, seed, bars.update, refresh)
+        if not hosts.writes():
+            return
         world.save(folder / FOLDER)
         for name in (CRITIC, CRITIC_WEIGHTS) if critic is not None else ():
             copy_file(scratch / name, folder / FOLDER / name)
@@ -50,4 +53,4 @@ def make_world_model(
     if refresh is not None:
         inputs["refresh"] = file_digest(refresh / WEIGHTS)
     recipe = {"model": model, "seed": seed} | ({} if critic is None else {"critic": critic})
-    return announce(context.artifacts.make("world_model", VERSION, recipe, inputs, build))
+    return announce(context.artifacts.make("world_model", VERSION, recipe, inputs, build, over="jax"))

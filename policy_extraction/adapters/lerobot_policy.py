@@ -28,6 +28,11 @@ class LeRobotPolicy:
         self.adapter = adapter
         self.spec: PolicySpec = adapter.spec
 
+    @property
+    def processes(self) -> int:
+        """See `SharedTraining`."""
+        return self.adapter.processes
+
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
         """See `Policy`."""
         return self.adapter.act(observation, seeds, sampling)

@@ -15,7 +15,7 @@ batch names its seeds) rows go one by one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.types import Observation
+from policy_extraction.adapters.companions import Companions, rows_of
 from policy_extraction.adapters.inputs import (
     Preprocess,
     check_chunks,
@@ -45,7 +46,10 @@ from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec
 
 
 class TorchPolicy:
-    """A `Policy` around a torch module; trains its parameters that require a gradient, and holds the others once."""
+    """A `Policy` around a torch module; trains its parameters that require a gradient, and holds the others once.
+
+    Where several processes train it, see `companions`, every one of them has it whole.
+    """
 
     def __init__(
         self,
@@ -71,12 +75,19 @@ class TorchPolicy:
         if not self._trained:
             raise UserError("no parameter of the policy's module requires a gradient: nothing can be trained")
         self._device = self._trained[0].device
+        self._companions = Companions()
+        self._scored = self._companions.wrapped(_Scored(self._module))
         self._optimizer = torch.optim.AdamW(self._trained, weight_decay=training.weight_decay)
 
     @property
     def module(self) -> torch.nn.Module:
         """The module with the averaged weights."""
         return self._average
+
+    @property
+    def processes(self) -> int:
+        """See `SharedTraining`."""
+        return self._companions.count
 
     def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
         extra = sampling_inputs(sampling, self._options, len(observation), self.spec)
@@ -99,7 +110,7 @@ class TorchPolicy:
         names = ("observation", "action", "executed")
         tensors = self._tensors({name: batch[name] for name in names if name in batch})
         with torch.no_grad():
-            log_prob = self._log_prob(tensors, seeds, self._key(0))
+            log_prob = _Scored(self._module)(tensors, self._keys(seeds), self._key(0))
         return log_prob.cpu().numpy().astype(np.float32)
 
     def save(self, folder: Path) -> None:
@@ -123,11 +134,13 @@ class TorchPolicy:
             tensor.detach().copy_(saved[name])
 
     def _one_update(self, batch: Batch, method: Method) -> dict[str, float]:
-        tensors = self._tensors(batch)
-        words = np.random.SeedSequence((self.seed, self.step)).generate_state(2, np.uint32)
+        tensors, among = self._tensors(batch), self._companions
+        words = np.random.SeedSequence((self.seed, self.step)).generate_state(2, np.uint32) + among.index
+        rows = among.own(len(batch["action"]))
+        keys = self._keys(batch["seed"][rows]) if "seed" in batch else None
         with torch.random.fork_rng([] if self._device.type == "cpu" else [self._device]):
             torch.manual_seed(int(words[0]))  # for dropout and the like
-            log_prob = self._log_prob(tensors, batch.get("seed"), self._key(words[1]))
+            log_prob = among.whole(self._scored(rows_of(tensors, rows), keys, self._key(words[1])))
         chunk = executed_mean(torch, log_prob, tensors) if log_prob.ndim == 2 else log_prob
         by_token = "behavior_log_prob" in tensors and tensors["behavior_log_prob"].ndim == 2
         loss = method.loss(torch, log_prob if by_token else chunk, tensors).mean()
@@ -147,27 +160,6 @@ class TorchPolicy:
         self._move_average()
         self.step += 1
         return metrics
-
-    def _log_prob(self, batch: Mapping[str, Any], seeds: np.ndarray | None, key: torch.Generator) -> Any:
-        observation, action, module = batch["observation"], batch["action"], type(self._module)
-        told = {"executed": batch["executed"]} if "executed" in batch and takes_executed(module) else {}
-        if takes_key(module) and seeds is not None:
-            rows = [
-                self._module.log_prob(
-                    _row(observation, b), action[b : b + 1], self._key(seed), **_row(told, b)
-                )
-                for b, seed in enumerate(seeds)
-            ]
-            for row in rows:
-                check_log_prob(row.shape, 1)
-            log_prob = torch.cat(rows)
-        else:
-            noise = (key,) if takes_key(module) else ()
-            log_prob = self._module.log_prob(observation, action, *noise, **told)
-            check_log_prob(log_prob.shape, len(action))
-        if "executed" in batch:
-            check_tokens(log_prob.shape, batch["executed"].shape, module)
-        return log_prob
 
     def _clip_gradient(self) -> float:
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
@@ -210,8 +202,41 @@ class TorchPolicy:
         )  # torch knows little of uint32
         return torch.from_numpy(np.ascontiguousarray(whole)).to(self._device)
 
+    def _keys(self, seeds: np.ndarray) -> list[torch.Generator]:
+        return [self._key(seed) for seed in seeds]
+
     def _key(self, seed: Any) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(int(seed) % 2**63)
+
+
+class _Scored(torch.nn.Module):
+    """Log-probabilities as a module's forward pass, which is what processes can share."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(
+        self, batch: Mapping[str, Any], keys: Sequence[torch.Generator] | None, key: torch.Generator
+    ) -> torch.Tensor:
+        """[B] or [B, K]. keys: a row each, where rows are to be independent of one another; else all draw from `key`."""
+        observation, action, module = batch["observation"], batch["action"], type(self.module)
+        told = {"executed": batch["executed"]} if "executed" in batch and takes_executed(module) else {}
+        if takes_key(module) and keys is not None:
+            rows = [
+                self.module.log_prob(_row(observation, b), action[b : b + 1], own, **_row(told, b))
+                for b, own in enumerate(keys)
+            ]
+            for row in rows:
+                check_log_prob(row.shape, 1)
+            log_prob = torch.cat(rows)
+        else:
+            noise = (key,) if takes_key(module) else ()
+            log_prob = self.module.log_prob(observation, action, *noise, **told)
+            check_log_prob(log_prob.shape, len(action))
+        if "executed" in batch:
+            check_tokens(log_prob.shape, batch["executed"].shape, module)
+        return log_prob
 
 
 def _at(arrays: Any, index: int) -> Any:

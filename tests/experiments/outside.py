@@ -144,12 +144,17 @@ class Lab:
         (folder / "my_torch.py").write_text(TORCH_POLICY)
         (folder / "my_reader.py").write_text(METHODS_THAT_READ)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of processes that are given commands there."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
+
     def start(self, *arguments, largest_file=None) -> subprocess.Popen:
         """In a process of its own, which can be killed."""
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.run", *settings(arguments)],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -8,7 +8,6 @@ Dimension letters: B batch, E episodes, N frames of all episodes, h horizon, L w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,9 +15,6 @@ import jax.numpy as jnp
 
 from value_model.critic.config import ClipConfig, WVMConfig
 from value_model.critic.network import Clip
-
-HostClips = Callable[[int], Clip]
-"""A source of clips on the host: an update's batch of numpy arrays from its number, the same at every call."""
 
 
 class LatentData(NamedTuple):

@@ -21,16 +21,17 @@ from jax.sharding import Mesh
 from envs.errors import UserError
 from envs.text import word_ids
 from envs.types import Episode
-from value_model.critic.clips import HostClips, LatentData, sample_clips
+from value_model.critic.clips import LatentData, sample_clips
 from value_model.critic.config import WVMConfig
 from value_model.critic.gradients import loss_gradients, split_network
 from value_model.critic.metrics.episodes import EXPERT_STYLES, progress_is_known, true_progress
 from value_model.critic.network import Clip, WVMNetwork
 from value_model.critic.stretches import stretches
 from value_model.critic.wvm import WVM, load_wvm
+from value_model.video import hosts
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import Episodes, episode_frames, watch
-from value_model.video.loop import Progress, gradient_step, run_updates
+from value_model.video.loop import HostBatches, Progress, gradient_step, run_updates
 from value_model.video.recipe import claim, make_optimizer
 from value_model.video.sharding import check_batch, device_mesh, place_state
 from value_model.video.tokenizer_training import train_tokenizer
@@ -71,9 +72,11 @@ def train_wvm(
         critic = WVM(config, tokenizer, WVMNetwork(config, rngs=nnx.Rngs(seed)))
         nnx.update(critic.network, nnx.state(start.network))
     data, stride = encode_episodes(critic.encoder, episodes)
-    mesh = device_mesh()
-    network = train_network(critic.network, data, stride, folder / "network", seed, progress, mesh)
-    critic = WVM(config, tokenizer, network, mesh)
+    network = train_network(critic.network, data, stride, folder / "network", seed, progress, device_mesh())
+    nnx.update(network, hosts.at_home(nnx.state(network)))
+    with hosts.together(yes=False):
+        own = device_mesh()
+    critic = WVM(config, tokenizer, network, own)
     critic.save(folder)
     return critic
 
@@ -186,7 +189,7 @@ def _videos(episodes: Episodes, cameras: tuple[str, ...]) -> Iterator[Episode]:
 
 def train_network(
     network: WVMNetwork,
-    clips: LatentData | HostClips,
+    clips: LatentData | HostBatches,
     stride: int,
     folder: Path,
     seed: int,
@@ -216,7 +219,7 @@ def train_network(
 
 def _train(
     network: WVMNetwork,
-    clips: LatentData | HostClips,
+    clips: LatentData | HostBatches,
     stride: int,
     folder: Path,
     seed: int,
@@ -230,12 +233,13 @@ def _train(
     fixed = place_state(fixed, mesh)
     optimizer = make_optimizer(optim, updates)
 
-    def update(state, key: jax.Array, data: LatentData | Clip):
+    def update(state, key: jax.Array, data: tuple[LatentData | Clip, nnx.State]):
         params, optimizer_state = state
         keys = jax.random.split(key)
-        if isinstance(data, LatentData):
-            data = sample_clips(data, keys[0], optim.batch, config, stride)
-        gradients, metrics = loss_gradients(config, graph, fixed, params, data, keys[1], video_only)
+        clip, fixed = data
+        if isinstance(clip, LatentData):
+            clip = sample_clips(clip, keys[0], optim.batch, config, stride)
+        gradients, metrics = loss_gradients(config, graph, fixed, params, clip, keys[1], video_only)
         params, optimizer_state, norm = gradient_step(optimizer, gradients, optimizer_state, params)
         return (params, optimizer_state), {**metrics, "grad_norm": norm}
 
@@ -246,6 +250,7 @@ def _train(
         clips,
         updates,
         folder,
+        fixed=fixed,
         seed=seed,
         per_dispatch=optim.updates_per_dispatch,
         checkpoint_every=optim.checkpoint_every,

@@ -17,6 +17,7 @@ from envs.types import Episode
 from value_model.critic.config import InferenceConfig, WVMConfig, from_json, to_json
 from value_model.critic.network import ValueNetwork, WVMNetwork
 from value_model.critic.windows import Sweeper, sweep_videos
+from value_model.video import hosts
 from value_model.video.encoder import FrameEncoder
 from value_model.video.sharding import device_mesh
 from value_model.video.tokenizer import Tokenizer
@@ -86,7 +87,9 @@ class WVM:
             yield from self.values_of_latents(group, stride)
 
     def save(self, folder: Path) -> None:
-        """Write model.safetensors and config.json into `folder`."""
+        """Write model.safetensors and config.json into `folder`; of several hosts that are together, the first does."""
+        if not hosts.writes():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / "config.json") as temporary:
             temporary.write_text(to_json(self.config))

@@ -13,6 +13,7 @@ from value_model.imagination.config import ImaginationConfig
 from value_model.imagination.refine import Refined
 from value_model.imagination.regression import RegressionState
 from value_model.imagination.updates import clip_update
+from value_model.video import hosts
 from value_model.video.loop import Progress, run_updates
 from value_model.video.recipe import make_optimizer
 from value_model.video.sharding import device_mesh, split_batch
@@ -56,7 +57,7 @@ def train_refiner(
         progress=progress,
         mesh=device_mesh(),
     )
-    return nnx.merge(graph, params, fixed)
+    return nnx.merge(graph, hosts.at_home(params), fixed)
 
 
 def refine_loss(dynamics: Refined, clip: Clip, key: jax.Array, largest: float) -> jax.Array:

@@ -32,6 +32,7 @@ from value_model.imagination.starts import draw_starts
 from value_model.imagination.success import train_solved
 from value_model.imagination.updates import clip_update
 from value_model.imagination.world_model import WorldModel, load_world_model
+from value_model.video import hosts
 from value_model.video.encoder import FrameEncoder
 from value_model.video.frames import Episodes
 from value_model.video.loop import Progress, run_updates
@@ -97,9 +98,11 @@ def train_world_model(
     imagined = imagined_frames(dynamics, frames, config, seed) if config.solved.steps else None
     solved, quality = train_solved(frames, config, folder / "solved", seed, progress, imagined)
     world = WorldModel(config, tokenizer, dynamics, solved, quality, draw_starts(frames, instructions, seed))
-    if reading is not None:
-        reading.save(folder)
-    world.save(folder)
+    if hosts.writes():
+        if reading is not None:
+            reading.save(folder)
+        world.save(folder)
+    hosts.meet()
     return load_world_model(folder)
 
 
@@ -189,7 +192,7 @@ def train_dynamics(
         progress=progress,
         mesh=mesh,
     )
-    trained = nnx.merge(graph, params, fixed)
+    trained = nnx.merge(graph, hosts.at_home(params), fixed)
     if reading is None:
         return trained
     reading.network = trained

@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
 from envs.files import atomic_file, save_arrays
+from value_model.video import hosts
 
 FILE_BYTES = 4 << 30
 
@@ -35,10 +35,10 @@ def save_sharded(folder: Path, stem: str, arrays: Mapping[str, jax.Array], limit
         for number, names in enumerate(groups, start=1)
     }
     for file, names in files.items():
-        whole = {name: _whole(arrays[name]) for name in names}
-        if jax.process_index() == 0:
+        whole = {name: hosts.whole(arrays[name]) for name in names}
+        if hosts.writes():
             save_arrays(folder / file, whole)
-    if jax.process_index() == 0:
+    if hosts.writes():
         places = {name: file for file, names in files.items() for name in names}
         with atomic_file(folder / f"{stem}.safetensors.index.json") as temporary:
             temporary.write_text(json.dumps({"metadata": {}, "weight_map": places}, indent=1))
@@ -58,9 +58,3 @@ def place_array(
     if sharding is None:
         return jnp.asarray(read(everything))
     return jax.make_array_from_callback(shape, sharding, lambda index: read(index or everything))
-
-
-def _whole(array: jax.Array) -> np.ndarray:
-    if array.is_fully_addressable:
-        return np.asarray(array)
-    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from envs.errors import UserError
+from value_model.video import hosts
 
 AXIS = "devices"
 STACKED = (
@@ -30,8 +31,8 @@ Tree = TypeVar("Tree")
 
 
 def device_mesh(devices: Sequence[Any] | None = None) -> Mesh | None:
-    """All devices (of all processes, unless some are given) in one axis; None where there is just one."""
-    devices = jax.devices() if devices is None else devices
+    """All devices, see `hosts.devices`, or those that are given, in one axis; None where there is just one."""
+    devices = hosts.devices() if devices is None else devices
     if len(devices) == 1:
         return None
     return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
@@ -63,7 +64,7 @@ def parameter_sharding(mesh: Mesh) -> Callable[[Sequence[object], tuple[int, ...
 def state_shardings(tree: Any, mesh: Mesh | None) -> Any:
     """Where each array (or shape) of parameters and optimizer state goes, as a tree of shardings."""
     if mesh is None:
-        return jax.tree.map(lambda leaf: SingleDeviceSharding(jax.devices()[0]), tree)
+        return jax.tree.map(lambda leaf: SingleDeviceSharding(jax.local_devices()[0]), tree)
     sharding = parameter_sharding(mesh)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: sharding(path_names(path), leaf.shape), tree)
 
@@ -81,24 +82,31 @@ def place_state(tree: Tree, mesh: Mesh | None) -> Tree:
     """Parameters and optimizer state where they belong: on one device a copy, on several they are moved."""
     if mesh is None:
         return jax.tree.map(jnp.copy, tree)
-    return jax.device_put(tree, state_shardings(tree, mesh))
+    return jax.tree.map(hosts.put, tree, state_shardings(tree, mesh))
 
 
 def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
     """The arrays of a tree whole on every device."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    if mesh is None:
+        return tree
+    return jax.tree.map(lambda leaf: hosts.put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def own_rows(size: int, mesh: Mesh | None) -> slice:
+    """Which rows of a batch of `size` the devices of this process hold."""
+    if mesh is None:
+        return slice(0, size)
+    held = NamedSharding(mesh, PartitionSpec(AXIS)).addressable_devices_indices_map((size,)).values()
+    bounds = [index[0].indices(size) for index in held if index is not None]
+    return slice(min(start for start, *_ in bounds), max(stop for _, stop, _ in bounds))
 
 
 def place_batch(batch: Tree, mesh: Mesh | None) -> Tree:
-    """Arrays of the host, split along their first axis over the devices. Every process gives the whole batch."""
+    """Arrays of the host, split along their first axis over the devices. Every process gives its `own_rows`."""
     if mesh is None:
         return jax.device_put(batch)
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-
-    def place(array: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    return jax.tree.map(place, batch)
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
 
 
 def gathered(tree: Tree) -> Tree:

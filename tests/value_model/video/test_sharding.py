@@ -23,6 +23,7 @@ from value_model.critic.gradients import loss_gradients, split_network
 from value_model.critic.network import WVMNetwork
 from value_model.critic.train import train_network
 from value_model.video.config import OptimConfig
+from value_model.video.loop import HostBatches
 from value_model.video.prefetch import prefetch
 from value_model.video.sharding import check_batch, parameter_spec
 
@@ -165,17 +166,17 @@ def test_clips_of_the_host(tmp_path: Path) -> None:
     config = dataclasses.replace(MICRO, optim=optim)
     asked: list[int] = []
 
-    def source(number: int) -> Clip:
+    def source(number: int, rows: slice) -> Clip:
         asked.append(number)
         return jax.tree.map(
-            lambda array: array * (1 + number), _clip(8)._replace(words=_clip(8).words * 0 + 1)
+            lambda array: (array * (1 + number))[rows], _clip(8)._replace(words=_clip(8).words * 0 + 1)
         )
 
     def run(folder: Path) -> list[float]:
         losses = []
         train_network(
             WVMNetwork(config, rngs=nnx.Rngs(0)),
-            source,
+            HostBatches(source, 8),
             1,
             folder,
             0,

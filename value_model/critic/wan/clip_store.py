@@ -73,9 +73,9 @@ class ClipStore:
             words=self.text[[int(clip["text"]) for clip in clips]],  # type: ignore[arg-type]
         )
 
-    def batch(self, number: int, size: int, seed: int = 0) -> Clip:
-        """Batch `number` of a training: `size` clips, all equally likely, that (seed, number) draws."""
-        return self.read(np.random.default_rng([seed, number]).integers(len(self), size=size))
+    def batch(self, number: int, size: int, seed: int = 0, rows: slice = slice(None)) -> Clip:
+        """Batch `number` of a training: of `size` clips, all equally likely, that (seed, number) draws, these `rows`."""
+        return self.read(np.random.default_rng([seed, number]).integers(len(self), size=size)[rows])
 
 
 def describe_file(path: Path) -> dict[str, object]:

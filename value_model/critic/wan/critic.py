@@ -22,6 +22,7 @@ from value_model.critic.config import WVMConfig, from_json, to_json
 from value_model.critic.network import WVMNetwork
 from value_model.critic.wan.windows import FORWARD, Window, starts, window_frames
 from value_model.critic.windows import Sweeper, sweep_videos
+from value_model.video import hosts
 from value_model.video.frames import check_frames, episode_frames, resize, watch
 from value_model.video.safetensors_folder import map_tensors, read_json
 from value_model.video.sharded_files import place_array, save_sharded
@@ -103,6 +104,8 @@ class WanCritic:
         """Write config.json, encoders.json and the network's weights into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_sharded(folder, "model", flat_arrays({"network": self.network}))
+        if not hosts.writes():
+            return
         with atomic_file(folder / "encoders.json") as temporary:
             temporary.write_text(json.dumps({"fingerprint": fingerprint(self._weights)}))
         with atomic_file(folder / "config.json") as temporary:

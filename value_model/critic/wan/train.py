@@ -20,7 +20,7 @@ from value_model.critic.wan.clip_store import ClipStore
 from value_model.critic.wan.critic import WanCritic, load_wan_critic, saved_wan_network
 from value_model.critic.wan.encode import encoding_settings
 from value_model.critic.wan.network import load_wan_network
-from value_model.video.loop import Progress
+from value_model.video.loop import HostBatches, Progress
 from value_model.video.recipe import claim
 from value_model.video.sharding import device_mesh, parameter_sharding
 
@@ -69,10 +69,13 @@ def train_wan(
     else:
         network = saved_wan_network(start, config, sharding)
 
-    def batch(number: int) -> Clip:
-        return clips.batch(number, config.optim.batch, seed)
+    size = config.optim.batch
 
-    network = train_network(network, batch, 1, folder / "network", seed, progress, mesh)
+    def read(number: int, rows: slice) -> Clip:
+        return clips.batch(number, size, seed, rows)
+
+    batches = HostBatches(read, size)
+    network = train_network(network, batches, 1, folder / "network", seed, progress, mesh)
     critic = WanCritic(config, network, weights, device)
     critic.save(folder)
     return critic
