@@ -31,12 +31,16 @@ DIED = "workers of the cluster died {} times over one {}; if memory ran out, use
 
 
 class RayEngine:
-    """An `Engine`: a Ray cluster. redone: how many jobs and worlds were begun again since workers died."""
+    """An `Engine`: a Ray cluster. redone: how many jobs and worlds were begun again since workers died.
+
+    Args:
+        gpus: that a job has to itself.
+    """
 
     spreads = True
 
-    def __init__(self) -> None:
-        self.redone = 0
+    def __init__(self, gpus: float = 0.0) -> None:
+        self.redone, self.gpus = 0, gpus
 
     def workers(self, wanted: int) -> int:
         """See `Engine`."""
@@ -62,15 +66,16 @@ class RayEngine:
 
 
 @contextmanager
-def ray_cluster(address: str, cores: int | None = None) -> Iterator[RayEngine]:
+def ray_cluster(address: str, cores: int | None = None, gpus: float = 0.0) -> Iterator[RayEngine]:
     """Ray's workers until the block ends: those of the cluster at an address ("auto", "host:port", "ray://host:port"), or
     of one of this machine's own.
 
     Args:
         cores: of a cluster of this machine's own; None: all.
+        gpus: that a job has to itself.
 
     Raises:
-        UserError: there is no cluster at the address.
+        UserError: there is no cluster at the address, or it has not as many GPUs.
     """
     given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     paths = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -90,8 +95,12 @@ def ray_cluster(address: str, cores: int | None = None) -> Iterator[RayEngine]:
             f"no Ray cluster at cluster.address={address} ({str(error).splitlines()[0]}); start one (ray start --head), "
             "or leave the address out for one of this machine's own"
         ) from error
-    engine = RayEngine()
+    engine = RayEngine(gpus)
     try:
+        if (there := ray.cluster_resources().get("GPU", 0.0)) < gpus:
+            raise UserError(
+                f"cluster.gpus={gpus:g}, and the cluster has {there:g}; a job would wait for ever"
+            )
         yield engine
     finally:
         ray.shutdown()
@@ -125,7 +134,7 @@ class _RayJob:
 
     def __init__(self, engine: RayEngine, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._engine, self._arguments = engine, arguments
-        self._task = ray.remote(num_cpus=1, max_retries=0)(function)
+        self._task = ray.remote(num_cpus=1, num_gpus=engine.gpus, max_retries=0)(function)
         self._reference = self._task.remote(*arguments)
 
     def result(self) -> Any:

@@ -1,6 +1,7 @@
 """Where a command runs, which changes no result.
 
-cluster=ray [cluster.address=auto]     simulators and jobs on a Ray cluster; every command takes it
+cluster=ray [cluster.address=auto] [cluster.gpus=1]
+                                       simulators and jobs on a Ray cluster; every command takes it
 cluster=hosts [cluster.coordinator=HOST:PORT cluster.processes=N cluster.process=I] [cluster.heartbeat=SECONDS]
                                        what JAX trains, over hosts: of train_critic and train_world_model
 cluster=torchrun                       a torch policy, over the processes of torchrun: of run and compare
@@ -20,7 +21,7 @@ CLUSTER = "cluster"
 LOCAL, RAY, HOSTS, TORCHRUN = "local", "ray", "hosts", "torchrun"
 OF = {  # the settings of each kind
     LOCAL: (),
-    RAY: ("cluster.address",),
+    RAY: ("cluster.address", "cluster.gpus"),
     HOSTS: ("cluster.coordinator", "cluster.processes", "cluster.process", "cluster.heartbeat"),
     TORCHRUN: (),
 }
@@ -48,13 +49,31 @@ def without_cluster(
     kind = given.pop(CLUSTER, LOCAL)
     check_choice(CLUSTER, kind, OF)
     for name in given:
+        require(kind != LOCAL, f"{name}= is of a cluster: say cluster=ray, too")
         check_choice(f"setting of {CLUSTER}={kind}", name, OF[kind])
     if kind == RAY:
-        return left, on_ray(*given.values())
+        return left, on_ray(given.get("cluster.address", ""), gpus=_share(given.get("cluster.gpus", "0")))
     require(kind in (LOCAL, over), f"cluster={kind} is for {FOR.get(kind)}")
     if kind == HOSTS:
         return left, _on_hosts(given)
     return left, on_torchrun() if kind == TORCHRUN else nullcontext()
+
+
+def _share(text: str) -> float:
+    """How many GPUs.
+
+    Raises:
+        UserError: that is no number, or Ray cannot share so.
+    """
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = -1.0
+    require(
+        gpus >= 0 and (gpus <= 1 or gpus.is_integer()),
+        f"cluster.gpus={text} is a share of a GPU for every job, such as 0.5, or how many it has to itself",
+    )
+    return gpus
 
 
 def _on_hosts(given: Mapping[str, str]) -> AbstractContextManager[None]:
@@ -88,8 +107,11 @@ def _on_hosts(given: Mapping[str, str]) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def on_ray(address: str = "", cores: int | None = None) -> Iterator[None]:
+def on_ray(address: str = "", cores: int | None = None, gpus: float = 0.0) -> Iterator[None]:
     """A block whose simulators and jobs run on a Ray cluster, or on workers of this machine: `cores` of them, or one a core.
+
+    Args:
+        gpus: that a job has to itself, a share of one or several; 0: none.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.
@@ -98,5 +120,5 @@ def on_ray(address: str = "", cores: int | None = None) -> Iterator[None]:
         from experiments.lab.cluster import ray_cluster
     except ModuleNotFoundError as error:
         raise UserError("cluster=ray needs Ray: pip install 'policy-extraction[ray]'") from error
-    with ray_cluster(address, cores) as engine, running_on(engine):
+    with ray_cluster(address, cores, gpus) as engine, running_on(engine):
         yield

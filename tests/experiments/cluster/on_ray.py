@@ -38,7 +38,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.add_node(num_cpus=2)
+    made.add_node(num_cpus=2, num_gpus=1)  # it has none, which nobody asks
     try:
         yield made
     finally:
@@ -144,6 +144,19 @@ def test_a_mistake_of_the_user_s_is_told_as_ever(on_ray: Any) -> None:
         robosuite_envs(SCENE, 0, 8)
     with pytest.raises(UserError, match="no clean demonstration"), on_ray.jobs(1) as jobs:
         jobs.submit(_fail).result()
+
+
+def test_jobs_have_the_gpus_that_were_asked_for(cluster: Any) -> None:
+    from experiments.lab.cluster import ray_cluster
+
+    with ray_cluster(cluster.address, gpus=0.5) as made, made.jobs(2) as jobs:
+        assert [job.result() for job in [jobs.submit(_gpus) for _ in range(2)]] == ["0", "0"]
+    with pytest.raises(UserError, match="the cluster has 1"), ray_cluster(cluster.address, gpus=2):
+        raise AssertionError("not reached")
+
+
+def _gpus() -> str:
+    return os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def _fail() -> None:

@@ -52,7 +52,8 @@ def test_words_of_a_command_line() -> None:
     for wrong, message in (
         (["cluster=slurm"], "unknown cluster 'slurm'"),
         (["cluster.address=auto"], "say cluster=ray"),
-        (["cluster=ray", "cluster.nodes=2"], "cluster.nodes is no setting"),
+        (["cluster=ray", "cluster.gpus=1.5"], "cluster.gpus=1.5 is a share"),
+        (["cluster=ray", "cluster.nodes=2"], "unknown setting of cluster=ray 'cluster.nodes'"),
     ):
         with pytest.raises(UserError, match=message):
             without_cluster(wrong)

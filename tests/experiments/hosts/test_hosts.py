@@ -50,7 +50,7 @@ def test_hosts_that_were_told_different_things_say_so(tmp_path: Path) -> None:
         (["cluster=hosts", "cluster.heartbeat=0"], "a number of seconds"),
         (["cluster=hosts", "cluster.adress=here"], "setting of cluster=hosts"),
         (["cluster=host"], "cluster"),
-        (["cluster.address=here:1"], "setting of cluster=local"),
+        (["cluster.address=here:1"], "say cluster=ray"),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_begun(words: list[str], said: str) -> None:

@@ -1,0 +1,230 @@
+"""Kill runs at random moments of every stage, let them go on, and compare what comes of it with undisturbed runs.
+
+    python -m experiments.chaos [kills=20] [runs=[data,online,imagined]] [soak=24] [seed=0] [outputs=outputs/chaos]
+
+Three small runs on Lift: learning from data (demonstrations, a critic of its own, labels, features, extraction, evaluation,
+films), GRPO in the simulator, and GRPO in imagination. Each is done undisturbed. Then it is begun again, killed by
+SIGKILL at a random moment of a stage and given once more, until every stage has been killed `kills` times, some of them in
+every round. A round ends with a whole run: all its artifacts, and what its report says, have to be the same to the bit.
+
+Then `soak` runs in a row in one process (`-m`): whether its memory stays, and what is left of it where it ends, and where it
+is stopped by Ctrl-C or SIGTERM.
+
+A run is a fork of this process, in which what it imports is there already. The last line is JSON; the status is 1 where
+anything differs, is left behind, or grows by more than a twentieth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from envs.errors import check_choice
+from envs.files import atomic_file
+from experiments.lab.chaos import REPORT, Begin, Killed, differences, disturbed, undisturbed
+from experiments.lab.provenance import made_by
+from experiments.lab.soak import SETTLED, Soak, soak
+from experiments.reports.run_report import table
+from experiments.run import run_each
+from experiments.settings.cli import answer, prepare_one
+from experiments.settings.command import command
+from experiments.settings.compose import store_command
+from experiments.settings.config import require
+
+SMALL = (
+    "task=lift",
+    "evaluate.episodes=8",
+    "evaluate.videos=2",
+    "train.warmup=5",
+    "batch.checkpoint_seconds=0.2",
+    "wandb.mode=disabled",
+    "name=chaos",
+)
+ROLLOUTS = ("method=grpo", "policy=vla_token", "method.online.groups=3", "method.online.iterations=4")
+RUNS = {
+    "data": (
+        "method=awr",
+        *("data.clean=6", "data.hesitation=4", "data.retry=4", "data.detour=0", "data.failure=0"),
+        *("held_out.clean=1", "held_out.hesitation=1", "held_out.retry=1"),
+        *("critic=train", "critic.data.clean=4", "critic.data.noisy=0", "critic.data.slow=0"),
+        *("critic.data.hesitation=2", "critic.data.retry=2", "critic.model.tokenizer.updates=40"),
+        *("critic.model.video.layers=1", "critic.model.video.width=32", "critic.model.value.width=16"),
+        *(
+            "critic.model.optim.updates=60",
+            "critic.model.optim.batch=16",
+            "critic.model.optim.checkpoint_every=10",
+        ),
+        *("train.updates=300", "batch.size=64", "batch.dispatch=10"),
+    ),
+    "online": (*ROLLOUTS, "env=robosuite"),
+    "imagined": (*ROLLOUTS, "env=imagination"),
+}
+ROW = (
+    *(
+        "-m",
+        "task=lift",
+        "critic=time_index",
+        "data.clean=2",
+        "data.hesitation=2",
+        "data.retry=0",
+        "data.detour=0",
+    ),
+    *("data.failure=0", "held_out.clean=1", "held_out.hesitation=1", "held_out.retry=1", "train.updates=20"),
+    *("train.warmup=2", "batch.size=16", "evaluate.episodes=4", "evaluate.videos=1", "wandb.mode=disabled"),
+)
+GROWTH = 0.05  # of memory, over a row of runs
+
+
+@dataclass(frozen=True)
+class ChaosConfig:
+    """How often, which runs, and where. seed: of the moments."""
+
+    kills: int = 20
+    runs: tuple[str, ...] = tuple(RUNS)
+    soak: int = 24  # 0: none
+    seed: int = 0
+    outputs: str = "outputs/chaos"
+
+    def __post_init__(self) -> None:
+        require(self.kills >= 1, f"kills={self.kills} must be at least 1")
+        require(self.soak >= 0, f"soak={self.soak} must not be negative")
+        for name in self.runs:
+            check_choice("run", name, RUNS)
+
+
+def chaos(arguments: Sequence[str]) -> None:
+    """Disturb every run, and say what came of it.
+
+    Raises:
+        UserError: a mistake in the arguments.
+    """
+    store_command("chaos", ChaosConfig)
+    config: ChaosConfig = prepare_one("chaos", arguments).config
+    folder = Path(config.outputs)
+    found = {name: _disturb(name, config, folder / name) for name in config.runs}
+    row = soak(_row(config, folder / "jax"), folder / "soak", config.soak) if config.soak else None
+    text = _report(found, row, config)
+    with atomic_file(folder / "report.md") as temporary:
+        temporary.write_text(text)
+    told = {
+        "runs": {name: asdict(killed) for name, killed in found.items()},
+        "soak": row and asdict(row),
+        "made_by": made_by(),
+    }
+    with atomic_file(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n")
+    print(text)
+    last = {
+        "kills": sum(sum(killed.kills.values()) for killed in found.values()),
+        "rounds": sum(killed.rounds for killed in found.values()),
+        "different": sorted({name for killed in found.values() for name in killed.different}),
+        "growth": row and row.growth,
+        "left": sorted({name for names in row.left.values() for name in names}) if row else [],
+    }
+    print(json.dumps(last))
+    if last["different"] or last["left"] or (row is not None and row.growth > GROWTH):
+        sys.exit(1)
+
+
+def _row(config: ChaosConfig, compiled: Path) -> Begin:
+    """Begins a row of runs."""
+    seeds = f"seed={','.join(map(str, range(config.soak)))}"
+
+    def begin(outputs: Path) -> int:
+        return _begin([*ROW, seeds, f"outputs={outputs}"], outputs, compiled)
+
+    return begin
+
+
+def _disturb(name: str, config: ChaosConfig, folder: Path) -> Killed:
+    """One run, undisturbed and then disturbed; what was there of an earlier call is done again."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def begin(outputs: Path) -> int:
+        return _begin([*SMALL, *RUNS[name], f"outputs={outputs}"], outputs, folder / "jax")
+
+    undisturbed(begin, folder / "compiling")
+    straight = undisturbed(begin, folder / "undisturbed")
+    killed = Killed(straight.seconds)
+    random = np.random.default_rng([config.seed, list(RUNS).index(name)])
+    while not killed.enough(config.kills):
+        outputs = folder / f"round {killed.rounds}"
+        disturbed(begin, straight, outputs, killed, config.kills, random)
+        killed.different += differences(straight.outputs, outputs)
+        print(f"  {name}, round {killed.rounds}: {killed}", file=sys.stderr)
+        shutil.rmtree(outputs)
+        killed.rounds += 1
+    return killed
+
+
+def _begin(arguments: Sequence[str], outputs: Path, compiled: Path) -> int:
+    """Start a run in a process of its own, whose number this is; what it says is in `outputs`/log."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    if (child := os.fork()) != 0:
+        return child
+    try:
+        os.setsid()
+        log = os.open(outputs / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled.resolve())
+        run_each(arguments)
+        sys.stdout.flush()
+        os._exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a command does, which cleans up behind itself
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _report(found: dict[str, Killed], row: Soak | None, config: ChaosConfig) -> str:
+    rows = [
+        [
+            name,
+            stage,
+            f"{killed.seconds[stage]:.1f}",
+            count,
+            killed.rounds,
+            "; ".join(killed.different) or "none",
+        ]
+        for name, killed in found.items()
+        for stage, count in killed.kills.items()
+    ]
+    heads = ["run", "stage", "seconds undisturbed", "kills", "whole runs", "differences"]
+    killed = f"""# Killed at random moments
+
+`python -m experiments.chaos kills={config.kills} seed={config.seed} soak={config.soak}`; `{REPORT}`: after the last
+artifact, while the report is written.
+
+{table(heads, [[str(cell) for cell in row] for row in rows])}
+"""
+    if row is None:
+        return killed
+    ends = [[how, "; ".join(names) or "nothing"] for how, names in row.left.items()]
+    settled, last = (row.memory[place] / 2**20 for place in (min(SETTLED, len(row.memory)) - 1, -1))
+    return f"""{killed}
+## {len(row.memory)} runs in a row
+
+Memory of the process after the {SETTLED}th run {settled:.0f} MB, after the last {last:.0f} MB ({row.growth:+.1%}).
+
+{table(["ended", "left behind"], ends)}
+"""
+
+
+@command
+def main() -> None:
+    """The command line."""
+    answer(chaos, __doc__)
+
+
+if __name__ == "__main__":
+    main()
