@@ -22,17 +22,15 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from envs.errors import check_choice
-from envs.files import atomic_file
-from experiments.lab.chaos import REPORT, Begin, Killed, differences, disturbed, undisturbed
-from experiments.lab.provenance import made_by
-from experiments.lab.soak import SETTLED, Soak, soak
-from experiments.reports.run_report import table
+from experiments.lab.chaos import Begin, Killed, differences, disturbed, undisturbed
+from experiments.lab.soak import soak
+from experiments.reports.chaos import Findings, findings_text, write_findings
 from experiments.run import run_each
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
@@ -80,7 +78,6 @@ ROW = (
     *("data.failure=0", "held_out.clean=1", "held_out.hesitation=1", "held_out.retry=1", "train.updates=20"),
     *("train.warmup=2", "batch.size=16", "evaluate.episodes=4", "evaluate.videos=1", "wandb.mode=disabled"),
 )
-GROWTH = 0.05  # of memory, over a row of runs
 
 
 @dataclass(frozen=True)
@@ -108,29 +105,16 @@ def chaos(arguments: Sequence[str]) -> None:
     """
     store_command("chaos", ChaosConfig)
     config: ChaosConfig = prepare_one("chaos", arguments).config
-    folder = Path(config.outputs)
-    found = {name: _disturb(name, config, folder / name) for name in config.runs}
-    row = soak(_row(config, folder / "jax"), folder / "soak", config.soak) if config.soak else None
-    text = _report(found, row, config)
-    with atomic_file(folder / "report.md") as temporary:
-        temporary.write_text(text)
-    told = {
-        "runs": {name: asdict(killed) for name, killed in found.items()},
-        "soak": row and asdict(row),
-        "made_by": made_by(),
-    }
-    with atomic_file(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n")
-    print(text)
-    last = {
-        "kills": sum(sum(killed.kills.values()) for killed in found.values()),
-        "rounds": sum(killed.rounds for killed in found.values()),
-        "different": sorted({name for killed in found.values() for name in killed.different}),
-        "growth": row and row.growth,
-        "left": sorted({name for names in row.left.values() for name in names}) if row else [],
-    }
-    print(json.dumps(last))
-    if last["different"] or last["left"] or (row is not None and row.growth > GROWTH):
+    folder, found = Path(config.outputs), Findings()
+    for name in config.runs:
+        found.runs[name] = _disturb(name, config, folder / name)
+        write_findings(folder, found, arguments)
+    if config.soak:
+        found.row = soak(_row(config, folder / "jax"), folder / "soak", config.soak)
+        write_findings(folder, found, arguments)
+    print(findings_text(found, arguments))
+    print(json.dumps(found.summary()))
+    if not found.fine:
         sys.exit(1)
 
 
@@ -184,40 +168,6 @@ def _begin(arguments: Sequence[str], outputs: Path, compiled: Path) -> int:
     except BaseException:
         traceback.print_exc()
         os._exit(1)
-
-
-def _report(found: dict[str, Killed], row: Soak | None, config: ChaosConfig) -> str:
-    rows = [
-        [
-            name,
-            stage,
-            f"{killed.seconds[stage]:.1f}",
-            count,
-            killed.rounds,
-            "; ".join(killed.different) or "none",
-        ]
-        for name, killed in found.items()
-        for stage, count in killed.kills.items()
-    ]
-    heads = ["run", "stage", "seconds undisturbed", "kills", "whole runs", "differences"]
-    killed = f"""# Killed at random moments
-
-`python -m experiments.chaos kills={config.kills} seed={config.seed} soak={config.soak}`; `{REPORT}`: after the last
-artifact, while the report is written.
-
-{table(heads, [[str(cell) for cell in row] for row in rows])}
-"""
-    if row is None:
-        return killed
-    ends = [[how, "; ".join(names) or "nothing"] for how, names in row.left.items()]
-    settled, last = (row.memory[place] / 2**20 for place in (min(SETTLED, len(row.memory)) - 1, -1))
-    return f"""{killed}
-## {len(row.memory)} runs in a row
-
-Memory of the process after the {SETTLED}th run {settled:.0f} MB, after the last {last:.0f} MB ({row.growth:+.1%}).
-
-{table(["ended", "left behind"], ends)}
-"""
 
 
 @command
