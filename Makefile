@@ -1,6 +1,6 @@
 # `make run`: the default experiment, from an empty machine. `make test`: the tests. `make lint`: format, lint, types.
 # `make audit`: every dependency's licence, and its known vulnerabilities, for which PyPI has to be reached.
-# `make test-hosts`: trainings over hosts that die, three minutes.
+# `make test-hosts`: trainings over hosts that die, ten minutes.
 # `make test-lerobot`: those of policies of LeRobot's, in an environment of its own (6 GB), on Python 3.12 or 3.13.
 # The newest Python that can be used: found, starting (a shim may not), and with what an environment needs.
 USABLE = for name in python3.13 python3.12 python3.11; do \

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 240  # seconds
+PATIENCE = 500  # seconds
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A critic trained over hosts, which die and come back: `make test-hosts` (three minutes on two cores).
+"""A critic trained over hosts, which die and come back: `make test-hosts` (some ten minutes on two cores, which stand for sixteen devices).
 
 Two processes of four simulated devices each stand for hosts; what they train is what one process of eight trains.
 """
@@ -15,7 +15,7 @@ import pytest
 from envs.files import load_arrays
 from envs.store import write_store
 from experiments.settings.hosts import STOPPED
-from tests.experiments.hosts.starting import Ended, Host, start
+from tests.experiments.hosts.starting import PATIENCE, Ended, Host, start
 from tests.experiments.test_own_critic import recorded
 
 MODEL = [
@@ -44,7 +44,7 @@ def command(folder: Path) -> list[str]:
 
 def wait_for_checkpoint(folder: Path, least: int) -> None:
     """Until so many updates of the value model are on disk."""
-    ends = time.monotonic() + 200
+    ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
         found = folder.glob("artifacts/.critic-*.partial/scratch/wvm/network/*/_CHECKPOINT_METADATA")
         if any(int(path.parent.name) >= least for path in found if path.parent.name.isdecimal()):
