@@ -1,6 +1,7 @@
-"""A critic trained over hosts, which die and come back: `make test-hosts` (some ten minutes on two cores, which stand for sixteen devices).
+"""A critic trained over hosts, which die and come back: `make test-hosts`.
 
-Two processes of four simulated devices each stand for hosts; what they train is what one process of eight trains.
+Two processes of four simulated devices each stand for hosts; what they train is what one process of eight trains. That takes
+some ten minutes on two cores.
 """
 
 from __future__ import annotations
