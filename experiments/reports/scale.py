@@ -18,6 +18,7 @@ from envs.engine import LocalEngine, running_on
 from envs.store import Store, open_store
 from experiments.choices.wvm_critics import WVMChoice
 from experiments.labelling.spread import values_anywhere
+from experiments.reports.corpus import Corpus, Measured, tell_corpus
 from experiments.reports.run_report import table
 from experiments.settings.cluster import on_ray
 from experiments.settings.config import require
@@ -34,6 +35,7 @@ class ScaleBench:
     workers: tuple[int, ...] = (1, 2, 4)
     demonstrations: int = 40  # of each measurement, beside those that warm up
     repeats: int = 2  # of each, alternating; the faster counts
+    corpus: Corpus = field(default_factory=Corpus)  # for which a cluster is reckoned
 
     def __post_init__(self) -> None:
         require(bool(self.workers) and min(self.workers) >= 1, "workers must name numbers of at least 1")
@@ -71,10 +73,13 @@ def bench_scale(config: ScaleBench) -> Mapping[str, Any]:
         found["demonstrations_per_s"][str(count)] = rates
         rows.append([str(count), *(f"{rate:.2f}" for rate in rates.values()), _overhead(rates)])
     print(table(["workers", "demonstrations/s, processes", "Ray", "overhead"], rows) + "\n")
-    found["labels_per_s"] = _labels(config, engines)
+    found["labels_per_s"], read = _labels(config, engines)
     labels = found["labels_per_s"]
     one = ["1", *(f"{rate:.0f}" for rate in labels.values()), _overhead(labels)]
     print(table(["workers", "labelled frames/s, this process", "Ray", "overhead"], [one]))
+    on_ray_alone = {count: rates["ray"] for count, rates in found["demonstrations_per_s"].items()}
+    if "1" in on_ray_alone:
+        found["corpus"] = tell_corpus(config.corpus, Measured(on_ray_alone, **read))
     return found
 
 
@@ -91,8 +96,8 @@ def _demonstrations(config: ScaleBench, count: int, engine: Engines) -> float:
     return clock.rate(warm)
 
 
-def _labels(config: ScaleBench, engines: dict[str, Engines]) -> dict[str, float]:
-    """Frames a second that the critic that ships values."""
+def _labels(config: ScaleBench, engines: dict[str, Engines]) -> tuple[dict[str, float], dict[str, float]]:
+    """Frames a second that the critic that ships values; and what reading them takes, see `Measured`."""
     rates = dict.fromkeys(engines, 0.0)
     with tempfile.TemporaryDirectory() as folder, running_on(LocalEngine()):
         styles = {"clean": config.demonstrations}
@@ -101,7 +106,16 @@ def _labels(config: ScaleBench, engines: dict[str, Engines]) -> dict[str, float]
         for name, engine in reversed(engines.items()):  # Ray forks, which should come before JAX has threads
             with engine(1):
                 rates[name] = _labelled(store)
-    return rates
+        return rates, _read(store)
+
+
+def _read(store: Store) -> dict[str, float]:
+    """How fast one process decodes a store's frames, and how large they are."""
+    began = time.process_time()
+    pixels = sum(picture.size // 3 for episode in store for picture in episode.images.values())
+    seconds = time.process_time() - began
+    size = sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file())
+    return {"decoded": pixels / seconds, "episode_bytes": size / len(store)}
 
 
 def _labelled(store: Store) -> float:

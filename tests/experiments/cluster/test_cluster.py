@@ -13,6 +13,7 @@ from envs.chunks import ProcessEnvs
 from envs.engine import LocalEngine, engine
 from envs.errors import UserError
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
+from experiments.reports.corpus import Corpus, Measured, corpus_hours
 from experiments.settings.cluster import without_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
@@ -42,6 +43,20 @@ def test_what_it_costs_is_measured() -> None:
     assert list(speed["demonstrations_per_s"]) == ["1"]
     for rates in (speed["demonstrations_per_s"]["1"], speed["labels_per_s"]):
         assert set(rates) == {"processes", "ray"} and min(rates.values()) > 0
+    hours = speed["corpus"]["hours"]
+    assert speed["corpus"]["bound_by"] in hours and min(hours.values()) > 0
+
+
+def test_what_a_corpus_needs_by_hand() -> None:
+    corpus = Corpus(trajectories=1000, hours=2.0, fps=10.0, gpus=2, cpus=4, mfu=0.5, network=1e6)
+    hours = corpus_hours(corpus, Measured({"1": 5.0}, decoded=65536 * 50.0, episode_bytes=2e6))
+    decoding, network, _, values, made, sent, _ = hours.values()
+    assert decoding == pytest.approx(2 * 10 / (50 * 4))
+    assert network == pytest.approx(2 * 2 * 65536 * 3 / 1e6)
+    assert values == pytest.approx(
+        2 * 2 * 1.165e12 / (312e12 * 0.5 * 2), rel=1e-3
+    )  # TFLOP of docs/resources.md
+    assert (made, sent) == pytest.approx((1000 / (5 * 4) / 3600, 1000 * 2e6 / 1e6 / 3600))
 
 
 def test_words_of_a_command_line() -> None:
