@@ -38,15 +38,19 @@ class Straight:
 
 @dataclass
 class Killed:
-    """How often each stage was killed, how many whole runs came of it, and what was different in them."""
+    """How often each stage was killed, how many whole runs came of it, and what was different in them.
+
+    shortest: seconds that a stage has taken at least; what goes on from a checkpoint is soon done.
+    """
 
     seconds: dict[str, float]
+    shortest: dict[str, float] = field(default_factory=dict)
     kills: dict[str, int] = field(default_factory=dict)
     rounds: int = 0
     different: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.kills = dict.fromkeys(self.seconds, 0)
+        self.kills, self.shortest = dict.fromkeys(self.seconds, 0), dict(self.seconds)
 
     def __str__(self) -> str:
         """How often, stage by stage."""
@@ -93,7 +97,8 @@ def disturbed(
     while True:
         process, struck = begin(outputs), False
         while (stage := _wait_for(process, outputs, straight, left)) is not None:
-            ends = time.monotonic() + random.uniform(0, straight.seconds[stage])
+            began = time.monotonic()
+            ends = began + random.uniform(0, random.choice([killed.seconds[stage], killed.shortest[stage]]))
             while time.monotonic() < ends and _stage(outputs, straight) == stage and _runs(process):
                 time.sleep(GLANCE)
             if _stage(outputs, straight) == stage and _runs(process):
@@ -103,6 +108,7 @@ def disturbed(
                 killed.kills[stage] += 1
                 struck = True
                 break
+            killed.shortest[stage] = min(killed.shortest[stage], time.monotonic() - began)
         if not struck:
             _end(process, outputs)
             return

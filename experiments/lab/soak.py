@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.lab.chaos import Begin
 
 SETTLED = 4  # runs after which a process has all that it will need
+LOOK = 0.2  # seconds from one look at shared memory to the next
 GRACE = 20.0  # seconds that what was started by a process may take to notice its end
 SHARED = Path("/dev/shm")
 
@@ -40,27 +42,31 @@ def soak(begin: Begin, outputs: Path, runs: int) -> Soak:
     """
     found = Soak()
     for how, sent in (("to the end", None), ("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
-        before, place = _segments(), outputs / how
+        place, used = outputs / how, set[str]()
         process = begin(place)
-        _follow(process, place, runs if sent is None else 1, found.memory if sent is None else [])
+        _follow(process, place, runs if sent is None else 1, found.memory if sent is None else [], used)
         if sent is not None:
             time.sleep(1.0)
+            used |= _segments(process)
             os.killpg(process, sent) if sent == signal.SIGINT else os.kill(process, sent)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         if sent is None and code:
             raise RuntimeError("\n".join((place / "log").read_text().splitlines()[-20:]))
-        found.left[how] = _left(process, before)
+        found.left[how] = _left(process, used)
     return found
 
 
-def _follow(process: int, outputs: Path, runs: int, memory: list[int]) -> None:
-    """Until so many reports are written; the process's memory after each."""
-    seen = 0
+def _follow(process: int, outputs: Path, runs: int, memory: list[int], used: set[str]) -> None:
+    """Until so many reports are written; the process's memory after each, and the segments of shared memory that it used."""
+    seen, looked = 0, 0.0
     while seen < runs and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         count = len(list(outputs.glob("runs/*/results.json")))
         if count > seen:
             seen = count
             memory.append(_memory(process))
+        if time.monotonic() - looked > LOOK:
+            used |= _segments(process)
+            looked = time.monotonic()
         time.sleep(0.02)
 
 
@@ -70,13 +76,23 @@ def _memory(process: int) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def _segments() -> set[str]:
-    return set(os.listdir(SHARED))
+def _segments(session: int) -> set[str]:
+    """Names of the shared memory that a session's processes have before them."""
+    found = set()
+    for folder in _members(session):
+        with suppress(OSError):
+            lines = (folder / "maps").read_text().splitlines()
+            found |= {line.split(f" {SHARED}/")[1].split()[0] for line in lines if f" {SHARED}/" in line}
+    return found
 
 
-def _left(session: int, before: set[str]) -> list[str]:
-    """What is left of a session that has ended, and of shared memory, once everybody had time to notice."""
-    return _once(lambda: [*_members(session), *sorted(_segments() - before)])
+def _left(session: int, used: set[str]) -> list[str]:
+    """What is left of a session that has ended, and of its shared memory, once everybody had time to notice."""
+
+    def look() -> list[str]:
+        return [*map(_name, _members(session)), *sorted(used & set(os.listdir(SHARED)))]
+
+    return _once(look)
 
 
 def _once(look: Callable[[], list[str]]) -> list[str]:
@@ -86,16 +102,19 @@ def _once(look: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _members(session: int) -> list[str]:
-    """Processes of a session, by what they were started as."""
+def _members(session: int) -> list[Path]:
+    """The folders of a session's processes in /proc."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):
             state, _, _, own = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(own) == session and state != "Z":
-                found.append(
-                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]
-                )
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+                found.append(folder)
     return found
+
+
+def _name(folder: Path) -> str:
+    """What a process was started as."""
+    with suppress(OSError):
+        return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]
+    return folder.name

@@ -58,8 +58,12 @@ def on_torchrun() -> Iterator[None]:
     Raises:
         UserError: it was not started by `torchrun`.
     """
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "cluster=torchrun trains torch policies: pip install 'policy-extraction[torch]'"
+        ) from error
     distributed = torch.distributed
     if not distributed.is_torchelastic_launched():
         raise UserError(
@@ -99,6 +103,12 @@ def _join(coordinator: str, processes: int | None, process: int | None, heartbea
         raise UserError(
             "cluster=hosts is no job of SLURM, Open MPI or Kubernetes here; say who is who: cluster.coordinator=HOST:PORT "
             "cluster.processes=N cluster.process=I"
+        ) from error
+    except RuntimeError as error:
+        first, place = str(error).splitlines()[0], coordinator or "the address of the job"
+        raise UserError(
+            f"the hosts do not find one another at {place} ({first}); use another port if this one is taken, and start all "
+            "of them within five minutes"
         ) from error
     return JaxHosts(jax.process_index(), jax.process_count())
 

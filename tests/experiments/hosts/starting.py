@@ -64,16 +64,22 @@ def free_port(least: int = 0) -> int:
 
 
 def start(
-    command: Sequence[str], count: int, devices: int = 1, others: Sequence[str] = (), slurm: bool = False
+    command: Sequence[str],
+    count: int,
+    devices: int = 1,
+    others: Sequence[str] = (),
+    slurm: bool = False,
+    port: int = 0,
 ) -> list[Host]:
     """`python -m COMMAND` on `count` hosts; on one it is an ordinary process.
 
     Args:
         others: what all but the first are told besides.
+        port: of the first; 0: one that is free.
         slurm: whether the variables of a job of SLURM's tell who is who, instead of arguments.
     """
     settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    port = free_port(SLURM_PORTS if slurm else 0)
+    port = port or free_port(SLURM_PORTS if slurm else 0)
     coordinator, made = f"127.0.0.1:{port}", []
     for number in range(count):
         told = [

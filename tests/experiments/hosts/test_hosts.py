@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def test_a_host_that_dies_ends_the_others_with_a_line(tmp_path: Path) -> None:
     ended = first.end()
     assert (ended.code, ended.mistake) == (2, STOPPED)
     assert not list(tmp_path.glob("by_all-*")), "it is not finished"
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        first, second = start([MADE, f"outputs={tmp_path}"], 2, port=taken.getsockname()[1])
+        ended = first.end()
+        second.kill()
+        second.end()
+    assert ended.code == 2 and "use another port if this one is taken" in ended.mistake
 
 
 def test_hosts_that_were_told_different_things_say_so(tmp_path: Path) -> None:

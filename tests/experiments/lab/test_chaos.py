@@ -23,7 +23,8 @@ def first(folder):
     done = int(count.read_text()) if count.is_file() else 0
     for number in range(done, 10):
         time.sleep(0.02)
-        count.write_text(str(number + 1))
+        count.with_suffix(".new").write_text(str(number + 1))
+        os.replace(count.with_suffix(".new"), count)
     (folder / "made.json").write_text(json.dumps({"made": 10 - done if forgets else 10, "seconds": time.time()}))
 
 def second(folder):

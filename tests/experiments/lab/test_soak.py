@@ -15,12 +15,15 @@ from experiments.lab.soak import SETTLED, Soak, soak
 from experiments.reports.chaos import Findings, findings_text, write_findings
 
 ROW = """
-import os, subprocess, sys, time
+import mmap, os, subprocess, sys, time
 from pathlib import Path
 
 outputs, leaves, held = Path(sys.argv[1]), sys.argv[2] == "leaves", []
 if leaves:
     subprocess.Popen(["sleep", "8"])
+    with open(f"/dev/shm/row-{os.getpid()}", "wb+") as segment:
+        segment.truncate(4096)
+        shared = mmap.mmap(segment.fileno(), 4096)
 for number in range(6):
     time.sleep(0.1)
     held.append(bytearray(30_000_000) if leaves else b"")
@@ -45,9 +48,11 @@ def test_what_grows_and_what_is_left_is_seen(
     assert len(found.memory) == 6 and list(found.left) == ["to the end", "Ctrl-C", "SIGTERM"]
     if kind == "leaves":
         assert found.growth > 0.3
-        assert found.left["SIGTERM"] == ["sleep 8 "] and not found.left["Ctrl-C"], (
-            "Ctrl-C reaches its children"
-        )
+        process, segment = found.left["SIGTERM"]
+        assert process == "sleep 8 " and segment.startswith("row-")
+        assert [name[:4] for name in found.left["Ctrl-C"]] == ["row-"], "Ctrl-C reaches its children"
+        for names in found.left.values():
+            Path("/dev/shm", names[-1]).unlink()
     else:
         assert abs(found.growth) < 0.05 and not any(found.left.values())
     assert Findings(row=found).fine == (kind == "cleans")
