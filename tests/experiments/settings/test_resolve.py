@@ -26,6 +26,10 @@ def test_a_method_has_a_learning_rate_of_its_own():
         method: resolved(chosen(f"method={method}").config).train.learning_rate for method in ("awr", "grpo")
     }
     assert rates == {"awr": 1e-3, "grpo": 1e-4}
+    own = chosen("method=filtered_bc", "data=imagined").config
+    assert resolved(own).train.learning_rate == rates["grpo"], (
+        "its own attempts, and not somebody's demonstrations"
+    )
     given = chosen("train.learning_rate=0.01").config
     assert resolved(given).train.learning_rate == 0.01
 
