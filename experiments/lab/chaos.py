@@ -19,7 +19,7 @@ REPORT = "report"  # what comes after the last artifact
 PER_ROUND = 5  # kills of a stage in one run, at most: it has to end some time
 GLANCE = 0.002  # seconds between two looks
 TIMED = {MANIFEST, "report.json"}  # files that say how long something took
-MEASURED = {"seconds", "peak_gb"}  # what others say of it
+MEASURED = {"seconds", "frames_per_s", "peak_gb"}  # what others say of it
 SAID = ("before", "after", "weights", "training", "critic", "judge")  # of a report's results
 
 

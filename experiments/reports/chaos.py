@@ -69,7 +69,7 @@ def findings_text(found: Findings, arguments: Sequence[str]) -> str:
             f"{killed.seconds[stage]:.1f}",
             str(count),
             str(killed.rounds),
-            "; ".join(killed.different) or "none",
+            "; ".join(sorted(set(killed.different))) or "none",
         ]
         for name, killed in found.runs.items()
         for stage, count in killed.kills.items()
