@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -156,6 +157,7 @@ def _begin(arguments: Sequence[str], outputs: Path, compiled: Path) -> int:
         return child
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background has not
         log = os.open(outputs / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(log, stream)
