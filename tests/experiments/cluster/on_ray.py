@@ -129,7 +129,7 @@ def test_a_killed_node_costs_nothing(cluster: Any, on_ray: Any, tmp_path: Path) 
     def progress(count: int) -> None:
         nonlocal worker
         if worker is not None:
-            cluster.add_node(num_cpus=2)
+            cluster.add_node(num_cpus=2, num_gpus=1)
             cluster.remove_node(worker, allow_graceful=False)
             worker = None
 
