@@ -111,7 +111,8 @@ def chaos(arguments: Sequence[str]) -> None:
         found.runs[name] = _disturb(name, config, folder / name)
         write_findings(folder, found, arguments)
     if config.soak:
-        found.row = soak(_row(config, folder / "jax"), folder / "soak", config.soak)
+        seeds = f"seed={','.join(map(str, range(config.soak)))}"
+        found.row = soak(_beginner((*ROW, seeds), folder / "jax"), folder / "soak", config.soak)
         write_findings(folder, found, arguments)
     print(findings_text(found, arguments))
     print(json.dumps(found.summary()))
@@ -119,23 +120,10 @@ def chaos(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
-def _row(config: ChaosConfig, compiled: Path) -> Begin:
-    """Begins a row of runs."""
-    seeds = f"seed={','.join(map(str, range(config.soak)))}"
-
-    def begin(outputs: Path) -> int:
-        return _begin([*ROW, seeds, f"outputs={outputs}"], outputs, compiled)
-
-    return begin
-
-
 def _disturb(name: str, config: ChaosConfig, folder: Path) -> Killed:
     """One run, undisturbed and then disturbed; what was there of an earlier call is done again."""
     shutil.rmtree(folder, ignore_errors=True)
-
-    def begin(outputs: Path) -> int:
-        return _begin([*SMALL, *RUNS[name], f"outputs={outputs}"], outputs, folder / "jax")
-
+    begin = _beginner((*SMALL, *RUNS[name]), folder / "jax")
     undisturbed(begin, folder / "compiling")
     straight = undisturbed(begin, folder / "undisturbed")
     killed = Killed(straight.seconds)
@@ -148,6 +136,11 @@ def _disturb(name: str, config: ChaosConfig, folder: Path) -> Killed:
         shutil.rmtree(outputs)
         killed.rounds += 1
     return killed
+
+
+def _beginner(arguments: Sequence[str], compiled: Path) -> Begin:
+    """Begins runs with these arguments, which find in `compiled` what was compiled before."""
+    return lambda outputs: _begin([*arguments, f"outputs={outputs}"], outputs, compiled)
 
 
 def _begin(arguments: Sequence[str], outputs: Path, compiled: Path) -> int:

@@ -109,9 +109,9 @@ class WanChoice:
         encode = partial(
             encode_clips, stores, weights, model, folder / "clips", seed=self.seed, variants=self.variants
         )
-        encode(worker=hosts.share())
+        clips = encode(worker=hosts.share())
         hosts.meet()
-        clips = encode()
+        clips = encode() if clips is None else clips
         assert clips is not None, "all have been encoded"
         return train_wan(clips, weights, model, folder / "training", self.seed, progress, start=origin)
 

@@ -199,14 +199,20 @@ class Artifacts:
 
     def _found_soon(self, stage: str, key: str) -> Artifact:
         """What another host has made; file systems that are shared take a moment."""
-        folder = self.root / f"{stage}-{key}"
         for _ in range(SHARED_SECONDS):
-            if (manifest := read_manifest(folder)) is not None:
-                return Artifact(stage, key, folder, manifest["seconds"], reused=True)
+            if (found := self._found(stage, key)) is not None:
+                return found
             time.sleep(1)
+        missing = self.root / f"{stage}-{key}"
         raise UserError(
-            f"the first host has made {folder}, and it is not here; all hosts have to share the folder outputs="
+            f"the first host has made {missing}, and it is not here; all hosts have to share the folder outputs="
         )
+
+    def _found(self, stage: str, key: str) -> Artifact | None:
+        folder = self.root / f"{stage}-{key}"
+        if (manifest := read_manifest(folder)) is None:
+            return None
+        return Artifact(stage, key, folder, manifest["seconds"], reused=True)
 
     def _partial(self, stage: str, key: str) -> Path:
         return self.root / f".{stage}-{key}.partial"
@@ -214,13 +220,12 @@ class Artifacts:
     def _found_or_built(
         self, stage: str, key: str, recipe: Mapping[str, Any], build: Callable[[Path], None]
     ) -> Artifact:
-        folder = self.root / f"{stage}-{key}"
-        if (manifest := read_manifest(folder)) is not None:
-            return Artifact(stage, key, folder, manifest["seconds"], reused=True)
-        partial = self._partial(stage, key)
+        if (found := self._found(stage, key)) is not None:
+            return found
+        folder, partial = self.root / f"{stage}-{key}", self._partial(stage, key)
         with _lock(self.root / f".{stage}-{key}.lock", stage):
-            if (manifest := read_manifest(folder)) is not None:
-                return Artifact(stage, key, folder, manifest["seconds"], reused=True)
+            if (found := self._found(stage, key)) is not None:
+                return found
             _set_damaged_aside(folder, partial)
             _clear(partial)
             began = time.monotonic()

@@ -67,7 +67,7 @@ def undisturbed(begin: Begin, outputs: Path) -> Straight:
     Raises:
         RuntimeError: it failed.
     """
-    _end(begin(outputs), outputs)
+    end(begin(outputs), outputs)
     ended = time.time()
     folders = sorted((outputs / "artifacts").glob("[!.]*"))
     seconds: dict[str, float] = {}
@@ -99,9 +99,9 @@ def disturbed(
         while (stage := _wait_for(process, outputs, straight, left)) is not None:
             began = time.monotonic()
             ends = began + random.uniform(0, random.choice([killed.seconds[stage], killed.shortest[stage]]))
-            while time.monotonic() < ends and _stage(outputs, straight) == stage and _runs(process):
+            while time.monotonic() < ends and _stage(outputs, straight) == stage and runs(process):
                 time.sleep(GLANCE)
-            if _stage(outputs, straight) == stage and _runs(process):
+            if _stage(outputs, straight) == stage and runs(process):
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
                 left[stage] -= 1
@@ -110,7 +110,7 @@ def disturbed(
                 break
             killed.shortest[stage] = min(killed.shortest[stage], time.monotonic() - began)
         if not struck:
-            _end(process, outputs)
+            end(process, outputs)
             return
 
 
@@ -122,7 +122,7 @@ def differences(some: Path, others: Path) -> list[str]:
 
 def _wait_for(process: int, outputs: Path, straight: Straight, left: dict[str, int]) -> str | None:
     """The next stage that is to be killed, once it has begun; None: the process ended before."""
-    while _runs(process):
+    while runs(process):
         stage = _stage(outputs, straight)
         if stage is not None and left[stage] > 0:
             return stage
@@ -142,12 +142,17 @@ def _stage(outputs: Path, straight: Straight) -> str | None:
     return partial[0].removeprefix(".").rpartition("-")[0]
 
 
-def _runs(process: int) -> bool:
-    """Whether it has not ended; what it left is kept for `_end`."""
+def runs(process: int) -> bool:
+    """Whether it has not ended; what it left is kept for `end`."""
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
-def _end(process: int, outputs: Path) -> None:
+def end(process: int, outputs: Path) -> None:
+    """Wait for it.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if code:
         lines = (outputs / "log").read_text().splitlines()

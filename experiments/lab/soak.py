@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.lab.chaos import Begin
+from experiments.lab.chaos import Begin, end, runs
 
 SETTLED = 4  # runs after which a process has all that it will need
 LOOK = 0.2  # seconds from one look at shared memory to the next
@@ -31,7 +31,7 @@ class Soak:
         return self.memory[-1] / self.memory[min(SETTLED, len(self.memory)) - 1] - 1
 
 
-def soak(begin: Begin, outputs: Path, runs: int) -> Soak:
+def soak(begin: Begin, outputs: Path, count: int) -> Soak:
     """Do the runs, each of which ends with a report in `outputs`/runs; begin them twice more, and stop them amid the second.
 
     Args:
@@ -44,25 +44,25 @@ def soak(begin: Begin, outputs: Path, runs: int) -> Soak:
     for how, sent in (("to the end", None), ("Ctrl-C", signal.SIGINT), ("SIGTERM", signal.SIGTERM)):
         place, used = outputs / how, set[str]()
         process = begin(place)
-        _follow(process, place, runs if sent is None else 1, found.memory if sent is None else [], used)
+        _follow(process, place, count if sent is None else 1, found.memory if sent is None else [], used)
         if sent is not None:
             time.sleep(1.0)
             used |= _segments(process)
             os.killpg(process, sent) if sent == signal.SIGINT else os.kill(process, sent)
-        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        if sent is None and code:
-            raise RuntimeError("\n".join((place / "log").read_text().splitlines()[-20:]))
+            os.waitpid(process, 0)
+        else:
+            end(process, place)
         found.left[how] = _left(process, used)
     return found
 
 
-def _follow(process: int, outputs: Path, runs: int, memory: list[int], used: set[str]) -> None:
+def _follow(process: int, outputs: Path, count: int, memory: list[int], used: set[str]) -> None:
     """Until so many reports are written; the process's memory after each, and the segments of shared memory that it used."""
     seen, looked = 0, 0.0
-    while seen < runs and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        count = len(list(outputs.glob("runs/*/results.json")))
-        if count > seen:
-            seen = count
+    while seen < count and runs(process):
+        written = len(list(outputs.glob("runs/*/results.json")))
+        if written > seen:
+            seen = written
             memory.append(_memory(process))
         if time.monotonic() - looked > LOOK:
             used |= _segments(process)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from envs.errors import UserError
 from experiments.lab.compilation import watch_compilation
 
+INTERRUPTED = "\ninterrupted: the same command continues where this one stopped"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NUMBERED = (  # how libraries word a failed write whose errno they lose: (type, text with the errno)
     (SafetensorError, re.compile(r"I/O error: .*\(os error (\d+)\)")),
@@ -64,7 +65,7 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
             if (compilation := watch_compilation()).requests:
                 print(compilation, file=sys.stderr)
         except KeyboardInterrupt:
-            print("\ninterrupted: the same command continues where this one stopped", file=sys.stderr)
+            print(INTERRUPTED, file=sys.stderr)
             sys.exit(130)
         except Exception as error:
             line = explain(error)

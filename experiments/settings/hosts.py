@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from envs.errors import UserError
 from experiments.lab.hosts import Hosts, JaxHosts, TorchHosts, going_with
-from experiments.settings.command import explain
+from experiments.settings.command import INTERRUPTED, explain
 
 PATIENCE = timedelta(days=30)  # that processes wait for one another
 HEARTBEAT = 60  # seconds without one, until a host is taken for dead
@@ -126,11 +126,7 @@ def _leaving() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted: the same command continues where this one stopped",
-            file=sys.__stderr__,
-            flush=True,
-        )
+        print(INTERRUPTED, file=sys.__stderr__, flush=True)
         os._exit(130)
     except Exception as error:
         line = STOPPED if _is_lonely(error) else explain(error)

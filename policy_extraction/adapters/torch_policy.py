@@ -96,7 +96,10 @@ class TorchPolicy:
     def act(self, observation: Observation, seeds: np.ndarray, sampling: Sampling = PLAIN) -> np.ndarray:
         inputs = self._tensors(self.preprocess(observation, sampling))
         with torch.no_grad():
-            rows = [self._average.sample(_row(inputs, b), self._key(seed)) for b, seed in enumerate(seeds)]
+            rows = [
+                self._average.sample(rows_of(inputs, slice(b, b + 1)), self._key(seed))
+                for b, seed in enumerate(seeds)
+            ]
         for row in rows:
             check_chunks(row.shape, 1, self.spec)
         return torch.cat(rows).cpu().numpy().astype(np.float32)
@@ -202,8 +205,9 @@ class TorchPolicy:
         )  # torch knows little of uint32
         return torch.from_numpy(np.ascontiguousarray(whole)).to(self._device)
 
-    def _keys(self, seeds: np.ndarray) -> list[torch.Generator]:
-        return [self._key(seed) for seed in seeds]
+    def _keys(self, seeds: np.ndarray) -> list[torch.Generator] | None:
+        """One a row, where the module draws anything."""
+        return [self._key(seed) for seed in seeds] if takes_key(type(self._module)) else None
 
     def _key(self, seed: Any) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(int(seed) % 2**63)
@@ -222,10 +226,10 @@ class _Scored(torch.nn.Module):
         """[B] or [B, K]. keys: a row each, where rows are to be independent of one another; else all draw from `key`."""
         observation, action, module = batch["observation"], batch["action"], type(self.module)
         told = {"executed": batch["executed"]} if "executed" in batch and takes_executed(module) else {}
-        if takes_key(module) and keys is not None:
+        if keys is not None:
             rows = [
-                self.module.log_prob(_row(observation, b), action[b : b + 1], own, **_row(told, b))
-                for b, own in enumerate(keys)
+                self.module.log_prob(rows_of(observation, one), action[one], own, **rows_of(told, one))
+                for one, own in ((slice(b, b + 1), own) for b, own in enumerate(keys))
             ]
             for row in rows:
                 check_log_prob(row.shape, 1)
@@ -244,8 +248,3 @@ def _at(arrays: Any, index: int) -> Any:
     if isinstance(arrays, Mapping):
         return {name: _at(array, index) for name, array in arrays.items()}
     return arrays[index]
-
-
-def _row(tensors: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
-    """Row `index`, as a batch of one."""
-    return {name: tensor[index : index + 1] for name, tensor in tensors.items()}

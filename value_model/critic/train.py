@@ -74,9 +74,7 @@ def train_wvm(
     data, stride = encode_episodes(critic.encoder, episodes)
     network = train_network(critic.network, data, stride, folder / "network", seed, progress, device_mesh())
     nnx.update(network, hosts.at_home(nnx.state(network)))
-    with hosts.together(yes=False):
-        own = device_mesh()
-    critic = WVM(config, tokenizer, network, own)
+    critic = WVM(config, tokenizer, network, device_mesh(jax.local_devices()))
     critic.save(folder)
     return critic
 
