@@ -41,11 +41,13 @@ def on_hosts(
     Raises:
         UserError: nothing tells the hosts apart.
     """
+    joined, tell = os.pipe()
     child = os.fork()
     if child:
-        _leave_as(child)
+        _leave_as(child, joined, coordinator)
     with _leaving():
         hosts = _join(coordinator, processes, process, heartbeat)
+        os.write(tell, b"1")
         with _going(hosts):
             yield
         _part()
@@ -105,12 +107,17 @@ def _join(coordinator: str, processes: int | None, process: int | None, heartbea
             "cluster.processes=N cluster.process=I"
         ) from error
     except RuntimeError as error:
-        first, place = str(error).splitlines()[0], coordinator or "the address of the job"
-        raise UserError(
-            f"the hosts do not find one another at {place} ({first}); use another port if this one is taken, and start all "
-            "of them within five minutes"
-        ) from error
+        raise UserError(_not_found(coordinator, f" ({str(error).splitlines()[0]})")) from error
     return JaxHosts(jax.process_index(), jax.process_count())
+
+
+def _not_found(coordinator: str, reason: str = "") -> str:
+    """What is said where hosts do not come together."""
+    place = coordinator or "the address of the job"
+    return (
+        f"the hosts do not find one another at {place}{reason}; use another port if this one is taken, and start all "
+        "of them within five minutes"
+    )
 
 
 def _part() -> None:
@@ -142,11 +149,26 @@ def _is_lonely(error: Exception) -> bool:
     return isinstance(error, (RuntimeError, ValueError)) and bool(LONELY.search(str(error)))
 
 
-def _leave_as(child: int) -> None:
-    """Wait for the child, pass on what is sent to this process, and end as it did."""
+def _leave_as(child: int, joined: int, coordinator: str) -> None:
+    """Wait for the child, pass on what is sent to this process, and end as it did.
+
+    Args:
+        joined: where it writes once the hosts are together: JAX may end it instead of raising, before that and after.
+    """
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child by itself
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == -signal.SIGABRT:
-        print(f"error: {STOPPED}", file=sys.stderr)
-    os._exit(2 if code == -signal.SIGABRT else 128 - code if code < 0 else code)
+    os.set_blocking(joined, False)
+    together = _has_written(joined)
+    if code == -signal.SIGABRT or (code == -signal.SIGSEGV and not together):
+        print(f"error: {STOPPED if together else _not_found(coordinator)}", file=sys.stderr)
+        os._exit(2)
+    os._exit(128 - code if code < 0 else code)
+
+
+def _has_written(reader: int) -> bool:
+    """Whether something came through a pipe that does not block."""
+    try:
+        return bool(os.read(reader, 1))
+    except BlockingIOError:
+        return False

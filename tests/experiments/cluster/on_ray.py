@@ -151,7 +151,7 @@ def test_jobs_have_the_gpus_that_were_asked_for(cluster: Any) -> None:
 
     with ray_cluster(cluster.address, gpus=0.5) as made, made.jobs(2) as jobs:
         assert [job.result() for job in [jobs.submit(_gpus) for _ in range(2)]] == ["0", "0"]
-    with pytest.raises(UserError, match="the cluster has 1"), ray_cluster(cluster.address, gpus=2):
+    with pytest.raises(UserError, match="the cluster has "), ray_cluster(cluster.address, gpus=8):
         raise AssertionError("not reached")
 
 

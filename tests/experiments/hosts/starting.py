@@ -42,10 +42,10 @@ class Host:
     process: subprocess.Popen[str]
 
     def kill(self) -> None:
-        """Kill the process that works, which is a child of the one that was started."""
+        """Kill the process that works, a child of the one that was started, or that one where no child runs."""
         own = self.process.pid
-        (child,) = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-        os.kill(int(child), signal.SIGKILL)
+        for number in Path(f"/proc/{own}/task/{own}/children").read_text().split() or [own]:
+            os.kill(int(number), signal.SIGKILL)
 
     def end(self) -> Ended:
         """Wait for it."""
