@@ -25,12 +25,9 @@ from omegaconf import MISSING
 
 from envs.errors import UserError
 from envs.files import atomic_file
-from envs.types import STYLES
-from experiments.choices.branches import BranchChoice
 from experiments.lab.artifacts import Artifacts, canonical
 from experiments.lab.context import Context
 from experiments.lab.provenance import made_by
-from experiments.lab.seeds import first_seed
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
 from experiments.reports.hypertext import table
@@ -38,46 +35,23 @@ from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, prepare
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
-from experiments.settings.config import require
-from experiments.stages.acting import Acting, check_fit
-from experiments.stages.branches import BranchPlan
 from experiments.stages.critic import examples, get_critic
-from experiments.stages.ranking import Branches, Rankings, make_branches, ranking_rows
-from experiments.stages.rollouts import policy_digest, trained_policy
-from policy_extraction.acting import ActingPolicy
-from policy_extraction.methods.bc import BC
-from policy_extraction.types import Training
+from experiments.stages.ranking import BranchSettings, Rankings, policy_branches, ranking_rows
+from experiments.stages.rollouts import trained_policy
 
 DEFAULTS = [{"task": "stack"}, {"critic": "wvm"}, {"policy": "vla_token"}]
 
 
 @dataclass(frozen=True)
-class BranchBenchConfig:
+class BranchBenchConfig(BranchSettings):
     """Which critics, on which branches."""
 
     task: Any = MISSING
     critic: Any = MISSING
     policy: Any = MISSING  # whose chunks
     trained: str = ""  # a run's folder, or its policy's: who acts; empty: `policy=` before training
-    temperature: float = 1.0  # of its action tokens
-    groups: int = 60  # states
-    group_size: int = 8  # chunks from each
-    decisions: int = 4  # of a branch; every smaller number is told too
-    execute: int = 4  # control steps of a decision
-    phases: tuple[
-        str, ...
-    ] = ()  # where branches begin: approach, grasp, lift, place; empty: all, each as often
-    styles: tuple[str, ...] = STYLES  # of the demonstrations
-    workers: int = 0  # simulator processes; 0: one per core
-    seed: int = 0
     outputs: str = "outputs"
     file: str = ""  # where the figures are written, as JSON; empty: outputs/branches/<task>.json
-
-    def __post_init__(self) -> None:
-        for name, least in {"groups": 1, "group_size": 2, "decisions": 1, "execute": 1}.items():
-            require(getattr(self, name) >= least, f"{name}={getattr(self, name)} must be at least {least}")
-        require(self.temperature > 0, f"temperature={self.temperature} must be positive")
-        first_seed("branches", self.seed)
 
 
 def bench_branches(arguments: Sequence[str]) -> None:
@@ -96,29 +70,18 @@ def bench_branches(arguments: Sequence[str]) -> None:
     found: dict[str, Any] = {}
     with Simulators() as simulators:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
-        branches = _branches(context, config)
+        branches = policy_branches(
+            context,
+            config.task,
+            config,
+            config.policy,
+            trained_policy(Path(config.trained)) if config.trained else None,
+        )
         for one, name in zip(chosen, _names(chosen), strict=True):
             source = get_critic(context.artifacts, config.task, one.config.critic, context.tracker)
             found[name] = branches.real(source)
         truth = branches.truth()
     _publish(config, found, truth)
-
-
-def _branches(context: Context, config: BranchBenchConfig) -> Branches:
-    env = BranchChoice(config.decisions * config.execute, config.phases, config.styles)
-    acting = Acting(env, config.task, 0, config.workers, config.execute)
-    check_fit(config.policy.shape(acting.spec), acting.spec, acting.execute)
-    folder = trained_policy(Path(config.trained)) if config.trained else None
-
-    def actor() -> ActingPolicy:
-        policy = config.policy.make(acting.spec, Training(), config.seed)
-        if folder is not None:
-            policy.restore(folder)
-        return ActingPolicy(policy, BC(), config.temperature)
-
-    plan = BranchPlan(config.groups, config.group_size, config.execute, config.temperature, config.seed)
-    digest = policy_digest(folder) if folder else config.policy.origin(acting.spec)
-    return make_branches(context, env, acting, plan, actor, digest)
 
 
 def _beside_critic(one: Chosen) -> dict[str, Any]:

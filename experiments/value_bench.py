@@ -5,6 +5,7 @@
     python -m experiments.value_bench critic=wvm,time_index           several, beside one another
     python -m experiments.value_bench critic=my_module:fn             yours: (frames, instruction) -> values
     python -m experiments.value_bench critic=… measure.subset=robosuite data.path=/a/benchmark/folder
+    python -m experiments.value_bench critic=wvm branches=[lift,stack]   also: does it rank branches from one state?
     python -m experiments.value_bench generate [folder=/where/to]     makes the data set, and nothing else
 
 The data set is made from its seeds on its first use (half an hour on two cores) and kept under outputs. Prints a table;
@@ -35,6 +36,8 @@ from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.settings.config import TaskConfig, require
 from experiments.stages.critic import examples
+from experiments.stages.ranking import BranchSettings
+from experiments.value_benchmark.branches import TRUTH, branch_table, check_tasks, rank_branches
 from experiments.value_benchmark.critic import bench_critic
 from experiments.value_benchmark.data import Benchmark, export, generate, get_benchmark, open_benchmark
 from experiments.value_benchmark.episodes import NAME, PUBLISHED_TASKS, BenchData
@@ -51,10 +54,13 @@ class ValueBenchConfig:
     critic: Any = MISSING
     data: BenchData = field(default_factory=BenchData)
     measure: Measures = field(default_factory=Measures)
+    branches: tuple[str, ...] = ()  # tasks whose branches it ranks, too; see experiments.branch_bench
+    branch: BranchSettings = field(default_factory=BranchSettings)
     name: str = ""  # of the report's folder; empty: made from the critic and the settings
     outputs: str = "outputs"
 
     def __post_init__(self) -> None:
+        check_tasks(self.branches)
         require(not set(self.name) & set("/\\"), f"name={self.name!r} is the name of a folder: no slashes")
 
 
@@ -107,10 +113,7 @@ def measure_critics(critics: Sequence[Chosen]) -> None:
     """
     configs: list[ValueBenchConfig] = [one.config for one in critics]
     first = configs[0]
-    if any(
-        (config.data, config.measure, config.outputs) != (first.data, first.measure, first.outputs)
-        for config in configs
-    ):
+    if any(_beside_critic(config) != _beside_critic(first) for config in configs):
         raise UserError("only critic and its settings may have several values: all are measured alike")
     artifacts = Artifacts(Path(first.outputs) / "artifacts")
     for config in configs:
@@ -122,20 +125,37 @@ def measure_critics(critics: Sequence[Chosen]) -> None:
     facts = _facts(bench, first.measure)
     results = []
     for one, name in zip(critics, labels(critics), strict=True):
-        summary = figures(artifacts, bench, store, infos, one.config)
-        results.append({"critic": name, **facts, **summary})
+        results.append({"critic": name, **facts, **figures(artifacts, bench, store, infos, one.config)})
+    named = dict(zip([result["critic"] for result in results], configs, strict=True))
+    ranked = rank_branches(
+        artifacts, first.branches, first.branch, {name: config.critic for name, config in named.items()}
+    )
+    for one, result in zip(critics, results, strict=True):
+        if first.branches:
+            result |= {"branch_ranking": ranked[result["critic"]], "branch_truth": ranked[TRUTH]}
         folder = report_folder(one)
-        _write(folder, one.config, results[-1], reference)
+        _write(folder, one.config, result, reference)
         print(f"report: {folder / 'report.md'}", file=sys.stderr)
     print(_caption(results[0], first.measure))
+    rows = [headline(result) | _ranking(result) for result in results]
     if len(results) == 1:
         print(metrics_table(group_columns(results[0], reference), [results[0]["subset"]]))
-        print(json.dumps(headline(results[0])))
-        return
-    rows = [headline(result) for result in results]
-    columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
-    print(metrics_table(columns | {"time index": reference}, columns))
-    print(json.dumps({"rows": rows}))
+    else:
+        columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
+        print(metrics_table(columns | {"time index": reference}, columns))
+    if first.branches:
+        print(f"\n{branch_table(ranked, first.branch)}")
+    print(json.dumps(rows[0] if len(rows) == 1 else {"rows": rows}))
+
+
+def _beside_critic(config: ValueBenchConfig) -> list[Any]:
+    """What has to be the same for all."""
+    return [config.data, config.measure, config.branches, config.branch, config.outputs]
+
+
+def _ranking(result: Mapping[str, Any]) -> dict[str, Any]:
+    """How branches were ranked, where they were."""
+    return {name: result[name] for name in ("branch_ranking", "branch_truth") if name in result}
 
 
 def label(one: Chosen) -> str:
@@ -158,7 +178,8 @@ def labels(critics: Sequence[Chosen]) -> list[str]:
 def report_folder(one: Chosen) -> Path:
     """Where the report goes."""
     config: ValueBenchConfig = one.config
-    unique = digest([config.critic, config.data, config.measure])[:6]
+    branches = [config.branches, config.branch] if config.branches else []
+    unique = digest([config.critic, config.data, config.measure, *branches])[:6]
     name = config.name or f"{label(one).replace(' ', '-').replace(':', '.')}-{unique}"
     return Path(config.outputs) / "value_bench" / name
 
@@ -217,13 +238,17 @@ def _write(
     folder: Path, config: ValueBenchConfig, result: Mapping[str, Any], reference: Mapping[str, Any]
 ) -> None:
     """bench.json and report.md."""
-    settings = canonical({"critic": config.critic, "data": config.data, "measure": config.measure})
+    settings = canonical(
+        {"critic": config.critic, "data": config.data, "measure": config.measure}
+        | ({"branches": config.branches, "branch": config.branch} if config.branches else {})
+    )
     caption = [_caption(result, config.measure), f"```json\n{json.dumps(settings, indent=1)}\n```"]
     content = {**result, "time_index": reference, "settings": settings, "made_by": made_by()}
-    texts = {
-        "bench.json": json.dumps(content, indent=1) + "\n",
-        "report.md": markdown(f"Value benchmark: {result['critic']}", caption, result, reference),
-    }
+    text = markdown(f"Value benchmark: {result['critic']}", caption, result, reference)
+    if config.branches:
+        found = {result["critic"]: result["branch_ranking"], TRUTH: result["branch_truth"]}
+        text += f"\n## Branches from one state\n\n{branch_table(found, config.branch)}\n"
+    texts = {"bench.json": json.dumps(content, indent=1) + "\n", "report.md": text}
     for name, text in texts.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text)

@@ -34,6 +34,7 @@ from experiments.settings.config import MixtureData, RolloutData, RunConfig, Sto
 from experiments.settings.plugins import is_reference, resolve
 from policy_extraction.advantages import ADVANTAGES
 from policy_extraction.methods import METHODS
+from policy_extraction.methods.awr import AWR
 from policy_extraction.methods.filtered_bc import FilteredBC
 from value_model.critic.config import PRESETS
 
@@ -73,7 +74,11 @@ GROUPS: dict[str, dict[str, Any]] = {
         "sidecar": SidecarChoice,
     },
     "advantage": ADVANTAGES,
-    "method": {**METHODS, "filtered_bc_binary": FilteredBC(rule="binary")},
+    "method": {
+        **METHODS,
+        "filtered_bc_binary": FilteredBC(rule="binary"),
+        "awr_effective": AWR(effective=0.5),
+    },
     "reward": {
         "success": SuccessReward,
         "env": EnvReward,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ import numpy as np
 from envs.experts.phases import PHASES
 from envs.files import load_arrays
 from envs.rollout import Actor
+from envs.types import STYLES
 from experiments.choices.branches import BranchChoice
 from experiments.choices.critics import CriticData, CriticSource
 from experiments.choices.plain_critics import OracleChoice
+from experiments.choices.policies import PolicyChoice
 from experiments.lab.artifacts import Artifact
 from experiments.lab.context import Context
 from experiments.lab.ranking import ranking
-from experiments.settings.config import TaskConfig
-from experiments.stages.acting import Acting
+from experiments.lab.seeds import first_seed
+from experiments.settings.config import TaskConfig, require
+from experiments.stages.acting import Acting, check_fit
 from experiments.stages.branches import (
     BRANCHES,
     BranchPlan,
@@ -29,7 +33,35 @@ from experiments.stages.branches import (
     true_gains,
 )
 from experiments.stages.imagined_branches import imagine_branches
+from experiments.stages.rollouts import policy_digest
 from experiments.value_benchmark.critic import bench_critic
+from policy_extraction.acting import ActingPolicy
+from policy_extraction.methods.bc import BC
+from policy_extraction.types import Training
+
+
+@dataclass(frozen=True)
+class BranchSettings:
+    """Which branches, and how many."""
+
+    groups: int = 60  # states
+    group_size: int = 8  # chunks from each
+    decisions: int = 4  # of a branch; every smaller number is told too
+    execute: int = 4  # control steps of a decision
+    phases: tuple[
+        str, ...
+    ] = ()  # where branches begin: approach, grasp, lift, place; empty: all, each as often
+    styles: tuple[str, ...] = STYLES  # of the demonstrations
+    temperature: float = 1.0  # of the policy's action tokens
+    workers: int = 0  # simulator processes; 0: one per core
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in {"groups": 1, "group_size": 2, "decisions": 1, "execute": 1}.items():
+            require(getattr(self, name) >= least, f"{name}={getattr(self, name)} must be at least {least}")
+        require(self.temperature > 0, f"temperature={self.temperature} must be positive")
+        first_seed("branches", self.seed)
+
 
 Rankings = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """{phase, or "all": {number of moments: r, low, high, groups}}, see `experiments.lab.ranking.ranking`."""
@@ -107,6 +139,35 @@ def make_branches(
     oracle = _oracle(context, where.task)
     made = roll_out_branches(context, env, acting, plan, make_actor, policy, oracle)
     return Branches(context, acting, plan, made)
+
+
+def policy_branches(
+    context: Context,
+    task: TaskConfig,
+    settings: BranchSettings,
+    policy: PolicyChoice,
+    trained: Path | None = None,
+) -> Branches:
+    """Branches of a policy's chunks, as it is before training or as it was saved in a folder.
+
+    Raises:
+        UserError: the policy does not fit the task, or the experts of the task or robot are not known.
+    """
+    env = BranchChoice(settings.decisions * settings.execute, settings.phases, settings.styles)
+    acting = Acting(env, task, 0, settings.workers, settings.execute)
+    check_fit(policy.shape(acting.spec), acting.spec, acting.execute)
+
+    def actor() -> ActingPolicy:
+        made = policy.make(acting.spec, Training(), settings.seed)
+        if trained is not None:
+            made.restore(trained)
+        return ActingPolicy(made, BC(), settings.temperature)
+
+    plan = BranchPlan(
+        settings.groups, settings.group_size, settings.execute, settings.temperature, settings.seed
+    )
+    digest = policy_digest(trained) if trained else policy.origin(acting.spec)
+    return make_branches(context, env, acting, plan, actor, digest)
 
 
 def _oracle(context: Context, task: TaskConfig, seed: int = 0) -> CriticSource:

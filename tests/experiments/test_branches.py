@@ -14,6 +14,7 @@ from experiments.branch_bench import bench_branches
 from experiments.run import run_each
 from experiments.stages.branches import BRANCHES
 from experiments.stages.ranking import doubt
+from experiments.value_bench import run_value_bench
 from tests.experiments.imagined import write_world
 
 ONLINE = [
@@ -63,6 +64,24 @@ def test_critics_are_ranked_on_the_same_branches(outputs, capsys):
         groups = arrays[name].reshape(3, 3, *arrays[name].shape[1:])
         assert (groups[:, 0, 0] == groups[:, 1, 0]).all() and (groups[:, 0, 0] == groups[:, 2, 0]).all()
         assert (groups[:, 0, -1] != groups[:, 1, -1]).any()
+
+
+def test_the_value_benchmark_has_the_same_figures(outputs, capsys):
+    few = ["groups=3", "group_size=3", "decisions=2", "workers=1", "phases=[approach,grasp]"]
+    bench_branches(words(outputs, "critic=wvm,time_index", *few))
+    alone = json.loads(capsys.readouterr().out.splitlines()[-1])
+    small = ["data.scale=0.01", "data.combinations=[lift-Panda]", "data.image_size=64"]
+    branches = ["branches=[lift]", *(f"branch.{word}" for word in few)]
+    run_value_bench([f"outputs={outputs}", "critic=wvm,time_index", *small, *branches])
+    printed = capsys.readouterr().out
+    rows = json.loads(printed.splitlines()[-1])["rows"]
+    assert {row["critic"]: row["branch_ranking"]["lift"] for row in rows} == alone["critics"]
+    assert all(row["branch_truth"] == {"lift": alone["truth"]} for row in rows)
+    assert "3 states of a task × 3 branches" in printed
+    [report] = outputs.glob("value_bench/wvm-*/report.md")
+    assert "## Branches from one state" in report.read_text() and "true progress" in report.read_text()
+    with pytest.raises(UserError, match="branches"):
+        run_value_bench(["critic=time_index", "branches=[open_drawer]"])
 
 
 def test_grpo_learns_from_branches_in_the_simulator(outputs):
