@@ -28,6 +28,7 @@ from experiments.lab.context import Context
 from experiments.lab.seeds import first_seed
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
+from experiments.reports.run_report import counted
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
@@ -145,6 +146,8 @@ def _publish(found: Evaluation, films: Path | None) -> None:
         print(f"success within {found.horizon} control steps: {100 * rate.mean:.0f} % [{low}, {high}]")
     if found.resets:
         print("resets: {by_expert} by the expert, {by_hand} by hand".format(**found.resets))
+    if found.failures:
+        print("of the others: " + counted(found.failures))
     content = {
         "episodes": len(found.seed),
         "horizon": found.horizon,
@@ -153,6 +156,7 @@ def _publish(found: Evaluation, films: Path | None) -> None:
         "mean_return": float(found.returns.mean()),
         "films": str(films) if films else None,
         "resets": found.resets,
+        "failures": found.failures,
     }
     print(json.dumps(content))
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
+import numpy as np
 
 from envs.contract import ChunkEnvs, EnvSpec, Start
 from envs.errors import UserError, check_choice
@@ -15,6 +16,7 @@ from envs.experts.self_reset import check_undoable, self_resetting_envs
 from envs.fields import later
 from envs.gymnasium_world import gymnasium_envs, gymnasium_spec
 from envs.recording import FILM_HEIGHT
+from envs.robosuite.failures import failure_of
 from envs.robosuite.vector import RobosuiteScene, robosuite_envs
 from experiments.lab.artifacts import digest
 from experiments.lab.simulators import worker_count
@@ -78,6 +80,15 @@ class OwnStarts(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsFailures(Protocol):
+    """A choice that knows what became of an attempt."""
+
+    def failure(self, state: np.ndarray) -> str:
+        """In a word, of an unsolved one, from the environment's states at its decisions, float32 [D, S]."""
+        ...
+
+
 @dataclass(frozen=True)
 class RobosuiteChoice:
     """robosuite, at the task of `task=`, its robot and cameras; demonstrations are of its usual arrangement."""
@@ -124,6 +135,10 @@ class RobosuiteChoice:
     def film_task(self, task: TaskConfig) -> TaskConfig:
         """See `EnvChoice`."""
         return replace(task, image_size=max(task.image_size, FILM_HEIGHT))
+
+    def failure(self, state: np.ndarray) -> str:
+        """See `TellsFailures`."""
+        return failure_of(state)
 
     def scene(self, task: TaskConfig) -> RobosuiteScene:
         """Which simulator."""

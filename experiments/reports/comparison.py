@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from experiments.lab.artifacts import canonical, digest
 from experiments.lab.provenance import made_by
 from experiments.lab.statistics import Interval, Share, paired_difference, share_of_gap, success_rate, wilson
 from experiments.reports.figures import draw_comparison
-from experiments.reports.run_report import percent, points, table
+from experiments.reports.run_report import counted, percent, points, table
 from experiments.settings.chosen import Chosen
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
@@ -113,6 +114,7 @@ def row_numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "success_by_seed": [float(evaluation.success().mean()) for evaluation in row.evaluations],
         "horizons": {str(steps): asdict(success_rate(row.success(steps))) for steps in horizons},
         "median_length": row.median_length,
+        "failures": dict(sum((Counter(one.failures) for one in row.evaluations), Counter())),
     }
 
 
@@ -162,6 +164,7 @@ def _caption(rows: Sequence[Row]) -> str:
 
 def _table(found: Sequence[dict[str, Any]]) -> str:
     cells, shares = [], any(row["share_of_clean_gap"] for row in found)
+    failures = any(row["failures"] for row in found)
     for row in found:
         difference = row["difference_to_bc"]
         rate = {"mean": row["success"], "low": row["low"], "high": row["high"]}
@@ -176,6 +179,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
                 " / ".join(shorter),
                 "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
                 *([_share(row["share_of_clean_gap"])] if shares else []),
+                *([counted(row["failures"])] if failures else []),
             ]
         )
     steps = " / ".join(found[0]["horizons"])
@@ -188,6 +192,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
         f"within {steps} steps",
         "median length",
         *(["share of the clean gap"] if shares else []),
+        *(["the object of the others"] if failures else []),
     ]
     return table(head, cells)
 

@@ -169,6 +169,7 @@ def _evaluation(evaluation: Evaluation | None, stretch: float) -> Mapping[str, A
         "median_length_of_successes": evaluation.median_length(),
         "mean_return": float(evaluation.returns.mean()),
         "resets": evaluation.resets,
+        "failures": evaluation.failures,
     }
 
 

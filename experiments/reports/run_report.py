@@ -186,13 +186,17 @@ def _success_table(results: Mapping[str, Any]) -> str:
             *(percent(found["horizons"][steps]) for steps in horizons),
             _length(found),
             f"{found['mean_return']:.4g}",
+            counted(found["failures"]),
         ]
         for side, found in sides.items()
     ]
-    return table(
-        ["", *(f"within {steps} steps" for steps in horizons), "median length of successes", "mean return"],
-        rows,
-    )
+    head = ["", *(f"within {steps} steps" for steps in horizons), "median length of successes", "mean return"]
+    return table([*head, "the object of the others"], rows)
+
+
+def counted(failures: Mapping[str, int]) -> str:
+    """`3 untouched, 1 dropped`; – where nothing is known."""
+    return ", ".join(f"{count} {name}" for name, count in failures.items()) or "–"
 
 
 def _length(found: Mapping[str, Any]) -> str:

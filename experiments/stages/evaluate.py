@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from envs.files import atomic_file
 from envs.rollout import Actor, Rollout
+from experiments.choices.environments import EnvChoice, TellsFailures
 from experiments.lab.context import Context
 from experiments.lab.progress import announce, bar
 from experiments.lab.seeds import seeds
@@ -31,7 +33,8 @@ class Evaluation:
     horizon: control steps within which an episode must be solved to count; seed: int64 [E];
     steps: float64 [E], control steps to success, infinite where the task was not solved, NaN where the environment does
     not say; returns: float64 [E], the environment's reward, summed over each episode; by_hand: of the episodes that were
-    to begin where another had ended, whether they had to be begun anew.
+    to begin where another had ended, whether they had to be begun anew; failed: what became of those that were not solved,
+    in a word each, as far as the environment tells (`TellsFailures`).
     """
 
     horizon: int
@@ -39,6 +42,7 @@ class Evaluation:
     steps: np.ndarray
     returns: np.ndarray
     by_hand: tuple[bool, ...] = ()
+    failed: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
@@ -53,6 +57,11 @@ class Evaluation:
         if not self.by_hand:
             return None
         return {"by_expert": self.by_hand.count(False), "by_hand": self.by_hand.count(True)}
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """What became of those that were not solved, and of how many, the most frequent first; empty where nothing tells."""
+        return dict(Counter(self.failed).most_common())
 
     def success(self, horizon: int | None = None) -> np.ndarray:
         """bool [E]: solved within `horizon` control steps (default: the evaluation's own)."""
@@ -151,6 +160,7 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
         rows = [
             {"seed": r.seed, "success": _solved(r, trial.config.stop), "length": r.length, "return": r.reward}
             | ({} if r.by_hand is None else {"by_hand": r.by_hand})
+            | _failure(r, trial.acting.env)
             for r in results
         ]
         content = {"horizon": trial.horizon, "rollouts": rows}
@@ -164,8 +174,16 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
 def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list[Rollout]:
     chosen = trial.starts(episodes)
     pool = trial.acting.pool(context.simulators)
+    record = isinstance(trial.acting.env, TellsFailures)
     with bar(label, episodes, "episodes") as shown:
-        return pool.rollout(trial.make_actor(), chosen, progress=shown.update, series=True)
+        return pool.rollout(trial.make_actor(), chosen, record=record, progress=shown.update, series=True)
+
+
+def _failure(rollout: Rollout, env: EnvChoice) -> dict[str, str]:
+    """What became of it, if it was not solved and its environment can tell."""
+    if rollout.success is not False or not isinstance(env, TellsFailures):
+        return {}
+    return {"failure": env.failure(rollout.recorded.environment_state)}
 
 
 def _solved(rollout: Rollout, stop: bool) -> bool | None:
@@ -185,6 +203,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         steps=np.array([_steps(row) for row in rows], np.float64),
         returns=np.array([row["return"] for row in rows], np.float64),
         by_hand=tuple(row["by_hand"] for row in rows if "by_hand" in row),
+        failed=tuple(row["failure"] for row in rows if "failure" in row),
     )
 
 
