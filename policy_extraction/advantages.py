@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from envs.errors import UserError
+from envs.fields import later
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,21 @@ def lasting_gain(values: np.ndarray, horizon: int, span: int) -> np.ndarray:
         first = min(t + horizon - 1, last)
         gains[t] = values[first : max(min(t + reach, last), first) + 1].min() - values[t]
     return gains
+
+
+def beyond_the_end(track: Track, horizon: int) -> np.ndarray:
+    """What a chunk that outlasts its episode gains after it: float32 [T], on top of what it gained within.
+
+    The task is done, and was done at the pace of the episode: (V(T−1) − V(0)) / (T − 1) for every action that is left;
+    nothing where the last frame earned nothing, unknown (NaN) where that is. Without it the last chunks of an episode, which
+    finish the task, seem the worst.
+    """
+    last = len(track.values) - 1
+    left = np.maximum(np.arange(last + 1) + horizon - 1 - last, 0)
+    pace = (track.values[-1] - track.values[0]) / max(last, 1)
+    earned = track.rewards[-1]
+    solved = earned if np.isnan(earned) else np.float32(earned > 0)
+    return np.where(left > 0, left * pace * solved, 0).astype(np.float32)
 
 
 def expectile(numbers: np.ndarray, level: float) -> float:
@@ -168,13 +184,17 @@ class Lasting:
     """What an action chunk gained and kept. See `lasting_gain`."""
 
     span: int = 0  # control steps ahead up to which it has to be kept; 0: to the end of the episode
+    finish: bool = later(False)  # what outlasts a solved episode gains on, see `beyond_the_end`
 
     def __post_init__(self) -> None:
         if self.span < 0:
             raise UserError(f"advantage.span is {self.span}; it must not be negative")
 
     def estimate(self, tracks: Sequence[Track], horizon: int) -> list[np.ndarray]:
-        return [lasting_gain(track.values, horizon, self.span) for track in tracks]
+        gains = [lasting_gain(track.values, horizon, self.span) for track in tracks]
+        if not self.finish:
+            return gains
+        return [gain + beyond_the_end(track, horizon) for gain, track in zip(gains, tracks, strict=True)]
 
 
 @dataclass(frozen=True)

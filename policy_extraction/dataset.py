@@ -22,8 +22,8 @@ class Dataset:
     past the end of the episode its last action; instruction: str [N]; value, advantage: float32 [N], NaN
     where unknown; weight: float32 [N]; outcome: float32 [N], what the whole episode earned, NaN where
     unknown; group: int64 [N], attempts at the same thing; behavior_log_prob: float32 [N] or [N, K],
-    base_log_prob: as that, executed: int64 [N], how many actions of the chunk, from its first, and seed: uint32 [N], for
-    chunks that the policy itself drew.
+    base_log_prob: as that, and seed: uint32 [N], for chunks that the policy itself drew; executed: int64 [N], how many
+    actions of the chunk, from its first, were executed, or are to be learned from; None: all.
     """
 
     episode: np.ndarray

@@ -16,6 +16,7 @@ from policy_extraction.advantages import (
     NStepTD,
     Track,
     WithinPhase,
+    beyond_the_end,
     chunk_difference,
     discounted_return,
     expectile,
@@ -47,6 +48,19 @@ def test_lasting_gain():
     assert np.isnan(lasting_gain(np.array([0.1, 0.2, np.nan], np.float32), 2, 0)).all()
     with pytest.raises(UserError, match="span is -1"):
         Lasting(-1)
+
+
+def test_a_solved_episode_goes_on_at_its_pace():
+    # .1 .3 .2 .6: .5 in three steps. H = 3, two steps: from frame 2 one is left, from frame 3 both
+    solved = Track(VALUES, REWARDS)
+    assert beyond_the_end(solved, 3) == pytest.approx([0, 0, 0.5 / 3, 1 / 3])
+    assert beyond_the_end(solved, 1).tolist() == [0, 0, 0, 0]
+    assert beyond_the_end(Track(VALUES, 0 * REWARDS), 3).tolist() == [0, 0, 0, 0]
+    unknown = beyond_the_end(Track(VALUES, np.nan * REWARDS), 3)
+    assert unknown[:2].tolist() == [0, 0] and np.isnan(unknown[2:]).all()
+    assert beyond_the_end(Track(VALUES[:1], REWARDS[3:]), 3).tolist() == [0]
+    (finished,) = Lasting(finish=True).estimate([solved], 3)
+    assert finished == pytest.approx(lasting_gain(VALUES, 3, 0) + beyond_the_end(solved, 3))
 
 
 def test_expectile():

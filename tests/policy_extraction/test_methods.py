@@ -61,13 +61,39 @@ def test_filtered_bc():
         0,
     ]
     assert FilteredBC(keep=0.6).select(dataset(advantage)).weight.tolist() == [1, 0, 1, 1, 0]
+    # at least half of the median, .1; whatever share that is; what is unknown is kept
+    usual = FilteredBC(rule="usual").select(dataset([0.3, 0.04, 0.05, 0.1, NAN, 0.2])).weight
+    assert usual.tolist() == [1, 0, 1, 1, 1, 1]
     batch = {"weight": np.array([1, 0, 1], np.float32)}
     # kept losses 1 and 3: their mean
     assert FilteredBC().loss(np, LOG_PROB, batch).mean() == pytest.approx(2)
 
 
+def test_of_a_kept_chunk_the_actions_before_what_is_not_kept():
+    # two episodes of frames 0 … 5 and 0 … 1, H = 3; kept: all but frames 3 and 4 of the first
+    rows = replace(
+        dataset([1.0, 1, 1, -1, -1, 1, 1, 1]),
+        episode=np.array([0] * 6 + [1] * 2),
+        frame=np.array([0, 1, 2, 3, 4, 5, 0, 1]),
+    )
+    rows = replace(rows, action=np.zeros((8, 3, 2), np.float32))
+    whole, part = (FilteredBC(rule="binary", prefix=prefix).select(rows) for prefix in (False, True))
+    assert whole.executed is None and part.weight.tolist() == [1, 1, 1, 0, 0, 1, 1, 1]
+    # from frame 1 two actions come before frame 3, from frame 2 one; the last frames have all of theirs
+    assert part.executed is not None and part.executed[[0, 1, 2, 5, 6, 7]].tolist() == [3, 2, 1, 3, 3, 3]
+    assert part.executed.min() >= 1, "a chunk without any would have no mean"
+    # every other frame: a row speaks for two actions
+    some = rows.rows(rows.frame % 2 == 0)
+    found = FilteredBC(rule="binary", prefix=True).select(some).executed
+    assert found is not None and found[[0, 1, 3]].tolist() == [3, 2, 3]
+    # the order of the rows does not matter
+    order = np.random.default_rng(0).permutation(8)
+    mixed = FilteredBC(rule="binary", prefix=True).select(rows.rows(order)).executed
+    assert mixed is not None and mixed.tolist() == part.executed[order].tolist()
+
+
 def test_filtered_bc_says_what_it_takes():
-    with pytest.raises(UserError, match="'percentile' or 'binary'"):
+    with pytest.raises(UserError, match="'percentile', 'binary' or 'usual'"):
         FilteredBC(rule="best")
     with pytest.raises(UserError, match="share"):
         FilteredBC(keep=70.0)

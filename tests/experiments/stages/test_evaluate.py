@@ -70,7 +70,9 @@ def test_films_and_workers_do_not_repeat_a_finished_evaluation(tmp_path):
         check_replay(context, folder, first.seed[0])
         again = evaluate(context, trial(more), "before")
         np.testing.assert_array_equal(first.steps, again.steps)
-        assert sum(first.failures.values()) == (~first.success()).sum() > 0 and again.failures == first.failures
+        assert (
+            sum(first.failures.values()) == (~first.success()).sum() > 0 and again.failures == first.failures
+        )
         assert film(context, trial(CONFIG)) == folder
         assert film(context, trial(replace(CONFIG, videos=0))) is None
 
