@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ class Rollout:
 
     repeat: how many earlier rollouts of the same call had the same seed; success: None where it is not known;
     length: control steps until the end; reward: summed over them; last_reward: of the last; by_hand: of an episode that was
-    to begin where another had ended, whether it had to be begun anew, else None.
+    to begin where another had ended, whether it had to be begun anew, else None; states: float32 [D, S], the environment's
+    at each decision.
     """
 
     seed: int
@@ -97,6 +98,7 @@ class Rollout:
     recording: Recording | None = None
     by_hand: bool | None = None
     last_reward: float = math.nan
+    states: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
     def recorded(self) -> Recording:
@@ -146,6 +148,7 @@ class EpisodeLog:
         self.by_hand: bool | None = None
         self._rewards: list[np.ndarray] = []
         self._success: bool | None = None
+        self._states: list[np.ndarray] = []
         self._rows: list[dict[str, Any]] = []
         self._last: Observation | None = None
         self._film: list[Film] = []
@@ -154,9 +157,16 @@ class EpisodeLog:
         """Moments that follow those before."""
         self._film.append(part)
 
-    def add_decision(self, row: Mapping[str, Any] | None, rewards: np.ndarray, success: bool | None) -> None:
-        """A chunk was executed, with one reward an executed step; `row`: its part of a `Recording`, or None."""
+    def add_decision(
+        self, state: np.ndarray, row: Mapping[str, Any] | None, rewards: np.ndarray, success: bool | None
+    ) -> None:
+        """A chunk was executed, with one reward an executed step.
+
+        Args:
+            state: the environment's before; row: its part of a `Recording` besides, or None.
+        """
         self.decisions += 1
+        self._states.append(state)
         self._rewards.append(rewards)
         self._success = success
         if row is not None:
@@ -179,6 +189,7 @@ class EpisodeLog:
             recording=recording,
             by_hand=self.by_hand,
             last_reward=float(rewards[-1]),
+            states=np.stack(self._states),
         )
 
     def save_video(self, folder: Path, fps: float) -> None:
@@ -195,7 +206,7 @@ class EpisodeLog:
     def _recording(self, last: Observation, rewards: np.ndarray, film: int) -> Recording:
         return Recording(
             observation=_concatenate([row["observation"] for row in self._rows]),
-            environment_state=np.stack([row["environment_state"] for row in self._rows]),
+            environment_state=np.stack(self._states),
             chunks=np.stack([row["chunk"] for row in self._rows]),
             executed=np.array([row["executed"] for row in self._rows], np.int64),
             rewards=rewards,

@@ -208,11 +208,11 @@ class _Batch:
             if settings.record:
                 kept = {
                     "observation": observation[row : row + 1],
-                    "environment_state": before["environment_state"][row],
                     "chunk": chunks[row],
                     "act_seed": seeds[row],
                 }
-            log.add_decision(kept, info["rewards"][row, : info["executed"][row]], _success(row, info))
+            rewards = info["rewards"][row, : info["executed"][row]]
+            log.add_decision(before["environment_state"][row], kept, rewards, _success(row, info))
             self._add_film(row, info)
             if terminated[row] or truncated[row]:
                 log.end(self._seen()[row : row + 1] if settings.record else None)

@@ -30,13 +30,13 @@ from experiments.lab.context import Context
 from experiments.lab.provenance import made_by
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
-from experiments.reports.hypertext import table
+from experiments.reports.rankings import TRUTH, rankings_table
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, prepare
 from experiments.settings.command import command
 from experiments.settings.compose import store_command
 from experiments.stages.critic import examples, get_critic
-from experiments.stages.ranking import BranchSettings, Rankings, policy_branches, ranking_rows
+from experiments.stages.ranking import BranchSettings, Rankings, policy_branches
 from experiments.stages.rollouts import trained_policy
 
 DEFAULTS = [{"task": "stack"}, {"critic": "wvm"}, {"policy": "vla_token"}]
@@ -102,14 +102,8 @@ def _names(chosen: Sequence[Chosen]) -> list[str]:
 
 def _publish(config: BranchBenchConfig, found: Mapping[str, Rankings], truth: Rankings) -> None:
     """A table, a file and the last line."""
-    head = ["critic", "from", "groups", *(f"{count + 1}" for count in range(config.decisions))]
-    told = {**found, "true progress, as other demonstrations tell it": truth}
-    rows = [[name, *row] for name, rankings in told.items() for row in ranking_rows(rankings)]
-    print(
-        f"{config.groups} states of {config.task.name} × {config.group_size} branches: mean correlation, within groups, of "
-        f"the critic's gain with that of true progress, by the number of decisions of {config.execute} control steps\n"
-    )
-    print(table(head, rows))
+    told = {(name,): rankings for name, rankings in {**found, TRUTH: truth}.items()}
+    print(rankings_table(["critic"], told, config.task.name, config))
     file = Path(config.file or Path(config.outputs) / "branches" / f"{config.task.name}.json")
     content = {"settings": canonical(config), "made_by": made_by(), "critics": found, "truth": truth}
     with atomic_file(file) as temporary:

@@ -30,6 +30,7 @@ from envs.store import EpisodeInfo, Store
 from envs.store.writer import refuse_existing
 from experiments.lab.artifacts import Artifacts, canonical, digest
 from experiments.lab.provenance import made_by
+from experiments.reports.rankings import TRUTH
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, prepare, prepare_one
 from experiments.settings.command import command
@@ -37,7 +38,7 @@ from experiments.settings.compose import store_command
 from experiments.settings.config import TaskConfig, require
 from experiments.stages.critic import examples
 from experiments.stages.ranking import BranchSettings
-from experiments.value_benchmark.branches import TRUTH, branch_table, check_tasks, rank_branches
+from experiments.value_benchmark.branches import BranchRankings, branch_table, check_tasks, rank_branches
 from experiments.value_benchmark.critic import bench_critic
 from experiments.value_benchmark.data import Benchmark, export, generate, get_benchmark, open_benchmark
 from experiments.value_benchmark.episodes import NAME, PUBLISHED_TASKS, BenchData
@@ -123,27 +124,24 @@ def measure_critics(critics: Sequence[Chosen]) -> None:
     infos = chosen(all_infos(store), first.measure)
     reference = headline(time_index(store, infos, first.measure))
     facts = _facts(bench, first.measure)
+    named = list(zip(labels(critics), critics, strict=True))
+    choices = {name: one.config.critic for name, one in named}
+    ranked = rank_branches(artifacts, first.branches, first.branch, choices) if first.branches else {}
     results = []
-    for one, name in zip(critics, labels(critics), strict=True):
-        results.append({"critic": name, **facts, **figures(artifacts, bench, store, infos, one.config)})
-    named = dict(zip([result["critic"] for result in results], configs, strict=True))
-    ranked = rank_branches(
-        artifacts, first.branches, first.branch, {name: config.critic for name, config in named.items()}
-    )
-    for one, result in zip(critics, results, strict=True):
-        if first.branches:
-            result |= {"branch_ranking": ranked[result["critic"]], "branch_truth": ranked[TRUTH]}
+    for name, one in named:
+        summary = figures(artifacts, bench, store, infos, one.config)
+        results.append({"critic": name, **facts, **summary, **_ranking(ranked, name)})
         folder = report_folder(one)
-        _write(folder, one.config, result, reference)
+        _write(folder, one.config, results[-1], reference)
         print(f"report: {folder / 'report.md'}", file=sys.stderr)
     print(_caption(results[0], first.measure))
-    rows = [headline(result) | _ranking(result) for result in results]
+    rows = [headline(result) | _ranking(ranked, result["critic"]) for result in results]
     if len(results) == 1:
         print(metrics_table(group_columns(results[0], reference), [results[0]["subset"]]))
     else:
         columns = {f"{number}: {row['critic']}": row for number, row in enumerate(rows, start=1)}
         print(metrics_table(columns | {"time index": reference}, columns))
-    if first.branches:
+    if ranked:
         print(f"\n{branch_table(ranked, first.branch)}")
     print(json.dumps(rows[0] if len(rows) == 1 else {"rows": rows}))
 
@@ -153,9 +151,9 @@ def _beside_critic(config: ValueBenchConfig) -> list[Any]:
     return [config.data, config.measure, config.branches, config.branch, config.outputs]
 
 
-def _ranking(result: Mapping[str, Any]) -> dict[str, Any]:
-    """How branches were ranked, where they were."""
-    return {name: result[name] for name in ("branch_ranking", "branch_truth") if name in result}
+def _ranking(ranked: Mapping[str, BranchRankings], critic: str) -> dict[str, Any]:
+    """How a critic ranks branches, where they were ranked."""
+    return {"branch_ranking": ranked[critic], "branch_truth": ranked[TRUTH]} if ranked else {}
 
 
 def label(one: Chosen) -> str:

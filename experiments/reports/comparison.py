@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from experiments.reports.run_report import counted, percent, points, table
 from experiments.settings.chosen import Chosen
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
-from experiments.stages.evaluate import Evaluation, median_length
+from experiments.stages.evaluate import Evaluation, failures, median_length
 
 BASELINE = "bc"
 COLUMNS = ("task", "method", "critic")  # of the table; what else varies stands beside the method
@@ -114,7 +113,7 @@ def row_numbers(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "success_by_seed": [float(evaluation.success().mean()) for evaluation in row.evaluations],
         "horizons": {str(steps): asdict(success_rate(row.success(steps))) for steps in horizons},
         "median_length": row.median_length,
-        "failures": dict(sum((Counter(one.failures) for one in row.evaluations), Counter())),
+        "failures": failures(row.evaluations),
     }
 
 
@@ -164,7 +163,7 @@ def _caption(rows: Sequence[Row]) -> str:
 
 def _table(found: Sequence[dict[str, Any]]) -> str:
     cells, shares = [], any(row["share_of_clean_gap"] for row in found)
-    failures = any(row["failures"] for row in found)
+    told = any(row["failures"] for row in found)
     for row in found:
         difference = row["difference_to_bc"]
         rate = {"mean": row["success"], "low": row["low"], "high": row["high"]}
@@ -179,7 +178,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
                 " / ".join(shorter),
                 "–" if row["median_length"] is None else f"{row['median_length']:.0f}",
                 *([_share(row["share_of_clean_gap"])] if shares else []),
-                *([counted(row["failures"])] if failures else []),
+                *([counted(row["failures"])] if told else []),
             ]
         )
     steps = " / ".join(found[0]["horizons"])
@@ -192,7 +191,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
         f"within {steps} steps",
         "median length",
         *(["share of the clean gap"] if shares else []),
-        *(["the object of the others"] if failures else []),
+        *(["the object of the others"] if told else []),
     ]
     return table(head, cells)
 

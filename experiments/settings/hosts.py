@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -158,17 +159,8 @@ def _leave_as(child: int, joined: int, coordinator: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child by itself
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.set_blocking(joined, False)
-    together = _has_written(joined)
+    together = bool(select.select([joined], [], [], 0)[0])
     if code == -signal.SIGABRT or (code == -signal.SIGSEGV and not together):
         print(f"error: {STOPPED if together else _not_found(coordinator)}", file=sys.stderr)
         os._exit(2)
     os._exit(128 - code if code < 0 else code)
-
-
-def _has_written(reader: int) -> bool:
-    """Whether something came through a pipe that does not block."""
-    try:
-        return bool(os.read(reader, 1))
-    except BlockingIOError:
-        return False

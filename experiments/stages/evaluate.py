@@ -61,7 +61,7 @@ class Evaluation:
     @property
     def failures(self) -> dict[str, int]:
         """What became of those that were not solved, and of how many, the most frequent first; empty where nothing tells."""
-        return dict(Counter(self.failed).most_common())
+        return failures([self])
 
     def success(self, horizon: int | None = None) -> np.ndarray:
         """bool [E]: solved within `horizon` control steps (default: the evaluation's own)."""
@@ -89,6 +89,11 @@ def median_length(evaluations: Sequence[Evaluation]) -> float | None:
     """Median control steps of all successes within the horizon; None if there are none."""
     solved = np.concatenate([one.steps[one.steps <= one.horizon] for one in evaluations])
     return float(np.median(solved)) if len(solved) else None
+
+
+def failures(evaluations: Sequence[Evaluation]) -> dict[str, int]:
+    """What became of all episodes that were not solved, as far as that is told, the most frequent first."""
+    return dict(Counter(word for one in evaluations for word in one.failed).most_common())
 
 
 @dataclass(frozen=True)
@@ -174,16 +179,15 @@ def evaluate(context: Context, trial: Trial, label: str) -> Evaluation:
 def _roll_out(context: Context, trial: Trial, episodes: int, label: str) -> list[Rollout]:
     chosen = trial.starts(episodes)
     pool = trial.acting.pool(context.simulators)
-    record = isinstance(trial.acting.env, TellsFailures)
     with bar(label, episodes, "episodes") as shown:
-        return pool.rollout(trial.make_actor(), chosen, record=record, progress=shown.update, series=True)
+        return pool.rollout(trial.make_actor(), chosen, progress=shown.update, series=True)
 
 
 def _failure(rollout: Rollout, env: EnvChoice) -> dict[str, str]:
     """What became of it, if it was not solved and its environment can tell."""
     if rollout.success is not False or not isinstance(env, TellsFailures):
         return {}
-    return {"failure": env.failure(rollout.recorded.environment_state)}
+    return {"failure": env.failure(rollout.states)}
 
 
 def _solved(rollout: Rollout, stop: bool) -> bool | None:

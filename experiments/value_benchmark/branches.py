@@ -12,12 +12,11 @@ from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.simulators import Simulators
 from experiments.lab.tracking import Tracker
-from experiments.reports.hypertext import table
+from experiments.reports.rankings import TRUTH, rankings_table
 from experiments.settings.config import TaskConfig
-from experiments.stages.ranking import BranchSettings, Rankings, policy_branches, ranking_rows
+from experiments.stages.ranking import BranchSettings, Rankings, policy_branches
 from experiments.value_benchmark.critic import bench_critic
 
-TRUTH = "true progress, as other demonstrations tell it"
 ROBOT = "Panda"
 BranchRankings = Mapping[str, Rankings]
 """{task: how a critic ranks the branches of it}."""
@@ -34,8 +33,6 @@ def rank_branches(
 ) -> dict[str, dict[str, Rankings]]:
     """{critic, and `TRUTH`: {task: rankings}} of critics {name: choice}, all on the same branches of the base policy's."""
     found: dict[str, dict[str, Rankings]] = {name: {} for name in (*critics, TRUTH)}
-    if not tasks:
-        return found
     with Simulators() as simulators:
         context = Context(artifacts, Tracker(None), simulators)
         for task in tasks:
@@ -48,15 +45,5 @@ def rank_branches(
 
 def branch_table(found: Mapping[str, BranchRankings], settings: BranchSettings) -> str:
     """A row for every critic, task and phase."""
-    rows = [
-        [name, task, *row]
-        for name, tasks in found.items()
-        for task, rankings in tasks.items()
-        for row in ranking_rows(rankings)
-    ]
-    head = ["critic", "task", "from", "groups", *(f"{count + 1}" for count in range(settings.decisions))]
-    return (
-        f"{settings.groups} states of a task × {settings.group_size} branches: mean correlation, within groups, of the "
-        f"critic's gain with that of true progress, by the number of decisions of {settings.execute} control steps\n\n"
-        + table(head, rows)
-    )
+    rows = {(name, task): rankings for name, tasks in found.items() for task, rankings in tasks.items()}
+    return rankings_table(["critic", "task"], rows, "a task", settings)

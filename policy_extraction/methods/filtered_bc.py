@@ -33,9 +33,7 @@ class FilteredBC:
     threshold: float = 0.0  # κ of "binary"
     seed: int = 0  # of a run: the run's own
     usual: float = later(0.5)  # of the median advantage, which "usual" asks of a chunk
-    prefix: bool = later(
-        False
-    )  # of a kept chunk, only its actions up to where the next chunk that is not kept begins
+    prefix: bool = later(False)  # only the actions before the next chunk that is not kept
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
