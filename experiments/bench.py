@@ -7,6 +7,7 @@
     python -m experiments.bench resources [preset=wan2_2_ti2v_5b mfu=0.4 most=64]
     python -m experiments.bench scale [workers=[1,2,4] demonstrations=40]
     python -m experiments.bench imagination [task=lift env.path=outputs/world_model worlds=[1,8,64,256]]
+    python -m experiments.bench dynamics worlds=[outputs/a,outputs/b] [task=lift steps=[1,2,4,8]]
 
 rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
 methods: what every method adds to an update of behaviour cloning.
@@ -16,6 +17,8 @@ resources: parameters, operations, memory and time that training a preset needs,
 scale: demonstrations and labels a second by processes of this machine, and by workers of a Ray cluster on it.
 imagination: control steps a second of a policy acting in a world model and in robosuite, and the model's share of the rate
 of plain matrix products.
+dynamics: errors of world models on the same held-out episodes, and what a step of each costs; of those that draw their
+frames in several numbers of steps.
 The last line printed is JSON.
 """
 
@@ -30,6 +33,7 @@ from omegaconf import MISSING
 
 from envs.errors import UserError, check_choice
 from experiments.lab.progress import bar
+from experiments.reports.dynamics_cost import DynamicsBench, bench_dynamics
 from experiments.reports.imagination_speed import ImaginationBench, bench_imagination
 from experiments.reports.resources import ResourcesBench, bench_resources
 from experiments.reports.run_report import table
@@ -163,6 +167,7 @@ BENCHES: dict[str, tuple[type, list[dict[str, str]], Callable[[Any], Mapping[str
         [{"task": "lift"}, {"env": "imagination"}, {"policy": "vla_token"}],
         bench_imagination,
     ),
+    "dynamics": (DynamicsBench, [{"policy": "vla_token"}], bench_dynamics),
 }
 """The settings of each measurement, the default choices of its groups, and what measures."""
 

@@ -18,7 +18,7 @@ from value_model.critic.network import WVMNetwork
 from value_model.critic.wvm import WVM
 from value_model.imagination.clips import encode_frames
 from value_model.imagination.config import HandConfig, ImaginationConfig, UnrollConfig
-from value_model.imagination.regression import Regression
+from value_model.imagination.kinds import new_dynamics
 from value_model.imagination.starts import StartBank, draw_starts
 from value_model.imagination.success import Solved
 from value_model.imagination.world_model import WorldModel
@@ -36,15 +36,15 @@ SMALL = ImaginationConfig(
 )
 
 
-def write_world(folder: Path) -> None:
-    """The world model in `folder/world`, and its two episodes among `folder/artifacts`."""
+def write_world(folder: Path, config: ImaginationConfig = SMALL, name: str = "world") -> None:
+    """The world model in `folder/<name>`, and its two episodes among `folder/artifacts`."""
     data = collect_data(Artifacts(folder / "artifacts"), TaskConfig("lift"), {"clean": 2}, "world_model", 0)
     rngs = nnx.Rngs(0)
-    tokenizer = Tokenizer(SMALL.tokenizer, rngs=rngs)
-    frames, told = encode_frames(FrameEncoder(SMALL, 20.0, tokenizer), open_store(data.folder), SMALL)
-    dynamics, solved = Regression(SMALL, rngs=rngs), Solved(SMALL, rngs=rngs)
-    world = WorldModel(SMALL, tokenizer, dynamics, solved, {"f1": 1.0}, draw_starts(frames, told, 0))
-    world.save(folder / "world")
+    tokenizer = Tokenizer(config.tokenizer, rngs=rngs)
+    frames, told = encode_frames(FrameEncoder(config, 20.0, tokenizer), open_store(data.folder), config)
+    dynamics, solved = new_dynamics(config, rngs=rngs), Solved(config, rngs=rngs)
+    world = WorldModel(config, tokenizer, dynamics, solved, {"f1": 1.0}, draw_starts(frames, told, 0))
+    world.save(folder / name)
 
 
 def moved(module: nnx.Module, seed: int, size: float) -> nnx.Module:
@@ -56,18 +56,18 @@ def moved(module: nnx.Module, seed: int, size: float) -> nnx.Module:
     return nnx.merge(graph, jax.tree.unflatten(tree, drawn), rest)
 
 
-def random_world(starts: int = 3) -> WorldModel:
+def random_world(starts: int = 3, config: ImaginationConfig = SMALL) -> WorldModel:
     """A world model of random weights, which begins Lift from random latents: nothing is simulated."""
     rngs, random = nnx.Rngs(0), np.random.default_rng(0)
-    tokenizer = moved(Tokenizer(SMALL.tokenizer, rngs=rngs), 1, 0.02)
-    dynamics = moved(Regression(SMALL, rngs=rngs), 2, 0.1)
+    tokenizer = moved(Tokenizer(config.tokenizer, rngs=rngs), 1, 0.02)
+    dynamics = moved(new_dynamics(config, rngs=rngs), 2, 0.1)
     bank = StartBank(
-        latents=random.normal(size=(starts, *SMALL.latent_shape)).astype(np.float16),
-        proprio=random.normal(size=(starts, SMALL.proprio_dim)).astype(np.float32),
+        latents=random.normal(size=(starts, *config.latent_shape)).astype(np.float16),
+        proprio=random.normal(size=(starts, config.proprio_dim)).astype(np.float32),
         frame=np.zeros(starts, np.int32),
         instruction=(task_spec("lift").instructions[0],) * starts,
     )
-    return WorldModel(SMALL, tokenizer, dynamics, None, {}, bank)
+    return WorldModel(config, tokenizer, dynamics, None, {}, bank)
 
 
 def random_critic() -> WVM:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from envs.errors import UserError
 from experiments.bench import run_bench
 from policy_extraction.methods import METHODS
-from tests.experiments.imagined import write_world
+from tests.experiments.imagined import SMALL, write_world
+from value_model.imagination.refine_config import RefineConfig
 
 
 @pytest.fixture
@@ -51,9 +53,28 @@ def test_imagination(found, tmp_path):
     assert speed["bytes_per_world"] == 4 * floats + 4 * 16  # words
 
 
+def test_dynamics(found, tmp_path):
+    write_world(tmp_path)
+    write_world(tmp_path, replace(SMALL, refine=RefineConfig(steps=1, layers=1)), "refined")
+    worlds = f"worlds=[{tmp_path}/world,{tmp_path}/refined]"
+    few = ["experience.styles={clean:10}", "experience.rollouts=0", f"outputs={tmp_path}"]
+    rows = found("dynamics", worlds, "steps=[1,2,3]", *few)["rows"]
+    names = [(row["world"], row["steps"]) for row in rows]
+    assert names == [("world", 0), ("refined", 1), ("refined", 2), ("refined", 3)]
+    mean, one, two, three = rows
+    assert mean["latent_copy"] == three["latent_copy"]  # the same clips, the same tokenizer
+    assert mean["sharpness_recorded"] == three["sharpness_recorded"] > 0
+    assert mean["flops_per_step"] < one["flops_per_step"]
+    further = two["flops_per_step"] - one["flops_per_step"]
+    assert three["flops_per_step"] - two["flops_per_step"] == pytest.approx(further, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("dynamics",), "say which world models"),
+        (("dynamics", "worlds=[/nowhere]"), "no world model in /nowhere"),
+        (("dynamics", "worlds=[/nowhere]", "steps=[0]"), "at least 1"),
         ((), "say what to measure: rollout or methods"),
         (("rolout",), "rollout"),
         (("rollout", "task=lit"), "lift"),

@@ -11,8 +11,10 @@ import pytest
 from flax import nnx
 
 from envs.errors import UserError
+from tests.experiments.imagined import random_world
 from tests.value_model.imagination.scene import BARE
 from tests.value_model.imagination.test_outcome import OFTEN, begun, coins
+from value_model.imagination.benchmark import drawn_in, draws
 from value_model.imagination.config import PRESETS, from_json, to_json
 from value_model.imagination.kinds import new_dynamics
 from value_model.imagination.refine import Refined
@@ -55,6 +57,22 @@ def test_one_step_is_the_networks_own_answer():
     begin = mean + dynamics.refiner.noise * noise
     expected = dynamics.refiner.clean(begin, jnp.zeros(2), mean, last, told, text)
     np.testing.assert_allclose(dynamics.refiner.draw(noise, mean, last, told, text), expected, atol=1e-5)
+
+
+def test_the_same_weights_draw_in_any_number_of_steps():
+    world = random_world(config=REFINED)
+    four = drawn_in(world, 4)
+    assert four.config.refine.steps == 4 and draws(four)
+    same = jax.tree.map(np.array_equal, nnx.state(four.dynamics), nnx.state(world.dynamics))
+    assert all(jax.tree.leaves(same))
+    state, actions, keys = begun(world.dynamics)
+    drawn, again = four.dynamics.step(state, actions, keys), world.dynamics.step(state, actions, keys)
+    np.testing.assert_array_equal(drawn.mean.latents, again.mean.latents)
+    assert np.abs(np.asarray(drawn.latents) - np.asarray(again.latents)).max() > 1e-3
+    with pytest.raises(UserError, match="at least 1"):
+        drawn_in(world, 0)
+    with pytest.raises(UserError, match="model=refined"):
+        drawn_in(random_world(config=BARE), 2)
 
 
 def test_settings():
