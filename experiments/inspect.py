@@ -33,7 +33,7 @@ from experiments.inspection.recording import require_rerun, write_recording
 from experiments.inspection.rows import about, page_rows
 from experiments.lab.progress import bar
 from experiments.label import critic_source, data_set
-from experiments.labelling.label import value_curves
+from experiments.labelling.label import LABELS, value_curves
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, prepare_one
 from experiments.settings.command import command
@@ -132,7 +132,7 @@ class _Curves:
             check_watched(store, config.critic)
             outputs = Path(config.outputs)
             source = critic_source(config.critic, store, outputs)
-            self._curves = value_curves(store, source, outputs / "labels")
+            self._curves = value_curves(store, source, outputs / LABELS)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         if self._curves is None:

@@ -29,7 +29,7 @@ from envs.store.lazy import lazy_episodes
 from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import Artifacts, digest
 from experiments.labelling.files import kept, note, require_ours, write_weights
-from experiments.labelling.label import Curves, value_curves
+from experiments.labelling.label import LABELS, Curves, value_curves
 from experiments.reports.results import sample_weights
 from experiments.settings.cli import answer, prepare_one, words
 from experiments.settings.command import command
@@ -96,7 +96,7 @@ def label(arguments: Sequence[str]) -> None:
         if path is not None:
             require_ours(path, who, config.replace)
     config.critic.check(list(lazy_episodes(store, range(min(2, len(store))))))
-    curves = value_curves(store, source, Path(config.outputs) / "labels")
+    curves = value_curves(store, source, Path(config.outputs) / LABELS)
     written = _write(store, curves, config, out, (said, said_of_weights))
     _report(store, curves, written)
 

@@ -26,7 +26,16 @@ def fingerprint(store: Store, index: int, cameras: Sequence[str]) -> str:
         UserError: its files are damaged.
     """
     info = store.episode_info(index)
-    told = (info.instructions, store.fps, info.length, info.task, info.robot, info.success, info.segments)
+    told = (
+        info.instructions,
+        store.fps,
+        info.length,
+        info.task,
+        info.robot,
+        info.style,
+        info.success,
+        info.segments,
+    )
     found = hashlib.sha256(repr(told).encode())
     features = store.info["features"]
     keys = {key: feature["dtype"] for key, feature in features.items()}

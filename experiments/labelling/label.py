@@ -16,8 +16,9 @@ from experiments.lab.progress import bar
 from experiments.labelling.cache import ValueCache
 from experiments.labelling.spread import values_anywhere
 from value_model.critic.progress import check_values, read_progress
-from value_model.critic.types import SeeingCritic
+from value_model.critic.types import Critic, SeeingCritic
 
+LABELS = "labels"  # folder of the caches, beside the artifacts
 KEEP_SECONDS = 10.0  # of labelling that a kill may cost
 
 
@@ -50,19 +51,36 @@ def value_curves(store: Store, source: CriticSource, folder: Path) -> Curves:
     """
     if source.file is not None:
         return Curves(None, (), read_progress(source.file, store))
-    critic = source.load()
-    cameras = critic.cameras if isinstance(critic, SeeingCritic) else store.cameras
-    cache = ValueCache(folder / source.digest[:16])
-    with bar("look for new episodes", len(store), "episodes") as shown:
-        prints = []
-        for index in range(len(store)):
-            prints.append(fingerprint(store, index, [name for name in cameras if name in store.cameras]))
-            shown.update()
+    cache, prints = ValueCache(_place(folder, source)), _fingerprints(source.load(), store)
     first = {one: index for index, one in reversed(list(enumerate(prints)))}
     new = [index for index, one in enumerate(prints) if one not in cache and first[one] == index]
     began = time.perf_counter()
     frames = _label(source, store, new, prints, cache)
     return Curves(cache, prints, (), len(new), frames, time.perf_counter() - began)
+
+
+def known_curves(store: Store, source: CriticSource, folder: Path) -> Curves | None:
+    """What `value_curves` has kept in `folder`, if it is of every episode of the store; nothing is labelled."""
+    if source.file is not None or not _place(folder, source).is_dir():
+        return None
+    cache, prints = ValueCache(_place(folder, source)), _fingerprints(source.load(), store)
+    return Curves(cache, prints, ()) if all(one in cache for one in prints) else None
+
+
+def _place(folder: Path, source: CriticSource) -> Path:
+    return folder / source.digest[:16]
+
+
+def _fingerprints(critic: Critic, store: Store) -> list[str]:
+    """Of every episode, as the critic sees it."""
+    cameras = critic.cameras if isinstance(critic, SeeingCritic) else store.cameras
+    seen = [name for name in cameras if name in store.cameras]
+    prints = []
+    with bar("look for new episodes", len(store), "episodes") as shown:
+        for index in range(len(store)):
+            prints.append(fingerprint(store, index, seen))
+            shown.update()
+    return prints
 
 
 def _label(

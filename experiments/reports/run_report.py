@@ -231,14 +231,17 @@ def _success(found: Mapping[str, Any]) -> str:
 def _critic_text(critic: Mapping[str, Any]) -> str:
     parts = []
     if labelling := critic["labelling"]:
-        parts.append(
-            f"Labelled {labelling['frames']} frames in {labelling['seconds']:.1f} s "
-            f"({labelling['frames_per_s']:.0f} frames/s)."
-        )
+        parts.append(_labelling_text(labelling))
     if metrics := critic["metrics"]:
         parts.append("On held-out episodes:")
         parts.append(_metrics_table(metrics))
     return "\n\n".join(parts)
+
+
+def _labelling_text(report: Mapping[str, Any]) -> str:
+    if report["frames_per_s"] is None:
+        return f"The values of all {report['frames']} frames were known from an earlier labelling."
+    return f"Labelled {report['frames']} frames in {report['seconds']:.1f} s ({report['frames_per_s']:.0f} frames/s)."
 
 
 def _metrics_table(metrics: Mapping[str, float]) -> str:

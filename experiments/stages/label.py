@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from envs.files import atomic_file
 from experiments.choices.critics import CriticSource
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.progress import announce, bar
+from experiments.labelling.label import LABELS, known_curves
 from experiments.labelling.spread import values_anywhere
 from experiments.settings.config import HeldOutConfig, TaskConfig
 from experiments.stages.data import Data, collect_data
@@ -28,8 +29,8 @@ VERSION = 1
 class Labels:
     """Values of a data set.
 
-    values: float32 [T] for every episode; digest: of all that they were made from; report: frames, seconds
-    and frames_per_s of the labelling, empty for values that came from a file.
+    values: float32 [T] for every episode; digest: of all that they were made from; report: a `LabelReport`, empty for
+    values that came from a file.
     """
 
     values: list[np.ndarray]
@@ -38,7 +39,7 @@ class Labels:
 
 
 def label(artifacts: Artifacts, data: Data, source: CriticSource) -> Labels:
-    """Values of every frame: by a critic, or from its progress file.
+    """Values of every frame: by a critic, or from its progress file; those that `experiments.label` has kept are read.
 
     Raises:
         UserError: the file does not fit the data set, or holds values outside [0, 1].
@@ -48,9 +49,12 @@ def label(artifacts: Artifacts, data: Data, source: CriticSource) -> Labels:
         return Labels(read_progress(source.file, store), source.digest, {})
 
     def build(folder: Path) -> None:
+        known = known_curves(store, source, artifacts.root.parent / LABELS)
         with bar("label", store.total_frames, "frames") as shown:
-            values = values_anywhere(source, store)
+            values = values_anywhere(source, store) if known is None else known
             report = label_store(values, store, folder / SIDECAR, shown.update, f"critic {source.digest}")
+        if known is not None:
+            report = replace(report, frames_per_s=None)
         with atomic_file(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(asdict(report), indent=1))
 

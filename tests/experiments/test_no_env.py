@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from envs.errors import UserError
 from envs.store import open_store, write_store
 from experiments.choices.no_env import NoEnv
 from experiments.compare import _check_alike
+from experiments.label import label
+from experiments.labelling.cache import ValueCache
 from experiments.report import print_overview
 from experiments.serve import served_policy
 from experiments.settings.cli import configurations
@@ -16,6 +19,7 @@ from experiments.stages.recorded import read_recorded
 from policy_extraction.types import PolicySpec
 from tests.envs.episodes import make_episode
 from tests.experiments.outside import Lab
+from value_model.critic.progress import SIDECAR
 
 POLICY = "policy=tests.policy_extraction.examples:GaussianJax"
 TRAIN = [
@@ -82,6 +86,24 @@ def test_the_policy_follows_the_data_and_no_held_out_episode_is_read(lab):
     np.testing.assert_allclose([scaled.mean(axis=0), scaled.std(axis=0)], [[0] * 3, [1] * 3], atol=1e-4)
     plain = read_recorded(NoEnv(), store, as_recorded=True)
     np.testing.assert_allclose(plain.scaling.action(training), training, rtol=1e-6)
+
+
+def test_what_label_has_labelled_is_not_labelled_again(lab, monkeypatch):
+    """Whatever the run leaves out; where one episode is not known, all are labelled."""
+    run(lab, "method=bc", "train.updates=1", "data.exclude=[1]", "name=first_of_all")
+    (own,) = (lab.folder / "outputs" / "artifacts").glob("label-*")
+    monkeypatch.chdir(lab.folder)
+    label(["arm", "critic=time_index", "out=elsewhere.parquet"])
+    run(lab, "method=bc", "train.updates=1", "data.exclude=[3]", "name=known")
+    told = (lab.folder / "outputs/runs/known/report.md").read_text()
+    assert f"The values of all {(EPISODES - 1) * LENGTH} frames were known" in told
+    assert lab.results("outputs", "known")["critic"]["labelling"]["frames_per_s"] is None
+    (known,) = set((lab.folder / "outputs" / "artifacts").glob("label-*")) - {own}
+    values = [pq.read_table(one / SIDECAR, columns=["progress_sparse"]) for one in (own, known)]
+    assert values[0].equals(values[1])
+    monkeypatch.setattr(ValueCache, "__contains__", lambda cache, one: False)
+    run(lab, "method=bc", "train.updates=1", "data.exclude=[4]", "name=unknown")
+    assert lab.results("outputs", "unknown")["critic"]["labelling"]["frames_per_s"] > 0
 
 
 def test_it_is_trained_measured_and_served_in_the_datas_units(lab, monkeypatch, capsys):

@@ -15,11 +15,13 @@ from value_model.critic.progress import write_progress
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What labelling took: frames, wall-clock seconds (reading and compiling included) and frames a second."""
+    """What labelling took: frames, wall-clock seconds (reading and compiling included) and frames a second, None where the
+    values were known.
+    """
 
     frames: int
     seconds: float
-    frames_per_s: float
+    frames_per_s: float | None
 
 
 def label_store(
