@@ -1,8 +1,7 @@
 """Training clips, drawn on the device from cached latents: forwards, standing still, or played backwards.
 
 Rewinding (ReWiND, arXiv 2505.10911): a share of the clips is reversed or repeats one frame, with the values relabelled
-to match, so that a model that only counts frames is punished. In a share of those that move (ours) one frame is held for a
-while, as of a robot that waits: who has just seen movement shall not go on counting.
+to match, so that a model that only counts frames is punished.
 
 Dimension letters: B batch, E episodes, N frames of all episodes, h horizon, L words.
 """
@@ -37,7 +36,7 @@ def clip_frames(
 
     The current frames lie inside the episode; the prefix may lie one stride before its start and the future beyond its
     end, where the first and last frame stand for them. Where `around` [B] is not negative, it is among the current
-    frames of a clip that moves and waits nowhere, if the episode is long enough.
+    frames of a clip that moves, if the episode is long enough.
     """
     keys = jax.random.split(key, 2)
     last = length - 1
@@ -53,25 +52,9 @@ def clip_frames(
         wanted = jnp.where(reverse, last - around, around) - place
         first = jnp.where(around >= 0, jnp.clip(wanted, 0, spread - 1), first)
     first = first - stride
-    offsets = held(jax.random.fold_in(keys[0], 1), length.shape[0], clip) * stride
+    offsets = jnp.arange(2 * clip.horizon + 1) * stride
     forward = first[:, None] + jnp.where(still[:, None], 0, offsets)
     return jnp.clip(jnp.where(reverse[:, None], last[:, None] - forward, forward), 0, last[:, None])
-
-
-def held(key: jax.Array, batch: int, clip: ClipConfig) -> jax.Array:
-    """Places in time [B, 2 h + 1] of a clip's frames: 0, 1, 2, …; in a share `paused` of the clips one is repeated.
-
-    From the prefix to the last frame but one, each is as likely to be held, for one to h frames more; then time goes on.
-    """
-    count = 2 * clip.horizon + 1
-    places = jnp.broadcast_to(jnp.arange(count), (batch, count))
-    if not clip.paused:
-        return places
-    keys = jax.random.split(key, 3)
-    at = jax.random.randint(keys[0], (batch, 1), 0, count - 1)
-    more = jax.random.randint(keys[1], (batch, 1), 1, clip.horizon + 1)
-    waits = jax.random.uniform(keys[2], (batch, 1)) < clip.paused
-    return jnp.where(waits, jnp.maximum(jnp.minimum(places, at), places - more), places)
 
 
 def sample_clips(data: LatentData, key: jax.Array, batch: int, config: WVMConfig, stride: int) -> Clip:

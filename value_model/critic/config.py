@@ -42,7 +42,6 @@ class ClipConfig:
     focus: float = 0.0  # share of the clips that are drawn around marked lapses; published 0
     rewind: float = 0.5  # share of the clips that are not played forward; published .5
     plateau: float = 0.1  # share of all clips that repeat one frame; published .1
-    paused: float = later(0.0)  # share of those that move in which one frame is held for a while; published 0
     mismatched: float = later(0.0)  # share of all clips that are told another task's instruction; published 0
     mismatched_value: str = later("zero")  # of those; "unknown": only the video is learnt from them
 
@@ -100,7 +99,7 @@ class WVMConfig:
             )
         if self.inference.steps < 1 or not 1 <= self.inference.shift <= clip.horizon:
             raise UserError("inference.steps must be at least 1, and inference.shift between 1 and horizon")
-        for name in ("focus", "paused", "mismatched"):
+        for name in ("focus", "mismatched"):
             if not 0 <= getattr(clip, name) <= 1:
                 raise UserError(f"clip.{name}={getattr(clip, name)} must lie in [0, 1]")
         check_choice("clip.mismatched_value", clip.mismatched_value, MISMATCHED)

@@ -30,27 +30,6 @@ def test_clips_around_nothing_are_as_ever() -> None:
     assert np.array_equal(usual, same)
 
 
-def test_a_share_of_the_clips_waits_and_goes_on() -> None:
-    clip = ClipConfig(rewind=0.0, plateau=0.0, paused=0.3)
-    frames = np.asarray(clip_frames(jax.random.key(0), jnp.full(4000, 500), clip, STRIDE))
-    steps = np.diff(frames[(frames[:, 0] > 0) & (frames[:, -1] < 499)], axis=1)  # not at the episode's ends
-    assert set(np.unique(steps)) == {0, STRIDE}
-    waits = steps == 0
-    waiting, start = waits.any(axis=1), waits.argmax(axis=1)
-    assert 0.27 < waiting.mean() < 0.33
-    long = waits.sum(axis=1)
-    assert set(long[waiting]) == {1, 2, 3, 4} and set(start[waiting]) == set(range(8))
-    for row, first, count in zip(waits[waiting], start[waiting], long[waiting], strict=True):
-        assert row[first : first + count].all()  # in one piece
-
-
-def test_values_of_a_clip_that_waits_are_its_frames() -> None:
-    *_, values, clip = clips_of_three_tasks(paused=1.0, rewind=0.0, plateau=0.0)
-    shown = np.asarray(clip.current)[..., 0, 0, 0].astype(int) % 50
-    np.testing.assert_allclose(values[:, 1:], 0.5 + 0.5 * shown / 49, atol=1e-6)
-    assert (np.diff(values, axis=1) == 0).any(axis=1).mean() > 0.4
-
-
 def test_focus_draws_that_share_of_the_clips() -> None:
     frames, lapses = 1000, jnp.arange(500, 510)
     data = LatentData(
