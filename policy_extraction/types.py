@@ -6,7 +6,7 @@ proprioception, K action tokens of a chunk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from envs.errors import UserError
+from envs.fields import later
 from envs.text import BUCKETS, MAX_WORDS
 from envs.types import Observation
 
@@ -73,8 +74,18 @@ class Rollouts:
     temperature: float = 1.6
     budget: int = 0  # rollouts in all, after which training ends; 0: as many as the iterations take
     stop: float | None = None  # end with the iteration whose rollouts succeed in this share; none: never
+    horizon: int = later(
+        0
+    )  # control steps of the first iteration's rollouts; 0: the environment's own, all along
+    grow: float = later(
+        0.5
+    )  # with `horizon`: share of an iteration's rollouts from which on the next may last half as long again
 
     def __post_init__(self) -> None:
+        if self.horizon < 0:
+            raise UserError(f"online.horizon is {self.horizon}; it is a number of control steps, or 0")
+        if not 0 < self.grow <= 1:
+            raise UserError(f"online.grow is {self.grow}; it is a share of rollouts, above 0 and up to 1")
         if self.group_size < 2:
             raise UserError(f"online.group_size is {self.group_size}; a group needs at least 2 rollouts")
         if self.budget and self.budget < self.group_size:
@@ -88,6 +99,17 @@ class Rollouts:
     def left(self, drawn: int) -> int | None:
         """Groups that the budget still allows after so many were drawn; None: any number."""
         return self.budget // self.group_size - drawn if self.budget else None
+
+    def lasts(self, whole: int, successes: Sequence[float]) -> int:
+        """Control steps of the next iteration's rollouts, a multiple of `execute` or `whole`, the environment's own number.
+
+        Args:
+            successes: the share of each iteration's rollouts so far that succeeded.
+        """
+        steps = self.horizon or whole
+        for share in successes:
+            steps += steps // 2 if share >= self.grow else 0
+        return min(whole, -(-steps // self.execute) * self.execute)
 
 
 @runtime_checkable

@@ -57,8 +57,8 @@ def improve(
 ) -> Artifact:
     """The policy after `online.iterations` iterations: groups of rollouts -> rewards -> filter -> updates.
 
-    It ends earlier where `online.budget` rollouts have been made, or with an iteration whose rollouts succeed as often as
-    `online.stop` says.
+    It ends earlier where `online.budget` rollouts have been made, or with an iteration whose rollouts, at their whole
+    length, succeed as often as `online.stop` says.
 
     Args:
         inputs: {role: digest} of the policy's origin, the method's source and the judge's.
@@ -66,8 +66,10 @@ def improve(
         judged: the judge's settings.
 
     Raises:
-        UserError: the judge had no verdict on any rollout, or `online.stop` waits for a success that nobody tells.
+        UserError: the judge had no verdict on any rollout, or `online.stop` or `online.horizon` waits for a success that
+            nobody tells.
     """
+    whole = plan.acting.spec.horizon
 
     def build(folder: Path) -> None:
         policy, judge = make_policy(), make_judge()
@@ -80,8 +82,11 @@ def improve(
                 drawn = history[-1]["groups_drawn_in_all"] if history else 0
                 if plan.online.left(drawn) == 0:
                     break
-                pool = plan.acting.pool(context.simulators)
+                steps = plan.online.lasts(whole, [entry.get("success", 0.0) for entry in history])
+                pool = replace(plan.acting, horizon=steps).pool(context.simulators)
                 entry = _iterate(pool, policy, base, plan, judge, iteration, drawn)
+                if plan.online.horizon:
+                    entry["horizon"] = steps
                 history.append(entry)
                 context.tracker.log(
                     {f"train/{name}": value for name, value in entry.items() if name != "seconds"}
@@ -90,7 +95,7 @@ def improve(
                 shown.set_postfix(
                     {name: f"{entry[name]:.2f}" for name in ("reward", "success") if name in entry}
                 )
-                if _saturated(plan.online, iteration, entry):
+                if _saturated(plan.online, iteration, entry, steps == whole):
                     break
                 if iteration + 1 < plan.online.iterations:
                     save_checkpoint(folder, policy, Checkpoint(iteration + 1, history))
@@ -178,16 +183,19 @@ def _iterate(
     return entry | {"seconds": watch.seconds, "peak_gb": peak_bytes() / 2**30}
 
 
-def _saturated(online: Rollouts, iteration: int, entry: Mapping[str, Any]) -> bool:
-    """Whether the rollouts of this iteration succeeded so often that the training ends; said on the console."""
-    if online.stop is None:
-        return False
-    if "success" not in entry:
+def _saturated(online: Rollouts, iteration: int, entry: Mapping[str, Any], whole: bool) -> bool:
+    """Whether the rollouts of this iteration, if they are as long as they get, succeeded so often that the training ends;
+    said on the console.
+
+    Raises:
+        UserError: nobody tells whether a rollout is solved, and somebody waits for it.
+    """
+    if "success" not in entry and (online.stop is not None or online.horizon):
         raise UserError(
-            "method.online.stop waits for a share of solved rollouts, and this environment does not say whether one is "
-            "solved; leave it out"
+            "method.online.stop and method.online.horizon wait for a share of solved rollouts, and this environment does "
+            "not say whether one is solved; leave them out"
         )
-    if entry["success"] < online.stop:
+    if online.stop is None or not whole or entry["success"] < online.stop:
         return False
     tqdm.write(
         f"  iteration {iteration + 1} of {online.iterations} is the last: {entry['success']:.1%} of its rollouts succeeded "

@@ -112,11 +112,12 @@ def acting(**changes):
     return replace(Acting(GymChoice(id=PLACE, horizon=12), TaskConfig("lift"), 0, 2, 3), **changes)
 
 
-def plan(**online):
+def plan(whole=12, **online):
     rollouts = replace(
         Rollouts(groups=2, group_size=3, iterations=2, updates=2, execute=3, temperature=0.3), **online
     )
-    return Improvement(acting(), GRPO(online=rollouts), rollouts, Training(), 4, 0)
+    place = acting(env=GymChoice(id=PLACE, horizon=whole))
+    return Improvement(place, GRPO(online=rollouts), rollouts, Training(), 4, 0)
 
 
 def run(tmp_path, judge, policy=None, **online):
@@ -233,6 +234,25 @@ def test_it_ends_once_enough_rollouts_succeed(tmp_path, capsys):
     assert len(history) == 2 and max(entry["success"] for entry in history) < 0.7
     with pytest.raises(UserError, match="a share of rollouts"):
         Rollouts(stop=95.0)
+
+
+def test_rollouts_grow_with_success(tmp_path):
+    """Those of a policy that goes up as fast as it can: ten steps, in three seeds of four."""
+    bold = Bold()
+    bold.mean = 3.0
+    settings = {"whole": 24, "grow": 0.7, "stop": 0.7, "iterations": 5}
+    _, history = run(tmp_path / "short", Watching(), bold, horizon=4, **settings)
+    assert [entry["horizon"] for entry in history] == [
+        6
+    ] * 5  # a multiple of `execute`; nothing is solved within it
+    _, history = run(tmp_path / "grows", Watching(), bold, horizon=12, **settings)
+    assert [(entry["horizon"], entry["success"]) for entry in history] == [(12, 0.75), (18, 0.75), (24, 0.75)]
+    growing = Rollouts(horizon=8, grow=0.5, execute=4)
+    assert [growing.lasts(40, [0.5] * count) for count in range(6)] == [8, 12, 20, 28, 40, 40]
+    assert growing.lasts(40, [0.4, 0.6]) == 12 and Rollouts().lasts(41, [1.0]) == 41
+    for words in ({"horizon": -1}, {"grow": 0.0}, {"grow": 1.5}):
+        with pytest.raises(UserError, match=r"online\."):
+            Rollouts(**words)
 
 
 def alike(rollouts):
