@@ -261,7 +261,9 @@ def frozen_eyes(policy: Policy) -> Eyes | None:
 
 @runtime_checkable
 class SharedTraining(Protocol):
-    """A policy that several processes may train together: how many do."""
+    """A policy that several processes may train together: how many do. Then `save` and `restore` are called in all of them,
+    and the first writes.
+    """
 
     @property
     def processes(self) -> int: ...

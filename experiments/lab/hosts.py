@@ -72,7 +72,9 @@ class JaxHosts(Hosts):
 
 @dataclass(frozen=True)
 class TorchHosts(Hosts):
-    """Processes that `torchrun` has started, one a GPU."""
+    """Processes that `torchrun` has started, one a GPU. shards: whether each holds but its shard of a policy."""
+
+    shards: bool = False
 
     engine = "torch"
 
@@ -89,7 +91,7 @@ class TorchHosts(Hosts):
         """See `Hosts`."""
         from policy_extraction.adapters.companions import together
 
-        return together()
+        return together(self.shards)
 
 
 _HOSTS: ContextVar[Hosts | None] = ContextVar("hosts", default=None)

@@ -4,7 +4,8 @@ cluster=ray [cluster.address=auto] [cluster.gpus=1]
                                        simulators and jobs on a Ray cluster; every command takes it
 cluster=hosts [cluster.coordinator=HOST:PORT cluster.processes=N cluster.process=I] [cluster.heartbeat=SECONDS]
                                        what JAX trains, over hosts: of train_critic and train_world_model
-cluster=torchrun                       a torch policy, over the processes of torchrun: of run and compare
+cluster=torchrun [cluster.shards=true]  a torch policy, over the processes of torchrun: of run and compare; with every
+                                       parameter in shards, if one GPU cannot hold what is trained
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OF = {  # the settings of each kind
     LOCAL: (),
     RAY: ("cluster.address", "cluster.gpus"),
     HOSTS: ("cluster.coordinator", "cluster.processes", "cluster.process", "cluster.heartbeat"),
-    TORCHRUN: (),
+    TORCHRUN: ("cluster.shards",),
 }
 FOR = {HOSTS: "train_critic and train_world_model", TORCHRUN: "run and compare"}  # the commands that train so
 
@@ -49,14 +50,19 @@ def without_cluster(
     kind = given.pop(CLUSTER, LOCAL)
     check_choice(CLUSTER, kind, OF)
     for name in given:
-        require(kind != LOCAL, f"{name}= is of a cluster: say cluster=ray, too")
+        own = next((one for one, names in OF.items() if name in names), RAY)
+        require(kind != LOCAL, f"{name}= is of a cluster: say cluster={own}, too")
         check_choice(f"setting of {CLUSTER}={kind}", name, OF[kind])
     if kind == RAY:
         return left, on_ray(given.get("cluster.address", ""), gpus=_share(given.get("cluster.gpus", "0")))
     require(kind in (LOCAL, over), f"cluster={kind} is for {FOR.get(kind)}")
     if kind == HOSTS:
         return left, _on_hosts(given)
-    return left, on_torchrun() if kind == TORCHRUN else nullcontext()
+    if kind == TORCHRUN:
+        shards = given.get("cluster.shards", "false")
+        require(shards in ("true", "false"), f"cluster.shards={shards} is true or false")
+        return left, on_torchrun(shards == "true")
+    return left, nullcontext()
 
 
 def _share(text: str) -> float:

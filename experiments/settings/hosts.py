@@ -55,8 +55,8 @@ def on_hosts(
 
 
 @contextmanager
-def on_torchrun() -> Iterator[None]:
-    """A block that every process of `torchrun` goes through.
+def on_torchrun(shards: bool = False) -> Iterator[None]:
+    """A block that every process of `torchrun` goes through; with the policy whole, or in shards.
 
     Raises:
         UserError: it was not started by `torchrun`.
@@ -77,7 +77,7 @@ def on_torchrun() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        with _going(TorchHosts(distributed.get_rank(), distributed.get_world_size())):
+        with _going(TorchHosts(distributed.get_rank(), distributed.get_world_size(), shards)):
             yield
     finally:
         distributed.destroy_process_group()

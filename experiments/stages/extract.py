@@ -78,7 +78,8 @@ def extract(
                 tracker.log({f"train/{name}": value for name, value in history[-1].items()})
                 shown.update(count)
                 shown.set_postfix(loss=f"{metrics['loss']:.3g}")
-                if time.monotonic() - saved >= batch.checkpoint_seconds and done < training.updates:
+                due = time.monotonic() - saved >= batch.checkpoint_seconds
+                if done < training.updates and (due if hosts is None else hosts.agree("due" if due else "")):
                     save_checkpoint(folder, policy, Checkpoint(done, history))
                     saved = time.monotonic()
         finish_training(folder, policy, history)
@@ -99,10 +100,10 @@ def load_checkpoint(folder: Path, policy: Policy) -> Checkpoint:
 
 def save_checkpoint(folder: Path, policy: Policy, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; the one before it is dropped only when this one is whole. Of several processes the first does."""
-    if follows():
-        return
     scratch = folder / SCRATCH
     policy.save(scratch / f"policy-{checkpoint.done}")
+    if follows():
+        return
     with atomic_file(scratch / STATE) as temporary:
         temporary.write_text(json.dumps({"done": checkpoint.done, "history": checkpoint.history}))
     for old in scratch.glob("policy-*"):
@@ -112,9 +113,9 @@ def save_checkpoint(folder: Path, policy: Policy, checkpoint: Checkpoint) -> Non
 
 def finish_training(folder: Path, policy: Policy, history: list[dict[str, Any]]) -> None:
     """Write the result of a training: the policy and the learning curve. Of several processes the first does."""
+    policy.save(folder / "policy")
     if follows():
         return
-    policy.save(folder / "policy")
     with atomic_file(folder / "history.json") as temporary:
         temporary.write_text(json.dumps(history, indent=1))
 

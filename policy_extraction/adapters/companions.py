@@ -2,6 +2,8 @@
 
 All have the same policy and are given the same batches. Each computes log-probabilities of its own rows; a method's loss is
 of the whole batch's, so that weights that are normalised over a batch mean what they mean in one process; gradients add up.
+Every process has the policy whole (`DistributedDataParallel`), or its shard of every parameter (FSDP2): then moments and
+averages are never whole anywhere; parameters and gradients are while they are computed, all at once or a block at a time.
 """
 
 from __future__ import annotations
@@ -13,17 +15,26 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from envs.errors import UserError
 
-_TOGETHER: ContextVar[bool] = ContextVar("companions", default=False)
+COPIES, SHARDS = "copies", "shards"
+
+_TOGETHER: ContextVar[str] = ContextVar("companions", default="")
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """A block in which policies are made that all processes train; outside of it each is by itself."""
-    token = _TOGETHER.set(True)
+def together(shards: bool = False) -> Iterator[None]:
+    """A block in which policies are made that all processes train; outside of it each is by itself.
+
+    Args:
+        shards: whether each has but its shard of every parameter.
+    """
+    token = _TOGETHER.set(SHARDS if shards else COPIES)
     try:
         yield
     finally:
@@ -34,9 +45,10 @@ class Companions:
     """This process among those that train a policy, as it is when this is made."""
 
     def __init__(self) -> None:
-        joined = _TOGETHER.get() and distributed.is_initialized()
+        joined = bool(_TOGETHER.get()) and distributed.is_initialized()
         self.index = distributed.get_rank() if joined else 0
         self.count = distributed.get_world_size() if joined else 1
+        self.shards = joined and _TOGETHER.get() == SHARDS
 
     def own(self, size: int) -> slice:
         """This process's rows of a batch.
@@ -49,11 +61,18 @@ class Companions:
         share = size // self.count
         return slice(self.index * share, (self.index + 1) * share)
 
-    def wrapped(self, module: torch.nn.Module) -> torch.nn.Module:
-        """A module whose gradients are those of all processes."""
+    def wrapped(self, module: torch.nn.Module, blocks: tuple[str, ...] = ()) -> torch.nn.Module:
+        """A module whose gradients are those of all processes.
+
+        Args:
+            blocks: names of the classes of parts that are whole one after another, where parameters are in shards; a part
+                must be called as a whole.
+        """
+        device = next(module.parameters()).device
+        if self.shards:
+            return _sharded(module, init_device_mesh(device.type, (self.count,)), blocks)
         if self.count == 1:
             return module
-        device = next(module.parameters()).device
         return DistributedDataParallel(
             module, [device] if device.type == "cuda" else None, find_unused_parameters=True
         )
@@ -69,6 +88,28 @@ class Companions:
         distributed.all_gather(parts, rows.detach().contiguous())
         parts[self.index] = rows + (self.count - 1) * (rows - rows.detach())
         return torch.cat(parts)
+
+
+def _sharded(module: torch.nn.Module, mesh: Any, blocks: tuple[str, ...]) -> torch.nn.Module:
+    """The module, inner parts first."""
+    for part in reversed(list(module.modules())):
+        if type(part).__name__ in blocks:
+            fully_shard(part, mesh=mesh)
+    return fully_shard(module, mesh=mesh)  # type: ignore[return-value]
+
+
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole tensor, where it is in shards: all processes have to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def fill(tensor: torch.Tensor, whole: torch.Tensor) -> None:
+    """Put the whole into a tensor, or every process its own shard of it."""
+    if isinstance(tensor, DTensor):
+        mesh, placements = tensor.device_mesh, tensor.placements
+        whole = distribute_tensor(whole.to(tensor.device), mesh, placements, src_data_rank=None)
+    tensor.detach().copy_(whole)
 
 
 def rows_of(tensors: Any, rows: slice) -> Any:

@@ -51,8 +51,9 @@ class LeRobotPolicy:
 
     def save(self, folder: Path) -> None:
         """See `Policy`; and LeRobot's checkpoint of the averaged weights in `folder`/lerobot."""
-        self.adapter.module.export(folder / CHECKPOINT)
         self.adapter.save(folder)
+        if self.adapter.writes:
+            self.adapter.module.export(folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
         """See `Policy`."""

@@ -8,13 +8,13 @@ The module, of the user's own, needs two methods, and a constructor that takes a
 `observation` is a dict of tensors with leading axis B, what `preprocess` gave (by default
 `inputs.raw_inputs`); K is a multiple of the horizon H, the tokens of an action side by side. For online
 methods a log_prob [B] takes `executed` [B, H]: 1 for the actions of a chunk that count, 0 for the others.
-`key` is a torch.Generator. Where a row's noise must not depend on its neighbours (when acting, and where a
+`key` is a torch.Generator. A module may name the classes of its blocks, `split_blocks`, which processes that train it in
+shards make whole one after another. Where a row's noise must not depend on its neighbours (when acting, and where a
 batch names its seeds) rows go one by one.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from safetensors.torch import load_file, save_file
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.types import Observation
-from policy_extraction.adapters.companions import Companions, rows_of
+from policy_extraction.adapters.average import Average
+from policy_extraction.adapters.companions import Companions, fill, gathered, rows_of
 from policy_extraction.adapters.inputs import (
     Preprocess,
     check_chunks,
@@ -48,7 +49,7 @@ from policy_extraction.types import PLAIN, STATE_FILE, Batch, Method, PolicySpec
 class TorchPolicy:
     """A `Policy` around a torch module; trains its parameters that require a gradient, and holds the others once.
 
-    Where several processes train it, see `companions`, every one of them has it whole.
+    Several processes may train it, see `companions`: then `save` and `restore` are called in all of them.
     """
 
     def __init__(
@@ -66,28 +67,33 @@ class TorchPolicy:
         self._read = preprocess or partial(raw_inputs, spec=spec)
         self._options = tuple(getattr(module, "sampling_options", ()))
         self._module: Any = module.train()
-        self._frozen = {
-            name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad
-        }
-        shared = {id(parameter): parameter for parameter in self._frozen.values()}
-        self._average: Any = copy.deepcopy(module, shared).eval().requires_grad_(False)
-        self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if not self._trained:
+        self._frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+        if not any(parameter.requires_grad for parameter in module.parameters()):
             raise UserError("no parameter of the policy's module requires a gradient: nothing can be trained")
-        self._device = self._trained[0].device
         self._companions = Companions()
-        self._scored = self._companions.wrapped(_Scored(self._module))
+        self._average = Average(module, self._companions.shards)
+        blocks = tuple(getattr(module, "split_blocks", ()))
+        self._scored = self._companions.wrapped(_Scored(self._module), blocks)
+        self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._device = self._trained[0].device
+        if self._companions.shards:
+            self._average.begin(module)
         self._optimizer = torch.optim.AdamW(self._trained, weight_decay=training.weight_decay)
 
     @property
     def module(self) -> torch.nn.Module:
-        """The module with the averaged weights."""
-        return self._average
+        """The module with the averaged weights; of a policy in shards, as they were when it was saved or restored."""
+        return self._average.module
 
     @property
     def processes(self) -> int:
         """See `SharedTraining`."""
         return self._companions.count
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes what all have trained."""
+        return self._companions.index == 0
 
     def preprocess(self, observation: Observation, sampling: Sampling = PLAIN) -> dict[str, np.ndarray]:
         extra = sampling_inputs(sampling, self._options, len(observation), self.spec)
@@ -97,7 +103,7 @@ class TorchPolicy:
         inputs = self._tensors(self.preprocess(observation, sampling))
         with torch.no_grad():
             rows = [
-                self._average.sample(rows_of(inputs, slice(b, b + 1)), self._key(seed))
+                self._average.module.sample(rows_of(inputs, slice(b, b + 1)), self._key(seed))
                 for b, seed in enumerate(seeds)
             ]
         for row in rows:
@@ -117,7 +123,15 @@ class TorchPolicy:
         return log_prob.cpu().numpy().astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        tensors = {name: tensor.detach().clone() for name, tensor in self._state().items()}
+        """See `Policy`; of several processes the first writes."""
+        self._average.gather()
+        tensors = {}
+        for name, tensor in self._state().items():
+            whole = gathered(tensor.detach())  # one after another: all at once may be too much for a GPU
+            if self.writes:
+                tensors[name] = whole.cpu() if self._companions.shards else whole.clone()
+        if not self.writes:
+            return
         with atomic_file(folder / STATE_FILE) as temporary:
             save_file(tensors, temporary, {"framework": "torch"})
 
@@ -126,7 +140,7 @@ class TorchPolicy:
         if not path.is_file():
             raise UserError(f"no such file: {path}")
         try:
-            saved = load_file(path, device=str(self._device))
+            saved = load_file(path, device="cpu" if self._companions.shards else str(self._device))
         except SafetensorError as error:
             raise UserError(f"{path} is not a whole safetensors file ({error}); train it again") from error
         self._make_moments(int(saved["step"]) if "step" in saved else 0)
@@ -134,7 +148,8 @@ class TorchPolicy:
         if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in wanted.items()}:
             raise UserError(f"{path} holds another model than this one; restore it into one of the same kind")
         for name, tensor in wanted.items():
-            tensor.detach().copy_(saved[name])
+            fill(tensor, saved[name])
+        self._average.scatter()
 
     def _one_update(self, batch: Batch, method: Method) -> dict[str, float]:
         tensors, among = self._tensors(batch), self._companions
@@ -160,25 +175,16 @@ class TorchPolicy:
         for group in self._optimizer.param_groups:
             group["lr"] = float(learning_rate(np, self.training, self.step))
         self._optimizer.step()
-        self._move_average()
+        self._average.move(self._module, float(ema_decay(np, self.training, self.step)))
         self.step += 1
         return metrics
 
     def _clip_gradient(self) -> float:
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+        norm = gathered(torch.nn.utils.get_total_norm(gradients)).item()
         if norm > self.training.clip:
             torch._foreach_mul_(gradients, self.training.clip / norm)
         return norm
-
-    @torch.no_grad()
-    def _move_average(self) -> None:
-        decay = float(ema_decay(np, self.training, self.step))
-        for old, new in zip(self._average.parameters(), self._module.parameters(), strict=True):
-            if new.requires_grad:
-                old.lerp_(new, 1 - decay)
-        for old, new in zip(self._average.buffers(), self._module.buffers(), strict=True):
-            old.copy_(new)
 
     def _make_moments(self, step: int) -> None:
         """Give the optimiser the state that it has after `step` updates, values aside."""
@@ -190,7 +196,7 @@ class TorchPolicy:
     def _state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the training's state by name, not copied."""
         tensors = {f"params/{name}": tensor for name, tensor in self._module.state_dict().items()}
-        averaged = self._average.state_dict().items()
+        averaged = self.module.state_dict().items()
         tensors |= {f"ema/{name}": tensor for name, tensor in averaged if name not in self._frozen}
         for index, parameter in enumerate(self._trained):
             moments = self._optimizer.state[parameter]

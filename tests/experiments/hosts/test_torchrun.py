@@ -42,12 +42,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(folder)
 
 
-def torchrun(lab: Lab, *arguments: str) -> Ended:
-    """`torchrun --nproc-per-node 2 -m experiments.run …`."""
+def torchrun(lab: Lab, *words: str) -> Ended:
+    """`torchrun --nproc-per-node 2 …` in the lab's folder."""
     launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    words = [*launcher, "-m", "experiments.run", *settings(arguments), "cluster=torchrun"]
     done = subprocess.run(
-        [sys.executable, "-m", *words],
+        [sys.executable, "-m", *launcher, *words],
         cwd=lab.folder,
         env=lab.environment,
         capture_output=True,
@@ -57,24 +56,39 @@ def torchrun(lab: Lab, *arguments: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def test_two_processes_give_the_losses_of_one(lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def alone(lab: Lab) -> tuple[list, dict]:
+    """Learning curve and weights of one process."""
     lab.run(*TRAIN, "policy=my_torch:Gaussian", "name=alone", "outputs=alone")
-    ended = torchrun(lab, *TRAIN, "policy=my_torch:Gaussian", "name=both", "outputs=both")
+    return trained(lab, "alone")
+
+
+def trained(lab: Lab, outputs: str) -> tuple[list, dict]:
+    (folder,) = (lab.folder / outputs / "artifacts").glob("extract-*")
+    weights = load_arrays(folder / "policy" / "policy.safetensors")[0]
+    return json.loads((folder / "history.json").read_text()), weights
+
+
+@pytest.mark.parametrize(("kept", "how"), [("copies", []), ("shards", ["cluster.shards=true"])])
+def test_two_processes_give_the_losses_of_one(
+    lab: Lab, alone: tuple[list, dict], kept: str, how: list[str]
+) -> None:
+    words = [*settings([*TRAIN, "policy=my_torch:Gaussian"]), "name=both", f"outputs={kept}"]
+    ended = torchrun(lab, "-m", "experiments.run", *words, "cluster=torchrun", *how)
     assert ended.code == 0, ended.err
     assert ended.out.count("Success was not measured.") == 1, "one of them speaks"
-    found = {}
-    for name in ("alone", "both"):
-        (folder,) = (lab.folder / name / "artifacts").glob("extract-*")
-        found[name] = (
-            json.loads((folder / "history.json").read_text()),
-            load_arrays(folder / "policy" / "policy.safetensors")[0],
-        )
-    (losses, weights), (others, same) = found["alone"], found["both"]
+    (losses, weights), (others, same) = alone, trained(lab, kept)
     for one, other in zip(losses, others, strict=True):
         assert other == pytest.approx(one, rel=1e-4)
     assert weights.keys() == same.keys()
     for name, array in weights.items():
         assert same[name] == pytest.approx(array, abs=2e-5), name
+
+
+def test_a_policy_in_shards_is_trained_saved_and_restored_as_a_whole_one(lab: Lab) -> None:
+    ended = torchrun(lab, "-m", "tests.experiments.hosts.sharded", str(lab.folder / "sharded"))
+    assert ended.code == 0, ended.err
+    assert ended.out.count("the same") == 2
 
 
 def test_what_cannot_be_trained_together_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +110,7 @@ def test_torchrun_has_to_start_it() -> None:
         raise AssertionError("not reached")
     with pytest.raises(UserError, match="run and compare"):
         without_cluster(["cluster=torchrun"])
+    with pytest.raises(UserError, match=r"say cluster=torchrun, too"):
+        without_cluster(["cluster.shards=true"])
+    with pytest.raises(UserError, match=r"cluster\.shards=1 is true or false"):
+        without_cluster(["cluster=torchrun", "cluster.shards=1"], "torchrun")
