@@ -78,7 +78,10 @@ class TorchPolicy:
         self._device = self._trained[0].device
         if self._companions.shards:
             self._average.begin(module)
-        self._optimizer = torch.optim.AdamW(self._trained, weight_decay=training.weight_decay)
+        one_kernel = self._device.type in ("cpu", "cuda")
+        self._optimizer = torch.optim.AdamW(
+            self._trained, weight_decay=training.weight_decay, fused=one_kernel
+        )
 
     @property
     def module(self) -> torch.nn.Module:
@@ -189,9 +192,10 @@ class TorchPolicy:
     def _make_moments(self, step: int) -> None:
         """Give the optimiser the state that it has after `step` updates, values aside."""
         self.step = step
+        count = torch.tensor(float(step), device=self._device)
         for parameter in self._trained:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-            self._optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments} if step else {}
+            self._optimizer.state[parameter] = {"step": count.clone(), **moments} if step else {}
 
     def _state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the training's state by name, not copied."""
