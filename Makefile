@@ -35,7 +35,7 @@ $(VENV)/.core: pyproject.toml requirements.lock | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[torch,wan,vlm,ray,dev]'
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[torch,wan,vlm,ray,slurm,dev]'
 	touch $@ $(VENV)/.core
 
 .venv-lerobot/.dev: pyproject.toml

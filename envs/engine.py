@@ -51,6 +51,14 @@ class Engine(Protocol):
         """
         ...
 
+    def runs(self, count: int) -> AbstractContextManager[Jobs] | None:
+        """Where `count` whole runs are made side by side, until the block ends; None: here, one after another.
+
+        Raises:
+            UserError: a run was lost, and nobody could take over.
+        """
+        ...
+
     def envs(
         self,
         make: Callable[[], World],
@@ -75,6 +83,10 @@ class LocalEngine:
     def jobs(self, count: int) -> AbstractContextManager[Jobs]:
         """See `Engine`."""
         return worker_pool(count)
+
+    def runs(self, count: int) -> AbstractContextManager[Jobs] | None:
+        """See `Engine`."""
+        return None
 
     def envs(
         self,

@@ -30,7 +30,7 @@ from experiments.reports.comparison import BASELINE, Row, publish
 from experiments.reports.results import run_name
 from experiments.settings.chosen import Chosen, varied
 from experiments.settings.cli import answer, menu, prepare
-from experiments.settings.cluster import TORCHRUN
+from experiments.settings.cluster import RUNS
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig, require
 from experiments.settings.resolve import resolved
@@ -56,11 +56,12 @@ def compare(chosen: Sequence[Chosen], arguments: Sequence[str]) -> None:
 def _outcomes(chosen: Sequence[Chosen]) -> Iterator[Iterator[Outcome]]:
     """What comes of each, in order: one after another, or on a cluster side by side."""
     numbered = [(one, f"[{number}/{len(chosen)}]") for number, one in enumerate(chosen, start=1)]
-    if not engine().spreads:
+    elsewhere = engine().runs(len(chosen))
+    if elsewhere is None:
         with Simulators() as simulators:
             yield (_run(*one, simulators) for one in numbered)
         return
-    with engine().jobs(len(chosen)) as jobs:
+    with elsewhere as jobs:
         begun = [jobs.submit(_run_there, *one) for one in numbered]
         yield (job.result() for job in begun)
 
@@ -133,7 +134,7 @@ def asked(arguments: Sequence[str]) -> list[Chosen]:
 def main() -> None:
     """The command line."""
     text = f"{__doc__}\nChoices:\n{menu()}"
-    answer(lambda arguments: compare(asked(arguments), arguments), text, over=TORCHRUN)
+    answer(lambda arguments: compare(asked(arguments), arguments), text, over=RUNS)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from experiments.reports.results import run_name, summarize
 from experiments.reports.run_report import print_summary, write_report
 from experiments.settings.chosen import Chosen
 from experiments.settings.cli import answer, menu, prepare_sweep
-from experiments.settings.cluster import TORCHRUN
+from experiments.settings.cluster import RUNS
 from experiments.settings.command import command
 from experiments.settings.config import RunConfig
 from experiments.settings.resolve import resolved
@@ -55,11 +55,12 @@ def run_each(arguments: Sequence[str]) -> None:
         UserError: a mistake in the arguments; none is run.
     """
     sweep = prepare_sweep("run", with_choices(arguments, "begin=", ("policy",)))
-    if len(sweep) == 1 or not engine().spreads:
+    elsewhere = engine().runs(len(sweep))
+    if elsewhere is None:
         for chosen in sweep:
             run(chosen)
         return
-    with engine().jobs(len(sweep)) as jobs:
+    with elsewhere as jobs:
         for job in [jobs.submit(printed_by, run, chosen) for chosen in sweep]:
             print(job.result(), end="")
 
@@ -74,7 +75,7 @@ def printed_by(function: Callable[..., object], *arguments: object) -> str:
 @command
 def main() -> None:
     """The command line."""
-    answer(run_each, f"{__doc__}\nChoices:\n{menu()}", over=TORCHRUN)
+    answer(run_each, f"{__doc__}\nChoices:\n{menu()}", over=RUNS)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ The benchmark's figures, with intervals and the zero-shot parts, are in docs/res
 @command
 def main() -> None:
     """The command line."""
-    answer(train_critic, __doc__, over=HOSTS)
+    answer(train_critic, __doc__, over=(HOSTS,))
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def _card(
 @command
 def main() -> None:
     """The command line."""
-    answer(train_world_model, __doc__, over=HOSTS)
+    answer(train_world_model, __doc__, over=(HOSTS,))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class RayEngine:
         """See `Engine`; a job takes a core, and the cluster as many at once as it has."""
         require_some(workers=count)
         yield _RayJobs(self)
+
+    def runs(self, count: int) -> AbstractContextManager[Jobs] | None:
+        """See `Engine`; a single run stays where it was started."""
+        return self.jobs(count) if count > 1 else None
 
     def envs(
         self,

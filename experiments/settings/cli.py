@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,12 +21,12 @@ SHOW = ("--cfg", "-c")
 HELP = ("--help", "-h")
 
 
-def answer(main: Callable[[Sequence[str]], object], text: str | None, over: str = "") -> None:
+def answer(main: Callable[[Sequence[str]], object], text: str | None, over: Collection[str] = ()) -> None:
     """Run `main` on the arguments of the command line, on the cluster that they ask for; or print the command's own
     description if it is asked for.
 
     Args:
-        over: the kind of `cluster=` that what it trains can be trained over.
+        over: the kinds of `cluster=` that it takes beside Ray.
     """
     arguments = sys.argv[1:]
     if set(HELP) & set(arguments):

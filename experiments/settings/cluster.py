@@ -4,38 +4,43 @@ cluster=ray [cluster.address=auto] [cluster.gpus=1]
                                        simulators and jobs on a Ray cluster; every command takes it
 cluster=hosts [cluster.coordinator=HOST:PORT cluster.processes=N cluster.process=I] [cluster.heartbeat=SECONDS]
                                        what JAX trains, over hosts: of train_critic and train_world_model
+cluster=slurm [cluster.partition=P cluster.gpus=1 cluster.minutes=1440 …]
+                                       the runs of run -m and compare as jobs of SLURM's
 cluster=torchrun [cluster.shards=true]  a torch policy, over the processes of torchrun: of run and compare; with every
                                        parameter in shards, if one GPU cannot hold what is trained
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from envs.engine import running_on
 from envs.errors import UserError, check_choice
 from experiments.settings.config import require
 from experiments.settings.hosts import HEARTBEAT, on_hosts, on_torchrun
+from experiments.settings.slurm import SETTINGS, slurm_needs, truth
 
 CLUSTER = "cluster"
-LOCAL, RAY, HOSTS, TORCHRUN = "local", "ray", "hosts", "torchrun"
+LOCAL, RAY, SLURM, HOSTS, TORCHRUN = "local", "ray", "slurm", "hosts", "torchrun"
 OF = {  # the settings of each kind
     LOCAL: (),
     RAY: ("cluster.address", "cluster.gpus"),
+    SLURM: SETTINGS,
     HOSTS: ("cluster.coordinator", "cluster.processes", "cluster.process", "cluster.heartbeat"),
     TORCHRUN: ("cluster.shards",),
 }
-FOR = {HOSTS: "train_critic and train_world_model", TORCHRUN: "run and compare"}  # the commands that train so
+RUNS = (TORCHRUN, SLURM)  # what whole runs of a policy's training take
+FOR = {HOSTS: "train_critic and train_world_model", TORCHRUN: "run and compare", SLURM: "run and compare"}
 
 
 def without_cluster(
-    arguments: Sequence[str], over: str = ""
+    arguments: Sequence[str], over: Collection[str] = ()
 ) -> tuple[list[str], AbstractContextManager[None]]:
     """The arguments that are left, and the block in which the command runs on the cluster that they asked for.
 
     Args:
-        over: the kind of cluster that what the command trains can be trained over; beside Ray, which all run on.
+        over: the kinds of cluster that the command takes beside Ray, which all run on.
 
     Raises:
         UserError: there is no such kind of cluster, or not for this command.
@@ -55,13 +60,13 @@ def without_cluster(
         check_choice(f"setting of {CLUSTER}={kind}", name, OF[kind])
     if kind == RAY:
         return left, on_ray(given.get("cluster.address", ""), gpus=_share(given.get("cluster.gpus", "0")))
-    require(kind in (LOCAL, over), f"cluster={kind} is for {FOR.get(kind)}")
+    require(kind in (LOCAL, *over), f"cluster={kind} is for {FOR.get(kind)}")
     if kind == HOSTS:
         return left, _on_hosts(given)
     if kind == TORCHRUN:
-        shards = given.get("cluster.shards", "false")
-        require(shards in ("true", "false"), f"cluster.shards={shards} is true or false")
-        return left, on_torchrun(shards == "true")
+        return left, on_torchrun(truth("cluster.shards", given.get("cluster.shards", "false")))
+    if kind == SLURM:
+        return left, _on_slurm(given)
     return left, nullcontext()
 
 
@@ -127,4 +132,20 @@ def on_ray(address: str = "", cores: int | None = None, gpus: float = 0.0) -> It
     except ModuleNotFoundError as error:
         raise UserError("cluster=ray needs Ray: pip install 'policy-extraction[ray]'") from error
     with ray_cluster(address, cores, gpus) as engine, running_on(engine):
+        yield
+
+
+@contextmanager
+def _on_slurm(given: Mapping[str, str]) -> Iterator[None]:
+    """A block whose runs are jobs.
+
+    Raises:
+        UserError: submitit is not installed.
+    """
+    needs = slurm_needs(given)
+    try:
+        from experiments.lab.slurm import SlurmEngine
+    except ModuleNotFoundError as error:
+        raise UserError("cluster=slurm needs submitit: pip install 'policy-extraction[slurm]'") from error
+    with running_on(SlurmEngine(needs)):
         yield

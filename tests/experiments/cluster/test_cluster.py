@@ -65,7 +65,8 @@ def test_words_of_a_command_line() -> None:
     with block:
         assert isinstance(engine(), LocalEngine)
     for wrong, message in (
-        (["cluster=slurm"], "unknown cluster 'slurm'"),
+        (["cluster=pbs"], "unknown cluster 'pbs'"),
+        (["cluster=slurm"], "cluster=slurm is for run and compare"),
         (["cluster.address=auto"], "say cluster=ray"),
         (["cluster=ray", "cluster.gpus=1.5"], "cluster.gpus=1.5 is a share"),
         (["cluster=ray", "cluster.nodes=2"], "unknown setting of cluster=ray 'cluster.nodes'"),

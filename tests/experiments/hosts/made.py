@@ -73,7 +73,7 @@ def make_both(arguments: Sequence[str]) -> None:
 @command
 def main() -> None:
     """The command line."""
-    answer(make_both, __doc__, over="hosts")
+    answer(make_both, __doc__, over=("hosts",))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_hosts_that_were_told_different_things_say_so(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_said_before_anything_is_begun(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        without_cluster(words, over="hosts")
+        without_cluster(words, over=("hosts",))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_who_is_who_has_to_make_sense(coordinator: str, processes: str, process:
         f"cluster.process={process}",
     ]
     with pytest.raises(UserError, match="cluster"):
-        without_cluster(["cluster=hosts", *told], over="hosts")
+        without_cluster(["cluster=hosts", *told], over=("hosts",))
 
 
 def test_a_command_that_trains_nothing_over_hosts_refuses() -> None:

@@ -105,7 +105,7 @@ def test_what_cannot_be_trained_together_is_refused(lab: Lab, monkeypatch: pytes
 def test_torchrun_has_to_start_it() -> None:
     with (
         pytest.raises(UserError, match="torchrun --nproc-per-node"),
-        without_cluster(["cluster=torchrun"], "torchrun")[1],
+        without_cluster(["cluster=torchrun"], ("torchrun",))[1],
     ):
         raise AssertionError("not reached")
     with pytest.raises(UserError, match="run and compare"):
@@ -113,4 +113,4 @@ def test_torchrun_has_to_start_it() -> None:
     with pytest.raises(UserError, match=r"say cluster=torchrun, too"):
         without_cluster(["cluster.shards=true"])
     with pytest.raises(UserError, match=r"cluster\.shards=1 is true or false"):
-        without_cluster(["cluster=torchrun", "cluster.shards=1"], "torchrun")
+        without_cluster(["cluster=torchrun", "cluster.shards=1"], ("torchrun",))
