@@ -7,7 +7,7 @@
     python -m experiments.bench resources [preset=wan2_2_ti2v_5b mfu=0.4 most=64]
     python -m experiments.bench scale [workers=[1,2,4] demonstrations=40]
     python -m experiments.bench imagination [task=lift env.path=outputs/world_model worlds=[1,8,64,256]]
-    python -m experiments.bench dynamics worlds=[outputs/a,outputs/b] [task=lift steps=[1,2,4,8]]
+    python -m experiments.bench dynamics worlds=[outputs/a,outputs/b] [tasks=[lift] steps=[1,2,4,8]]
 
 rollout: frames a second of stock robosuite and of ours, same task, camera and actions, in one process.
 methods: what every method adds to an update of behaviour cloning.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
+from envs.robosuite.tasks import task_spec
 from experiments.lab.artifacts import Artifacts
 from experiments.lab.context import Context
 from experiments.lab.progress import bar
@@ -29,17 +30,20 @@ TOGETHER = 64  # worlds side by side
 
 @dataclass(frozen=True)
 class DynamicsBench:
-    """World models of one task, on the same held-out episodes."""
+    """World models, on the same held-out episodes of each task."""
 
     policy: Any = MISSING  # whose attempts are among them
     worlds: tuple[str, ...] = ()  # their folders
     steps: tuple[int, ...] = (1, 2, 4, 8)  # in which a frame is drawn, of those that draw
-    task: str = "lift"
+    tasks: tuple[str, ...] = ("lift",)
     experience: Experience = field(default_factory=Experience)  # whose held-out part is watched
     outputs: str = "outputs"
 
     def __post_init__(self) -> None:
         require(bool(self.worlds), "say which world models: worlds=[outputs/world_model,…]")
+        require(bool(self.tasks), "tasks must name at least one task")
+        for name in self.tasks:
+            task_spec(name)
         require(bool(self.steps) and min(self.steps) >= 1, "steps must name numbers of at least 1")
 
 
@@ -52,36 +56,32 @@ def bench_dynamics(config: DynamicsBench) -> Mapping[str, Any]:
     from value_model.imagination.quality import record
     from value_model.imagination.world_model import load_world_model
 
-    worlds = {name: load_world_model(Path(name)) for name in config.worlds}
+    worlds = {Path(name).name: load_world_model(Path(name)) for name in config.worlds}
+    readings = {name: _readings(world, config.steps) for name, world in worlds.items()}
+    require(len(worlds) == len(config.worlds), "two folders of worlds= have the same name; rename one")
     with Simulators() as simulators:
         context = Context(Artifacts(Path(config.outputs) / "artifacts"), Tracker(None), simulators)
-        held_out = [
-            part.open() for part in gather(context, config.task, config.experience, config.policy, True)
-        ]
+        watched = {
+            task: [part.open() for part in gather(context, task, config.experience, config.policy, True)]
+            for task in config.tasks
+        }
     rows = []
-    with bar(
-        "dynamics", sum(len(_readings(world, config)) for world in worlds.values()), "readings"
-    ) as shown:
-        for name, world in worlds.items():
-            clips = record(world, held_out, HORIZONS[-1])
-            for steps, reading in _drawn(world, config):
-                rows.append({"world": Path(name).name, "steps": steps, **_row(reading, clips)})
-                shown.update(1)
-    _print(rows, config)
-    return {"task": config.task, "rows": rows}
+    with bar("dynamics", len(watched) * sum(map(len, readings.values())), "readings") as shown:
+        for task, stores in watched.items():
+            for name, world in worlds.items():
+                clips = record(world, stores, HORIZONS[-1])
+                for steps, reading in readings[name]:
+                    rows.append({"task": task, "world": name, "steps": steps, **_row(reading, clips)})
+                    shown.update(1)
+    _print(rows)
+    return {"rows": rows}
 
 
-def _readings(world: WorldModel, config: DynamicsBench) -> tuple[int, ...]:
-    from value_model.imagination.benchmark import draws
+def _readings(world: WorldModel, steps: Sequence[int]) -> list[tuple[int, WorldModel]]:
+    """The same weights by numbers of steps in which a frame is drawn; 0 where none is."""
+    from value_model.imagination.benchmark import drawn_in, draws
 
-    return config.steps if draws(world) else (0,)
-
-
-def _drawn(world: WorldModel, config: DynamicsBench) -> Iterator[tuple[int, WorldModel]]:
-    from value_model.imagination.benchmark import drawn_in
-
-    for steps in _readings(world, config):
-        yield steps, drawn_in(world, steps) if steps else world
+    return [(count, drawn_in(world, count)) for count in steps] if draws(world) else [(0, world)]
 
 
 def _row(world: WorldModel, clips: Recorded) -> Mapping[str, Any]:
@@ -99,7 +99,7 @@ def _row(world: WorldModel, clips: Recorded) -> Mapping[str, Any]:
     }
 
 
-def _print(rows: Sequence[Mapping[str, Any]], config: DynamicsBench) -> None:
+def _print(rows: Sequence[Mapping[str, Any]]) -> None:
     first = rows[0]["flops_per_step"] / rows[0]["matmul_share"]
 
     def line(row: Mapping[str, Any]) -> list[str]:
@@ -107,20 +107,19 @@ def _print(rows: Sequence[Mapping[str, Any]], config: DynamicsBench) -> None:
         moved = " ".join(f"{error:.0f}" for error in row["moved"].values())
         cost = row["flops_per_step"] / row["matmul_share"] / first
         speed = f"{row['control_steps_per_s']:,.0f}", f"{cost:.1f}", f"{row['bytes_per_world'] / 1e3:,.0f}"
+        sharp = f"{row['sharpness']:.1f} of {row['sharpness_recorded']:.1f}"
         name = f"{row['world']}, {row['steps']} steps" if row["steps"] else str(row["world"])
-        return [name, latent, moved, f"{row['sharpness']:.1f}", *speed]
+        return [str(row["task"]), name, latent, moved, sharp, *speed]
 
-    counted = ", ".join(rows[0]["latent"])
     head = [
-        f"latent error after {counted} steps",
+        "task",
+        "world",
+        f"latent error after {', '.join(rows[0]['latent'])} steps",
         "pixels that moved",
         "sharpness",
-        "control steps/s",
-        "cost",
-        "kB a world",
     ]
-    print(table([config.task, *head], [line(row) for row in rows]))
+    print(table([*head, "control steps/s", "cost", "kB a world"], [line(row) for row in rows]))
     print(
-        f"\nsharpness of decoded recorded latents: {rows[0]['sharpness_recorded']:.1f}; cost: time of a step of {TOGETHER} "
-        "worlds beside plain matrix products, the first row's as 1"
+        "\nsharpness: of decoded recorded latents behind it; "
+        f"cost: time of a step of {TOGETHER} worlds beside plain matrix products, the first row's as 1"
     )

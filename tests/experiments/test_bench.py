@@ -58,7 +58,7 @@ def test_dynamics(found, tmp_path):
     write_world(tmp_path, replace(SMALL, refine=RefineConfig(steps=1, layers=1)), "refined")
     worlds = f"worlds=[{tmp_path}/world,{tmp_path}/refined]"
     few = ["experience.styles={clean:10}", "experience.rollouts=0", f"outputs={tmp_path}"]
-    rows = found("dynamics", worlds, "steps=[1,2,3]", *few)["rows"]
+    rows = found("dynamics", worlds, "tasks=[lift]", "steps=[1,2,3]", *few)["rows"]
     names = [(row["world"], row["steps"]) for row in rows]
     assert names == [("world", 0), ("refined", 1), ("refined", 2), ("refined", 3)]
     mean, one, two, three = rows
@@ -73,6 +73,7 @@ def test_dynamics(found, tmp_path):
     ("words", "message"),
     [
         (("dynamics",), "say which world models"),
+        (("dynamics", "worlds=[/nowhere]", "tasks=[lit]"), "lift"),
         (("dynamics", "worlds=[/nowhere]"), "no world model in /nowhere"),
         (("dynamics", "worlds=[/nowhere]", "steps=[0]"), "at least 1"),
         ((), "say what to measure: rollout or methods"),
