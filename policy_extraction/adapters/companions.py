@@ -15,9 +15,6 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from envs.errors import UserError
@@ -70,7 +67,7 @@ class Companions:
         """
         device = next(module.parameters()).device
         if self.shards:
-            return _sharded(module, init_device_mesh(device.type, (self.count,)), blocks)
+            return _sharded(module, device.type, self.count, blocks)
         if self.count == 1:
             return module
         return DistributedDataParallel(
@@ -90,24 +87,37 @@ class Companions:
         return torch.cat(parts)
 
 
-def _sharded(module: torch.nn.Module, mesh: Any, blocks: tuple[str, ...]) -> torch.nn.Module:
-    """The module, inner parts first."""
+def _sharded(module: torch.nn.Module, device: str, count: int, blocks: tuple[str, ...]) -> torch.nn.Module:
+    """The module, inner parts first. (What shards takes two seconds to import.)"""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device, (count,))
     for part in reversed(list(module.modules())):
         if type(part).__name__ in blocks:
             fully_shard(part, mesh=mesh)
     return fully_shard(module, mesh=mesh)  # type: ignore[return-value]
 
 
+def in_shards(tensor: torch.Tensor) -> bool:
+    """Whether it is a `DTensor`."""
+    return hasattr(tensor, "full_tensor")
+
+
 def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """The whole tensor, where it is in shards: all processes have to ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    whole: Any = tensor
+    return whole.full_tensor() if in_shards(tensor) else tensor
 
 
 @torch.no_grad()
 def fill(tensor: torch.Tensor, whole: torch.Tensor) -> None:
     """Put the whole into a tensor, or every process its own shard of it."""
-    if isinstance(tensor, DTensor):
-        mesh, placements = tensor.device_mesh, tensor.placements
+    if in_shards(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
+        told: Any = tensor
+        mesh, placements = told.device_mesh, told.placements
         whole = distribute_tensor(whole.to(tensor.device), mesh, placements, src_data_rank=None)
     tensor.detach().copy_(whole)
 
