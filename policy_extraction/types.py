@@ -74,12 +74,8 @@ class Rollouts:
     temperature: float = 1.6
     budget: int = 0  # rollouts in all, after which training ends; 0: as many as the iterations take
     stop: float | None = None  # end with the iteration whose rollouts succeed in this share; none: never
-    horizon: int = later(
-        0
-    )  # control steps of the first iteration's rollouts; 0: the environment's own, all along
-    grow: float = later(
-        0.5
-    )  # with `horizon`: share of an iteration's rollouts from which on the next may last half as long again
+    horizon: int = later(0)  # control steps of the first iteration's rollouts; 0: all that there are
+    grow: float = later(0.5)  # with it: share of successes that makes the next ones half as long again
 
     def __post_init__(self) -> None:
         if self.horizon < 0:
